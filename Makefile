@@ -1,0 +1,36 @@
+# Each target sets up what it needs in .venv, on a machine with Python 3.11 or 3.12, pip and make.
+PYTHON := $(shell for p in python3 python3.11 python3.12; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+export JUPYTER_PLATFORM_DIRS := 1
+export TOKENIZERS_PARALLELISM := false
+
+.PHONY: help setup demo test lint bench figures lab
+help:     ## list the targets
+	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
+
+setup: .venv/.ready  ## install everything into .venv
+
+.venv/.ready: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; none of python3, python3.11, python3.12 is one" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+demo: .venv/.ready  ## run all nine notebooks on the tiny model, on a CPU, into runs/demo
+	$(BIN)/python -m curemed_utils.run demo
+
+test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RELEASE)
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready  ## check style and format of module, tests and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check curemed_utils tests
+
+bench: .venv/.ready  ## measure speed side by side with plain baselines
+	$(BIN)/python benchmarks/run.py
+
+figures: .venv/.ready  ## redraw the paper's figures from figures/source_data
+	$(BIN)/python -m curemed_utils.run demo --only 08
+
+lab: .venv/.ready  ## open JupyterLab at the first notebook
+	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

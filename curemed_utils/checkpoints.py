@@ -1,0 +1,109 @@
+"""Checkpoints of a run: the base to start from, what made each one, and finishing one without losing another."""
+
+import hashlib
+import importlib.metadata
+import json
+import shutil
+import time
+from pathlib import Path
+
+from curemed_utils import data, paths, prompts, tiny
+
+PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
+MADE_BY = {"base": "03", "sft": "03", "stage1_high": "04", "stage2_medium": "05", "stage3_low": "06"}
+
+
+def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int = 0) -> Path:
+    """Puts the model to start from at `<run_dir>/checkpoints/base` and returns that path.
+
+    `tiny` is built from `rows`; a local folder or a hub id becomes a link to its files. What stood there for another
+    model, rows or seed is set aside, not deleted.
+    """
+    base = run_dir / "checkpoints" / "base"
+    if model_id != "tiny":
+        return _link(base, model_id)
+    texts = [turn["content"] for row in rows for turn in [*prompts.messages(row), *prompts.completion(row)]]
+    recipe = digest(Path(tiny.__file__).read_bytes())
+    made_from = {"model_id": model_id, "seed": seed, "texts": digest("\n".join(texts).encode()), "recipe": recipe}
+    if info(base).get("fingerprint") == fingerprint(made_from):
+        return base
+    part = fresh(base.with_name("base.partial"))
+    tiny.build(texts, part, seed)
+    finish(part, base, {"made_from": made_from})
+    return base
+
+
+def _link(base: Path, model_id: str) -> Path:
+    source = Path(model_id).expanduser()
+    if not source.is_dir():
+        from huggingface_hub import snapshot_download
+
+        try:
+            source = Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
+        except Exception as error:  # every way a download can fail has a class of its own
+            raise FileNotFoundError(
+                f"model_id {model_id!r} is neither 'tiny', a local folder nor a model that can be fetched ({type(error).__name__}: {error})"
+            ) from error
+    if not (source / "config.json").exists():
+        raise FileNotFoundError(f"model_id {model_id!r}: {paths.show(source)} holds no config.json")
+    if base.is_symlink() and base.resolve() == source.resolve():
+        return base
+    base.parent.mkdir(parents=True, exist_ok=True)
+    set_aside(base)
+    base.symlink_to(source.resolve(), target_is_directory=True)
+    return base
+
+
+def find(run_dir: Path, name: str) -> Path:
+    """The finished checkpoint `name` of a run; FileNotFoundError says which notebook makes it."""
+    path = run_dir / "checkpoints" / name
+    if not (path / "config.json").exists():
+        raise FileNotFoundError(
+            f"checkpoint {paths.show(path)} is missing: run notebook {MADE_BY.get(name, '03')} with the same run_dir first"
+        )
+    return path
+
+
+def info(path: str | Path) -> dict:
+    """What made a checkpoint of ours; {} for a foreign one."""
+    file = Path(path) / "stage.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def load_tokenizer(start: str | Path):
+    """The checkpoint's tokenizer, padding on the left as generation needs."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(start, padding_side="left")
+
+
+def digest(raw: bytes) -> str:
+    return hashlib.sha256(raw).hexdigest()[:16]
+
+
+def fingerprint(made: dict) -> str:
+    return digest(json.dumps(made, sort_keys=True).encode())
+
+
+def fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def set_aside(path: Path) -> None:
+    """Moves what stands at `path` to `<path>.before-<time>`: another setting never destroys an earlier result."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        path.rename(path.with_name(f"{path.name}.before-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**6:06d}"))
+
+
+def finish(part: Path, output: Path, made: dict) -> None:
+    made = made | {
+        "fingerprint": fingerprint(made["made_from"]),
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }
+    (part / "stage.json").write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
+    set_aside(output)
+    part.rename(output)

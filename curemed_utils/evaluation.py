@@ -1,0 +1,161 @@
+"""Evaluation: responses and verdicts of a checkpoint, tables over them, and the published verdicts rescored."""
+
+import json
+import math
+from pathlib import Path
+
+import pandas as pd
+
+from curemed_utils import checkpoints, data, generation, languages, paths, prompts, rewards
+
+MODELS = ("base", "sft", *languages.STAGES)
+RELEASED_MODELS = {  # folder under baseline_inference/closed_source, letters and digits only -> name in Tables 8-10
+    "gptgpt5nano": "GPT-5-nano",
+    "gptgpt5mini": "GPT-5-mini",
+    "geminigemini25flash": "Gemini 2.5 Flash",
+    "geminigemini25pro": "Gemini 2.5 Pro",
+    "claude": "Claude 3 Haiku",
+}
+
+
+def respond(
+    checkpoint: str | Path,
+    rows: list[data.Row],
+    samples: int = 1,
+    temperature: float = 0.8,
+    max_new_tokens: int = 1024,
+    seed: int = 0,
+    batch_size: int = 64,
+) -> pd.DataFrame:
+    """`samples` responses of a checkpoint to each row, with their verdicts.
+
+    One line a response: id, language, tier, sample, response, finish_reason, n_tokens, seed, and the fields of `verdict`.
+    """
+    posed = [(row, n) for row in rows for n in range(samples)]
+    messages = [prompts.messages(row) for row, _ in posed]
+    answers = generation.generate(checkpoint, messages, max_new_tokens, temperature, seed, batch_size)
+    records = [
+        {"id": row.id, "language": row.language, "tier": languages.get(row.language).tier, "sample": n, "response": a.text}
+        | {"finish_reason": a.finish_reason, "n_tokens": a.n_tokens, "seed": seed}
+        | verdict(a, row)
+        for (row, n), a in zip(posed, answers, strict=True)
+    ]
+    return _typed(pd.DataFrame(records))
+
+
+def evaluate(run_dir: Path, model: str, sets: dict[str, list[data.Row]], **settings) -> pd.DataFrame:
+    """`respond` for checkpoint `model` of a run to every row of each named set; `settings` are those of `respond`.
+
+    Writes `<run_dir>/evaluation/<model>/verdicts.jsonl`. A finished file made by the same checkpoint, prompt, rows and
+    settings is read back instead.
+    """
+    checkpoint = checkpoints.find(run_dir, model)
+    folder = run_dir / "evaluation" / model
+    made_from = {
+        "checkpoint": checkpoints.info(checkpoint).get("fingerprint", str(checkpoint.resolve())),
+        "prompt": prompts.fingerprint(),
+        "rows": checkpoints.digest("".join(f"{name}{row.model_dump_json()}" for name, rows in sets.items() for row in rows).encode()),
+        "settings": settings,
+    }
+    mark = folder / "made_from.json"
+    if not (mark.exists() and json.loads(mark.read_text()) == made_from):
+        mark.unlink(missing_ok=True)
+        verdicts = pd.concat(respond(checkpoint, rows, **settings).assign(set=name) for name, rows in sets.items())
+        data.write_jsonl(json.loads(verdicts.to_json(orient="records", force_ascii=False)), folder / "verdicts.jsonl")
+        mark.write_text(json.dumps(made_from, indent=1))
+    return read_verdicts(run_dir, model)
+
+
+def verdict(response: generation.Response, row: data.Row) -> dict:
+    """What can be said of one response: `correct`, `in_language` (None where nothing can tell), `complete`, `well_formed`, `reward`.
+
+    `correct` is exact match against the row's accepted answers. `complete` means the model ended its turn and closed its
+    answer. A response without an answer is not correct and not in the language: the model had its chance.
+    """
+    scores = rewards.score(response.text, row)
+    return {
+        "correct": _truth(scores["accuracy"]),
+        "in_language": _truth(scores["language"]),
+        "complete": response.finish_reason == "stop" and rewards.answer_of(response.text) is not None,
+        "well_formed": bool(scores["format"]),
+        "reward": None if math.isnan(total := rewards.composite(scores)) else round(total, 4),
+    }
+
+
+def _truth(score: float | None) -> bool | None:
+    return None if score is None else score == 1.0
+
+
+def read_verdicts(run_dir: Path, model: str) -> pd.DataFrame:
+    """The verdicts of one model with columns as `evaluate` wrote them; FileNotFoundError if it was not evaluated."""
+    path = run_dir / "evaluation" / model / "verdicts.jsonl"
+    if not path.exists():
+        raise FileNotFoundError(f"{paths.show(path)} is missing: run notebook 07 with the same run_dir first")
+    with path.open(encoding="utf-8") as file:
+        return _typed(pd.DataFrame([json.loads(line) for line in file])).assign(model=model)
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    truths = ["correct", "in_language", "complete", "well_formed"]
+    return table.astype(dict.fromkeys(truths, "boolean") | {"reward": "float"})
+
+
+def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """LA, LC, completeness and well-formedness in percent, the mean reward, and counts, for each group of `by`.
+
+    Responses without a verdict (`n_unknown_*`) are left out of that measure alone; a measure nobody could take is NaN.
+    """
+    groups = verdicts.groupby(by, sort=False)
+    percent = {"la": "correct", "lc": "in_language", "complete": "complete", "well_formed": "well_formed"}
+    result = pd.DataFrame({name: 100 * groups[column].mean().astype("Float64") for name, column in percent.items()}).astype(float)
+    result["reward"] = groups["reward"].mean()
+    result["n"] = groups.size()
+    for name, column in (("la", "correct"), ("lc", "in_language")):
+        result[f"n_unknown_{name}"] = groups[column].apply(lambda values: int(values.isna().sum()))
+    return result
+
+
+# Published verdicts -------------------------------------------------------------------------------------------------
+
+
+def score_release(root: str | Path | None = None) -> pd.DataFrame:
+    """Tables 8-10 rebuilt from the published GPT-4o verdicts under `root` (or `CUREMED_RELEASE`).
+
+    Columns: model, metric ('la' | 'lc'), language (a name, or 'all': the micro average over all rows), value (percent),
+    n (rows), n_blank. As published, a blank verdict counts in the denominator. Any model folder that is there is scored.
+    """
+    closed = paths.release(root) / "baseline_inference" / "closed_source"
+    records = []
+    for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
+        metric = {"BaseModel_language_evaluation": "lc", "BaseModel_logic_evaluation": "la"}.get(path.parent.name)
+        language = path.name.split("_")[0]
+        if metric is None or language not in languages.BY_NAME:
+            raise data.DataError(
+                f"{paths.show(path)}: neither folder nor name says what it is; expected BaseModel_logic_evaluation/French_….csv"
+            )
+        model = _released_model(path.parent.parent.relative_to(closed))
+        records.append((model, metric, language, *_count_verdicts(path, metric)))
+    if not records:
+        raise FileNotFoundError(f"no verdict CSVs under {paths.show(closed)}; set CUREMED_RELEASE to the release's root")
+    counts = pd.DataFrame(records, columns=["model", "metric", "language", "n_true", "n", "n_blank"])
+    total = counts.groupby(["model", "metric"], as_index=False)[["n_true", "n", "n_blank"]].sum().assign(language="all")
+    scores = pd.concat([counts, total], ignore_index=True)
+    scores["value"] = 100 * scores["n_true"] / scores["n"]
+    return scores[["model", "metric", "language", "value", "n", "n_blank"]]
+
+
+def _released_model(folder: Path) -> str:
+    return RELEASED_MODELS.get("".join(c for c in str(folder) if c.isalnum()).lower(), str(folder))
+
+
+def _count_verdicts(path: Path, metric: str) -> tuple[int, int, int]:
+    """How many verdicts of one CSV are true, there, and blank; DataError names file and row of anything else."""
+    column = {"lc": "Language_Score", "la": "Logic_Score"}[metric]
+    try:
+        scores = pd.read_csv(path, usecols=[column], dtype=str, keep_default_na=False)[column].str.strip().str.lower()
+    except (ValueError, UnicodeDecodeError) as error:
+        raise data.DataError(f"{paths.show(path)}: {error}") from None
+    odd = scores[~scores.isin(["true", "false", ""])]
+    if len(odd):
+        raise data.DataError(f"{paths.show(path)}, row {odd.index[0]}: {column} is {odd.iloc[0]!r}, not True, False or blank")
+    return int((scores == "true").sum()), len(scores), int((scores == "").sum())

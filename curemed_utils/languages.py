@@ -1,0 +1,50 @@
+"""The 13 languages of CUREMED-BENCH, their families (Figure 8) and curriculum tiers (Appendix C.1)."""
+
+import difflib
+from typing import NamedTuple
+
+TIERS = ("high", "medium", "low")
+STAGES = {"stage1_high": "high", "stage2_medium": "medium", "stage3_low": "low"}
+
+
+class Language(NamedTuple):
+    name: str
+    code: str  # ISO 639-1
+    script: str  # the Unicode script property's name of its own letters
+    family: str
+    tier: str
+
+
+ALL = (
+    Language("Amharic", "am", "Ethiopic", "Afroasiatic", "low"),
+    Language("Bengali", "bn", "Bengali", "Indo-European", "medium"),
+    Language("French", "fr", "Latin", "Indo-European", "high"),
+    Language("Hausa", "ha", "Latin", "Afroasiatic", "low"),
+    Language("Hindi", "hi", "Devanagari", "Indo-European", "low"),
+    Language("Japanese", "ja", "Japanese", "Japonic", "high"),
+    Language("Korean", "ko", "Hangul", "Koreanic", "medium"),
+    Language("Spanish", "es", "Latin", "Indo-European", "high"),
+    Language("Swahili", "sw", "Latin", "Niger-Congo", "low"),
+    Language("Thai", "th", "Thai", "Tai-Kadai", "medium"),
+    Language("Turkish", "tr", "Latin", "Turkic", "medium"),
+    Language("Vietnamese", "vi", "Latin", "Austroasiatic", "high"),
+    Language("Yoruba", "yo", "Latin", "Niger-Congo", "low"),
+)
+BY_NAME = {language.name: language for language in ALL}
+NAMES = tuple(BY_NAME)
+
+
+def get(name: str) -> Language:
+    """The language called `name` (English name, exact case); ValueError names the nearest one."""
+    if name in BY_NAME:
+        return BY_NAME[name]
+    near = difflib.get_close_matches(str(name).title(), NAMES, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(NAMES)}"
+    raise ValueError(f"unknown language {name!r}{hint}")
+
+
+def in_tier(tier: str) -> list[str]:
+    """Names of the languages of one tier, in alphabetical order."""
+    if tier not in TIERS:
+        raise ValueError(f"unknown tier {tier!r}; known: {', '.join(TIERS)}")
+    return [language.name for language in ALL if language.tier == tier]

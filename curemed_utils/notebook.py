@@ -1,0 +1,61 @@
+"""What the notebooks share: setting up, showing the module's source in place, recording a run's summary."""
+
+import importlib.metadata
+import inspect
+import json
+import subprocess
+import time
+import warnings
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+
+from curemed_utils import checkpoints, paths
+
+
+def setup(run_dir: str = "") -> Path:
+    """Prepares display and warnings and returns the run directory (empty: the demo's)."""
+    pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 60)
+    warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
+    return paths.run_directory(run_dir)
+
+
+def show_source(thing) -> Markdown:
+    """The source of a function or class, as the reader of the notebook should see it."""
+    return Markdown(f"```python\n{inspect.getsource(thing)}```")
+
+
+def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) -> dict:
+    """Writes `<run_dir>/summary/<notebook>.json`: the results, what they rest on and which files were made."""
+    made = {
+        "notebook": notebook,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": commit(),
+        "versions": {name: importlib.metadata.version(name) for name in checkpoints.PACKAGES},
+        "outputs": sorted(str(Path(path).relative_to(run_dir)) for path in outputs),
+    }
+    file = run_dir / "summary" / f"{notebook}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(made | summary, indent=1, ensure_ascii=False, default=_plain), encoding="utf-8")
+    return summary
+
+
+def summary(run_dir: Path, notebook: str) -> dict:
+    """What an earlier notebook recorded; FileNotFoundError says which one to run."""
+    file = run_dir / "summary" / f"{notebook}.json"
+    if not file.exists():
+        raise FileNotFoundError(f"{paths.show(file)} is missing: run notebook {notebook[:2]} with the same run_dir first")
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def commit() -> str:
+    """The repository's commit, marked `-dirty` where files differ from it; 'unknown' outside a git checkout."""
+    done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=paths.ROOT, capture_output=True, text=True)
+    return done.stdout.strip() or "unknown"
+
+
+def _plain(value):
+    if isinstance(value, pd.DataFrame):
+        return value.reset_index().to_dict(orient="records")
+    return value.item() if hasattr(value, "item") else str(value)

@@ -1,0 +1,50 @@
+"""Fixtures that several test files share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from curemed_utils import data, paths, tiny
+
+
+@pytest.fixture(scope="session")
+def release() -> Path:
+    """The root of the released data; tests that ask for it are skipped where it is not set up."""
+    root = os.environ.get("CUREMED_RELEASE")
+    if not root:
+        pytest.skip("CUREMED_RELEASE is not set: the released data are not here")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def released(release) -> dict[str, list[data.Row]]:
+    return data.read_release(release)
+
+
+@pytest.fixture(scope="session")
+def sample() -> list[data.Row]:
+    return data.read_folder(paths.SAMPLE, "sample")
+
+
+@pytest.fixture(scope="session")
+def tiny_base(sample, tmp_path_factory) -> Path:
+    """A tiny checkpoint built from the sample."""
+    texts = [text for row in sample for text in (row.question, row.reasoning, row.answer)]
+    return tiny.build(texts, tmp_path_factory.mktemp("tiny") / "base", seed=0)
+
+
+@pytest.fixture
+def make_row():
+    """A function that makes a valid row; keyword arguments replace its fields."""
+
+    def make(number: int = 0, **fields) -> data.Row:
+        given = {
+            "id": f"r{number}",
+            "language": "French",
+            "question": f"Question {number} ?",
+            "answer": f"<answer>Réponse {number}</answer>",
+        }
+        return data.Row(**given | fields)
+
+    return make

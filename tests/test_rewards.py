@@ -1,0 +1,240 @@
+import math
+
+import pytest
+
+from curemed_utils import rewards
+
+STEPS = "<thinking><step1>fièvre</step1><step2>toux</step2></thinking>"
+ANSWER = "<answer>grippe</answer>"
+GOOD = STEPS + ANSWER
+
+
+def in_tags(answer: str) -> str:
+    return f"{STEPS}\n<answer>{answer}</answer>"
+
+
+# Format -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        GOOD,
+        "\n" + STEPS + "\n\n" + ANSWER + "\n",
+        "<thinking>\n<step1>\nfièvre\n</step1>\n\n <step2>toux</step2>\n</thinking>\n<answer>\ngrippe\n</answer>",
+        "<thinking><step1>une seule étape</step1></thinking>" + ANSWER,
+        "<thinking>" + "".join(f"<step{n}>x</step{n}>" for n in range(1, 12)) + "</thinking>" + ANSWER,
+        "<thinking><step1>SpO2 < 90 % et pH > 7,45</step1></thinking>" + ANSWER,
+    ],
+)
+def test_both_formats_accept(text):
+    assert rewards.format_reward(text) == 1.0
+    assert rewards.format_reward(text, strict=False) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<thinking>sans étapes</thinking>" + ANSWER,
+        "<thinking></thinking>" + ANSWER,
+        "<thinking><step2>toux</step2></thinking>" + ANSWER,
+        "<thinking><step1>fièvre</step1><step3>toux</step3></thinking>" + ANSWER,
+        "<thinking><step2>toux</step2><step1>fièvre</step1></thinking>" + ANSWER,
+        "<thinking><step1>fièvre</step1><step1>toux</step1></thinking>" + ANSWER,
+        "<thinking><step1>fièvre</step2></thinking>" + ANSWER,
+        "<thinking><step1>fièvre<step2>toux</step2></thinking>" + ANSWER,
+        "<thinking><step1>fièvre</step1> puis <step2>toux</step2></thinking>" + ANSWER,
+        "<thinking><step1></step1></thinking>" + ANSWER,
+        "<thinking><step1> \n</step1><step2>toux</step2></thinking>" + ANSWER,
+        "<thinking><step1>fièvre <step2>toux</step2></step1></thinking>" + ANSWER,
+        STEPS + "<answer></answer>",
+        STEPS + "<answer>  </answer>",
+        "Voici : " + GOOD,
+        GOOD + " Voilà.",
+        STEPS + " donc " + ANSWER,
+        ANSWER + STEPS,
+    ],
+)
+def test_only_the_loose_format_accepts(text):
+    assert rewards.format_reward(text) == 0.0
+    assert rewards.format_reward(text, strict=False) == 1.0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "grippe",
+        STEPS,
+        ANSWER,
+        STEPS + "<answer>grippe",
+        STEPS + "grippe</answer>",
+        "<thinking><step1>fièvre</step1>" + ANSWER,
+        STEPS + ANSWER + ANSWER,
+        STEPS + STEPS + ANSWER,
+        STEPS.upper() + ANSWER.upper(),
+    ],
+)
+def test_both_formats_reject(text):
+    assert rewards.format_reward(text) == 0.0
+    assert rewards.format_reward(text, strict=False) == 0.0
+
+
+def test_nested_tags_are_not_strict():
+    assert rewards.format_reward("<thinking><thinking><step1>x</step1></thinking></thinking>" + ANSWER) == 0.0
+    assert rewards.format_reward(STEPS + "<answer><answer>grippe</answer></answer>") == 0.0
+    assert rewards.format_reward(f"<thinking><step1>x {ANSWER}</step1></thinking>") == 0.0
+
+
+def test_formats_on_the_released_traces(released):
+    traces = [f"{row.reasoning}\n{row.answer}" for name in ("sft", "rft") for row in released[name]]
+    strict = [rewards.format_reward(trace) for trace in traces]
+    assert (strict.count(1.0), strict.count(0.0)) == (12357, 4442)
+    assert all(rewards.format_reward(trace, strict=False) == 1.0 for trace in traces)
+
+
+# Accuracy -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted"),
+    [
+        ("paludisme", "paludisme"),
+        ("  Paludisme.\n", "paludisme"),
+        ("« paludisme »", "paludisme"),
+        ("heart   attack", "Heart Attack"),
+        ("ＨＩＶ", "HIV"),
+        ("喘息。", "喘息"),
+        ("ﾏﾗﾘｱ", "マラリア"),
+        ("मलेरिया।", "मलेरिया"),
+        ("ወባ።", "ወባ"),
+        ("e\u0301pilepsie", "épilepsie"),
+    ],
+)
+def test_an_answer_equal_to_an_accepted_form_is_right(answer, accepted):
+    assert rewards.accuracy_reward(in_tags(answer), [accepted], "<answer>autre</answer>") == 1.0
+
+
+@pytest.mark.parametrize("answer", ["İdrar yolu enfeksiyonu", "İDRAR YOLU ENFEKSİYONU", "idrar yolu enfeksiyonu."])
+def test_the_turkish_dotted_capital_is_the_same_letter(answer):
+    assert rewards.accuracy_reward(in_tags(answer), ["idrar yolu enfeksiyonu"], "<answer>sistit</answer>") == 1.0
+
+
+def test_the_reference_itself_is_right():
+    assert rewards.accuracy_reward(in_tags("C'est le paludisme"), ["paludisme"], "<answer>C'est le paludisme.</answer>") == 1.0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "dengue",
+        "pas le paludisme",
+        "paludisme ou dengue",
+        "asthme, paludisme, tuberculose, dengue, grippe, pneumonie, diabète",
+        "asthme\npaludisme",
+        "paludism",
+        "",
+    ],
+)
+def test_another_or_a_longer_answer_is_wrong(answer):
+    assert rewards.accuracy_reward(in_tags(answer), ["paludisme", "malaria"], "<answer>Cette maladie est le paludisme.</answer>") == 0.0
+
+
+def test_without_accepted_forms_accuracy_is_unknown():
+    assert rewards.accuracy_reward(GOOD, [], ANSWER) is None
+
+
+@pytest.mark.parametrize("text", ["grippe", STEPS + "<answer>grippe", GOOD + ANSWER])
+def test_no_single_answer_block_is_wrong(text):
+    assert rewards.accuracy_reward(text, ["grippe"], ANSWER) == 0.0
+
+
+# Language -----------------------------------------------------------------------------------------------------------
+
+FRENCH = "Le patient doit prendre ce médicament chaque jour après le repas."
+
+
+def test_an_answer_in_the_language_is_rewarded_whatever_the_reasoning():
+    text = f"<thinking><step1>The patient has a fever and should rest.</step1></thinking><answer>{FRENCH}</answer>"
+    assert rewards.language_reward(text, "French") == 1.0
+
+
+@pytest.mark.parametrize("text", [in_tags(FRENCH), in_tags(""), STEPS, ""])
+def test_an_answer_in_another_language_or_none_is_not_rewarded(text):
+    assert rewards.language_reward(text, "Korean") == 0.0
+
+
+@pytest.mark.parametrize("answer", ["38,5", "grippe"])
+def test_an_answer_too_short_to_tell_is_undecided(answer):
+    assert rewards.language_reward(in_tags(answer), "French") is None
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(ValueError, match="did you mean 'French'"):
+        rewards.language_reward(GOOD, "french")
+
+
+# Composite ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("parts", "total"),
+    [
+        ((1, 1, 1), 1.0),
+        ((1, 0, 0), 0.65),
+        ((0, 1, 0), 0.30),
+        ((0, 0, 1), 0.05),
+        ((0, 0, 0), 0.0),
+        ((None, 1, 1), 0.35),
+        ((1, None, None), 0.65),
+        ((0, None, None), 0.0),
+    ],
+)
+def test_the_composite_is_the_weighted_sum_of_known_parts(parts, total):
+    scores = dict(zip(("accuracy", "language", "format"), parts, strict=True))
+    assert rewards.composite(scores) == pytest.approx(total)
+
+
+def test_a_composite_of_nothing_known_is_nan():
+    assert math.isnan(rewards.composite({"accuracy": None, "language": None, "format": None}))
+
+
+def test_the_composite_takes_other_weights():
+    assert rewards.composite({"accuracy": 1.0, "format": 1.0}, {"accuracy": 0.5, "format": 0.25}) == 0.75
+
+
+def test_score_gives_the_three_parts_of_a_response(make_row):
+    row = make_row(answer=f"<answer>{FRENCH}</answer>", accepted=["aspirine"])
+    assert rewards.score(in_tags(FRENCH), row) == {"accuracy": 1.0, "language": 1.0, "format": 1.0}
+    assert rewards.score("aspirine", row) == {"accuracy": 0.0, "language": 0.0, "format": 0.0}
+
+
+def test_each_sample_row_earns_full_reward(sample):
+    totals = {row.id: rewards.composite(rewards.score(f"{row.reasoning}\n{row.answer}", row)) for row in sample}
+    assert {name: total for name, total in totals.items() if total != pytest.approx(1.0)} == {}
+
+
+# What TRL calls -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["string", "messages"])
+def completions(request):
+    texts = [in_tags(FRENCH), "grippe"]
+    return texts if request.param == "string" else [[{"role": "assistant", "content": text}] for text in texts]
+
+
+def test_accuracy_for_trl(completions):
+    columns = {"accepted": [["x"], ["grippe"]], "answer": [f"<answer>{FRENCH}</answer>", ANSWER]}
+    assert rewards.accuracy(completions=completions, **columns, prompts=["", ""], language=["French"] * 2) == [1.0, 0.0]
+
+
+def test_language_for_trl(completions):
+    assert rewards.language(completions=completions, language=["French", "Thai"], prompts=["", ""]) == [1.0, 0.0]
+
+
+def test_format_for_trl(completions):
+    assert rewards.format(completions=completions, prompts=["", ""], language=["French", "Thai"]) == [1.0, 0.0]
+
+
+def test_unknown_parts_stay_none_for_trl():
+    assert rewards.accuracy(completions=[GOOD, GOOD], accepted=[[], ["grippe"]], answer=[ANSWER, ANSWER]) == [None, 1.0]

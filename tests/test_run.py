@@ -1,0 +1,289 @@
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from filelock import FileLock
+
+from curemed_utils import paths, run
+
+# Scrubbing ----------------------------------------------------------------------------------------------------------
+
+SECRET = "sk-made-up-0123456789"
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path / "reader"))
+    return tmp_path / "reader"
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "HF_TOKEN", "CLIENT_SECRET", "DB_PASSWORD", "some_api_key"])
+def test_values_of_secret_variables_are_scrubbed(monkeypatch, name):
+    monkeypatch.setenv(name, SECRET)
+    assert run.scrub(f"Bearer {SECRET}!") == f"Bearer [{name}]!"
+
+
+def test_a_secret_is_scrubbed_as_json_writes_it(monkeypatch):
+    monkeypatch.setenv("MY_KEY", 'quo"te\\back-slash')
+    assert run.scrub(json.dumps({"text": 'a quo"te\\back-slash'})) == '{"text": "a [MY_KEY]"}'
+
+
+def test_values_of_other_and_short_variables_stay(monkeypatch):
+    monkeypatch.setenv("GREETING", "good morning")
+    monkeypatch.setenv("SORT_KEY", "id")
+    assert run.scrub("good morning, id") == "good morning, id"
+
+
+def test_the_home_folder_is_scrubbed(home):
+    assert run.scrub(f'File "{home}/code/x.py", line 1') == 'File "~/code/x.py", line 1'
+
+
+@pytest.mark.parametrize("text", ['"{}"', "'{}'", "{}\n", "{}\\n", "{}", "in {}: no such file"])
+def test_the_home_folder_alone_is_scrubbed(home, text):
+    assert run.scrub(text.format(home)) == text.format("~")
+
+
+def test_a_folder_that_only_begins_like_home_stays(home):
+    assert run.scrub(f"{home}2/x") == f"{home}2/x"
+
+
+# Profiles and parameters --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def profiles(monkeypatch, tmp_path):
+    folder = tmp_path / "profiles"
+    folder.mkdir()
+    (folder / "small.yaml").write_text("steps: 1\n")
+    monkeypatch.setattr(paths, "PROFILES", folder)
+    return folder
+
+
+def test_a_profile_is_read_by_name_or_path(profiles):
+    assert run.read_profile("small") == run.read_profile(str(profiles / "small.yaml")) == {"steps": 1}
+
+
+def test_an_unknown_profile_names_the_nearest(profiles):
+    with pytest.raises(run.UsageError, match=r"no profile .*smal.*did you mean 'small'"):
+        run.read_profile("smal")
+
+
+def test_a_profile_unlike_any_lists_the_known(profiles):
+    with pytest.raises(run.UsageError, match="known: small"):
+        run.read_profile("qqq")
+
+
+@pytest.mark.parametrize(("text", "said"), [("steps: [1", "is not YAML"), ("- steps\n", "must hold `name: value` lines")])
+def test_a_broken_profile_is_named(profiles, text, said):
+    (profiles / "broken.yaml").write_text(text)
+    with pytest.raises(run.UsageError, match=rf"broken\.yaml {said}"):
+        run.read_profile("broken")
+
+
+KNOWN = {"01_first": {name: {"inferred_type_name": name.removeprefix("a_")} for name in ("a_int", "a_float", "a_str", "a_bool", "a_list")}}
+
+
+@pytest.mark.parametrize("given", [{"a_int": 3}, {"a_float": 3}, {"a_float": 0.5}, {"a_str": "x"}, {"a_bool": True}, {"a_list": [1]}, {}])
+def test_parameters_of_the_right_type_pass(given):
+    run.check_parameters(given, KNOWN)
+
+
+@pytest.mark.parametrize(
+    "given", [{"a_int": 0.5}, {"a_int": True}, {"a_int": "3"}, {"a_float": "1e-5"}, {"a_str": 3}, {"a_bool": 1}, {"a_list": "x"}]
+)
+def test_a_parameter_of_the_wrong_type_is_refused(given):
+    ((name, value),) = given.items()
+    with pytest.raises(run.UsageError, match=f"parameter {name} must be {name.removeprefix('a_')}, not {value!r}"):
+        run.check_parameters(given, KNOWN)
+
+
+def test_an_unknown_parameter_names_the_nearest():
+    with pytest.raises(run.UsageError, match="unknown parameter 'a_flot'; did you mean 'a_float'"):
+        run.check_parameters({"a_flot": 1.0}, KNOWN)
+
+
+def test_an_unknown_notebook_number_lists_the_known():
+    with pytest.raises(run.UsageError, match="no notebook '09'; known: 01, 02"):
+        run._choose(["01_first", "02_second"], ["09"], "")
+
+
+# Chains of small notebooks ------------------------------------------------------------------------------------------
+
+RECORD = """
+import json
+from pathlib import Path
+
+folder = Path(run_dir)
+(folder / "summary").mkdir(exist_ok=True)
+(folder / "summary" / "{name}.json").write_text(json.dumps({{"outputs": ["{name}.txt"]}}))
+(folder / "{name}.txt").write_text("made")
+with (folder / "trace").open("a") as file:
+    file.write("{number} ")
+"""
+
+
+def add_notebook(name: str, *cells: str, parameters: str = "") -> Path:
+    """Writes a notebook with a parameters cell, `cells`, and a last cell that records that it ran."""
+    sources = [f"run_dir: str = ''\n{parameters}", *cells, RECORD.format(name=name, number=name[:2])]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, paths.NOTEBOOKS / f"{name}.ipynb")
+    return paths.NOTEBOOKS / f"{name}.ipynb"
+
+
+@pytest.fixture
+def chain(monkeypatch, tmp_path, profiles):
+    """Three notebooks; only the second has the parameter `steps`."""
+    (tmp_path / "notebooks").mkdir()
+    monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path / "notebooks")
+    monkeypatch.setenv("CUREMED_RUNS", str(tmp_path / "runs"))
+    add_notebook("01_first")
+    add_notebook("02_second", "print('steps', steps)", parameters="steps: int = 0")
+    add_notebook("03_third")
+    return tmp_path / "runs" / "small"
+
+
+def trace(directory) -> str:
+    file = directory / "trace"
+    return file.read_text().strip() if file.exists() else ""
+
+
+def test_a_chain_runs_in_order_into_the_run_directory(chain):
+    assert run.main(["small"]) == 0
+    assert trace(chain) == "01 02 03"
+    executed = nbformat.read(chain / "notebooks" / "02_second.ipynb", 4)
+    assert "steps 1\n" in [output["text"] for cell in executed.cells for output in cell.get("outputs", [])]
+
+
+def test_a_second_run_skips_what_is_done(chain, capsys):
+    run.main(["small"])
+    capsys.readouterr()
+    assert run.main(["small"]) == 0
+    assert trace(chain) == "01 02 03"
+    assert capsys.readouterr().out.count("done before") == 3
+
+
+def test_a_changed_parameter_runs_its_notebook_and_all_later_ones(chain):
+    run.main(["small"])
+    assert run.main(["small", "-p", "steps", "2"]) == 0
+    assert trace(chain) == "01 02 03 02 03"
+
+
+def test_a_changed_notebook_runs_with_all_later_ones(chain):
+    run.main(["small"])
+    add_notebook("02_second", "print('other', steps)", parameters="steps: int = 0")
+    assert run.main(["small"]) == 0
+    assert trace(chain) == "01 02 03 02 03"
+
+
+def test_a_lost_output_is_made_again(chain):
+    run.main(["small", "--only", "01"])
+    (chain / "01_first.txt").unlink()
+    assert run.main(["small", "--from", "01"]) == 0
+    assert trace(chain) == "01 01 02 03"
+
+
+def test_only_runs_the_named_notebook_even_if_done(chain):
+    run.main(["small", "--only", "01"])
+    assert run.main(["small", "--only", "01"]) == 0
+    assert trace(chain) == "01 01"
+
+
+def test_from_runs_the_named_notebook_and_all_later_ones(chain):
+    assert run.main(["small", "--from", "02"]) == 0
+    assert trace(chain) == "02 03"
+
+
+def test_the_run_directory_can_be_chosen(chain, tmp_path):
+    assert run.main(["small", "--only", "01", "--run-dir", str(tmp_path / "elsewhere")]) == 0
+    assert trace(tmp_path / "elsewhere") == "01"
+    assert not chain.exists()
+
+
+def test_a_failing_cell_stops_the_chain_and_shows_where(chain, capsys):
+    add_notebook("02_second", "steps / 0", parameters="steps: int = 0")
+    assert run.main(["small"]) == 1
+    said = capsys.readouterr()
+    assert "ZeroDivisionError" in said.err and "steps / 0" in said.err
+    assert f"{paths.show(chain)}/notebooks/" in said.err
+    assert "02_second … failed" in said.out
+    assert "ZeroDivisionError" in (chain / "notebooks" / "02_second.ipynb").read_text()
+    assert trace(chain) == "01"
+    assert not (chain / "notebooks" / "03_third.ipynb").exists()
+
+
+def test_a_mended_notebook_goes_on_where_the_chain_stopped(chain):
+    add_notebook("02_second", "steps / 0", parameters="steps: int = 0")
+    run.main(["small"])
+    add_notebook("02_second", "steps / 1", parameters="steps: int = 0")
+    assert run.main(["small"]) == 0
+    assert trace(chain) == "01 02 03"
+
+
+def test_a_failed_rerun_is_not_taken_for_done(chain):
+    run.main(["small", "--only", "01"])
+    whole = (paths.NOTEBOOKS / "01_first.ipynb").read_bytes()
+    add_notebook("01_first", "1 / 0")
+    assert run.main(["small", "--only", "01"]) == 1
+    (paths.NOTEBOOKS / "01_first.ipynb").write_bytes(whole)
+    assert run.main(["small", "--from", "01"]) == 0
+    assert trace(chain) == "01 01 02 03"
+
+
+def test_a_cell_that_kills_its_kernel_counts_as_failed(chain, capsys):
+    add_notebook("02_second", "import os\n\nos.kill(os.getpid(), 9)", parameters="steps: int = 0")
+    assert run.main(["small"]) == 1
+    assert "died" in capsys.readouterr().err.lower()
+    assert trace(chain) == "01"
+
+
+def test_a_key_that_a_cell_prints_never_reaches_the_disk(chain, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    add_notebook("01_first", "import os\n\nprint('key', os.environ['OPENAI_API_KEY'])\nos.environ['OPENAI_API_KEY']")
+    assert run.main(["small", "--only", "01"]) == 0
+    assert "key [OPENAI_API_KEY]" in (chain / "notebooks" / "01_first.ipynb").read_text()
+    assert [path.name for path in chain.rglob("*") if path.is_file() and SECRET in path.read_text()] == []
+
+
+def test_a_key_in_an_error_is_neither_written_nor_printed(chain, monkeypatch, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", SECRET)
+    add_notebook("01_first", "import os\n\nraise ValueError('refused: ' + os.environ['OPENAI_API_KEY'])")
+    assert run.main(["small", "--only", "01"]) == 1
+    said = capsys.readouterr()
+    assert "refused: [OPENAI_API_KEY]" in said.err and SECRET not in said.err + said.out
+    assert [path.name for path in chain.rglob("*") if path.is_file() and SECRET in path.read_text()] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["smal"], "did you mean 'small'"),
+        (["small", "-p", "stepps", "2"], "did you mean 'steps'"),
+        (["small", "-p", "steps", "many"], "steps must be int"),
+        (["small", "-p", "steps", "[1"], "error: "),
+        (["small", "-p", "run_dir", "x"], "--run-dir"),
+        (["small", "--only", "09"], "no notebook '09'"),
+        (["small", "--from", "9"], "no notebook '9'"),
+    ],
+)
+def test_a_wrong_command_exits_with_2_and_runs_nothing(chain, capsys, arguments, said):
+    assert run.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and said in error
+    assert not chain.exists()
+
+
+def test_an_unknown_option_exits_with_2(chain):
+    with pytest.raises(SystemExit) as caught:
+        run.main(["small", "--onyl", "01"])
+    assert caught.value.code == 2
+
+
+def test_two_runs_never_share_a_directory(chain, capsys):
+    chain.mkdir(parents=True)
+    with FileLock(chain / ".lock"):
+        assert run.main(["small"]) == 2
+    assert "another run is at work" in capsys.readouterr().err
+    assert trace(chain) == ""

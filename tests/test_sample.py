@@ -1,0 +1,107 @@
+import unicodedata
+
+import pytest
+import regex
+
+from curemed_utils import data, languages, paths, rewards
+from curemed_utils.language_id import check_language
+
+SCRIPTS = {"Japanese": r"[\p{Han}\p{Hiragana}\p{Katakana}ー々]"}
+FOREIGN_SCRIPTS = [name for name in languages.NAMES if languages.get(name).script != "Latin"]
+
+
+def offenders(rows, holds) -> list[str]:
+    """Ids of the rows for which `holds` is false."""
+    return [row.id for row in rows if not holds(row)]
+
+
+def own_letter(row) -> str:
+    script = languages.get(row.language).script
+    return SCRIPTS.get(script, rf"\p{{{script}}}")
+
+
+def steps_of(row) -> list[str]:
+    return regex.findall(r"<step\d+>(.*?)</step\d+>", row.reasoning, regex.DOTALL)
+
+
+def test_13_files_with_15_topics_each(sample):
+    assert sorted(path.stem for path in paths.SAMPLE.glob("*.jsonl")) == sorted(languages.NAMES)
+    topics = {name: [row.topic for row in sample if row.language == name] for name in languages.NAMES}
+    assert all(len(found) == len(set(found)) == 15 for found in topics.values())
+
+
+def test_topics_are_the_same_in_every_language(sample):
+    topics = {frozenset(row.topic for row in sample if row.language == name) for name in languages.NAMES}
+    assert len(topics) == 1
+
+
+def test_ids_are_unique(sample):
+    assert len({row.id for row in sample}) == len(sample) == 195
+
+
+def test_questions_are_unique(sample):
+    assert len({data.normalize(row.question) for row in sample}) == len(sample)
+
+
+def test_there_are_four_distinct_options(sample):
+    assert offenders(sample, lambda r: list(r.options) == list("ABCD") and len(set(map(data.normalize, r.options.values()))) == 4) == []
+
+
+def test_the_key_is_one_of_the_options(sample):
+    assert offenders(sample, lambda r: r.key in r.options) == []
+
+
+def test_the_right_option_alone_holds_an_accepted_answer(sample):
+    def right_options(row):
+        return [key for key, text in row.options.items() if any(form.casefold() in text.casefold() for form in row.accepted)]
+
+    assert offenders(sample, lambda r: right_options(r) == [r.key]) == []
+
+
+def test_keys_are_spread_over_the_letters(sample):
+    shares = [sum(row.key == letter for row in sample) / len(sample) for letter in "ABCD"]
+    assert all(0.15 <= share <= 0.35 for share in shares)
+
+
+def test_reasoning_and_answer_have_the_strict_format(sample):
+    assert offenders(sample, lambda r: rewards.format_reward(f"{r.reasoning}\n{r.answer}") == 1.0) == []
+
+
+def test_there_are_two_or_more_steps(sample):
+    assert offenders(sample, lambda r: len(steps_of(r)) >= 2) == []
+
+
+def test_every_step_has_latin_letters(sample):
+    assert offenders(sample, lambda r: all(regex.search(r"\p{Latin}{3}", step) for step in steps_of(r))) == []
+
+
+def test_every_step_has_letters_of_the_languages_own_script(sample):
+    foreign = [row for row in sample if row.language in FOREIGN_SCRIPTS]
+    assert offenders(foreign, lambda r: all(regex.search(own_letter(r), step) for step in steps_of(r))) == []
+
+
+def test_every_accepted_form_stands_in_the_answer(sample):
+    assert offenders(sample, lambda r: r.accepted and all(form.casefold() in r.answer.casefold() for form in r.accepted)) == []
+
+
+def test_no_accepted_form_stands_in_the_question(sample):
+    assert offenders(sample, lambda r: not any(form.casefold() in r.question.casefold() for form in r.accepted)) == []
+
+
+@pytest.mark.parametrize("field", ["question", "answer", "options"])
+def test_letters_are_of_the_own_script_or_latin(sample, field):
+    def holds(row):
+        value = getattr(row, field)
+        text = " ".join(value.values()) if isinstance(value, dict) else value
+        return all(regex.fullmatch(rf"{own_letter(row)}|\p{{Latin}}", letter) for letter in regex.findall(r"\p{L}", text))
+
+    assert offenders(sample, holds) == []
+
+
+@pytest.mark.parametrize("field", ["question", "answer"])
+def test_the_language_check_accepts_it(sample, field):
+    assert offenders(sample, lambda r: check_language(getattr(r, field), r.language).verdict is True) == []
+
+
+def test_all_text_is_in_nfc(sample):
+    assert offenders(sample, lambda r: unicodedata.is_normalized("NFC", r.model_dump_json())) == []

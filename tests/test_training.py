@@ -1,0 +1,265 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from curemed_utils import checkpoints, data, launch, training
+
+
+@pytest.fixture
+def train_file(sample, tmp_path):
+    return data.write_jsonl([row for row in sample if row.language == "French"][:4], tmp_path / "data" / "sft.jsonl")
+
+
+@pytest.fixture
+def config(tiny_base, train_file, tmp_path):
+    """Settings of two SFT steps on four rows."""
+    return {
+        "start": str(tiny_base),
+        "train_file": str(train_file),
+        "output": str(tmp_path / "checkpoints" / "sft"),
+        "learning_rate": 1e-3,
+        "batch_size": 2,
+        "micro_batch": 2,
+        "max_steps": 2,
+    }
+
+
+def same_weights(one, other):
+    one, other = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+# Settings -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_setting_names_the_nearest(config):
+    with pytest.raises(ValueError, match="unknown sft setting 'lerning_rate'; did you mean 'learning_rate'"):
+        training.settings("sft", config | {"lerning_rate": 1})
+
+
+def test_a_grpo_setting_is_unknown_to_sft(config):
+    with pytest.raises(ValueError, match="unknown sft setting 'num_generations'"):
+        training.settings("sft", config | {"num_generations": 4})
+
+
+@pytest.mark.parametrize("sizes", [{"batch_size": 3, "micro_batch": 2}, {"batch_size": 0}, {"micro_batch": 0}])
+def test_a_batch_that_does_not_divide_is_refused(config, sizes):
+    with pytest.raises(ValueError, match=r"batch_size .* must be a multiple of micro_batch"):
+        training.settings("sft", config | sizes)
+
+
+def test_the_batch_is_shared_among_processes(config, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert training.settings("sft", config | {"batch_size": 8}).accumulation == 2
+    with pytest.raises(ValueError, match="2 process"):
+        training.settings("sft", config | {"batch_size": 2})
+
+
+@pytest.mark.parametrize("generations", [1, 0, 3])
+def test_a_group_of_one_or_one_that_does_not_divide_is_refused(config, generations):
+    grpo = {name: config[name] for name in ("start", "train_file", "output")}
+    with pytest.raises(ValueError, match=f"num_generations {generations}"):
+        training.settings("grpo", grpo | {"batch_size": 16, "num_generations": generations})
+
+
+def test_a_missing_train_file_says_which_notebook_makes_it(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl is missing: run notebook 01"):
+        training.settings("sft", config | {"train_file": str(tmp_path / "nowhere.jsonl")})
+
+
+def test_the_papers_settings_are_the_defaults(config):
+    paths = {name: config[name] for name in ("start", "train_file", "output")}
+    sft, grpo = training.settings("sft", paths), training.settings("grpo", paths)
+    assert (sft.learning_rate, sft.batch_size, sft.epochs) == (1e-5, 32, 3)
+    assert (grpo.learning_rate, grpo.batch_size, grpo.steps, grpo.num_generations, grpo.weight_decay) == (1e-6, 16, 500, 16, 0.1)
+    assert (grpo.accuracy_weight, grpo.language_weight, grpo.format_weight) == (0.65, 0.30, 0.05)
+
+
+# What makes a checkpoint --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 2e-3}, {"max_steps": 3}, {"max_length": 100}, {"batch_size": 4}])
+def test_settings_that_shape_the_weights_make_another_checkpoint(config, change):
+    assert training.made_from(training.settings("sft", config | change)) != training.made_from(training.settings("sft", config))
+
+
+@pytest.mark.parametrize("change", [{"micro_batch": 1}, {"save_steps": 5}])
+def test_settings_of_the_machine_do_not(config, change):
+    assert training.made_from(training.settings("sft", config | change)) == training.made_from(training.settings("sft", config))
+
+
+def test_other_rows_make_another_checkpoint(config, train_file):
+    stage = training.settings("sft", config)
+    before = training.made_from(stage)
+    data.write_jsonl(data.read_jsonl(train_file)[1:], train_file)
+    assert training.made_from(stage) != before
+
+
+def test_nothing_is_done_at_first(config):
+    assert not training.is_done(training.settings("sft", config))
+
+
+@pytest.mark.parametrize(
+    ("name", "notebook"), [("base", "03"), ("sft", "03"), ("stage1_high", "04"), ("stage2_medium", "05"), ("stage3_low", "06")]
+)
+def test_a_missing_checkpoint_says_which_notebook_makes_it(tmp_path, name, notebook):
+    with pytest.raises(FileNotFoundError, match=f"{name} is missing: run notebook {notebook}"):
+        checkpoints.find(tmp_path, name)
+
+
+def test_setting_aside_keeps_the_old_content(tmp_path):
+    folder = tmp_path / "sft"
+    for content in ("first", "second"):
+        folder.mkdir()
+        (folder / "model").write_text(content)
+        checkpoints.set_aside(folder)
+    assert not folder.exists()
+    assert sorted(path.read_text() for path in tmp_path.glob("sft.before-*/model")) == ["first", "second"]
+
+
+def test_setting_aside_a_link_leaves_what_it_points_to(tmp_path):
+    (tmp_path / "model").mkdir()
+    link = tmp_path / "base"
+    link.symlink_to(tmp_path / "model")
+    checkpoints.set_aside(link)
+    assert not link.is_symlink() and (tmp_path / "model").is_dir()
+
+
+# The base model -----------------------------------------------------------------------------------------------------
+
+
+def test_a_tiny_base_is_built_once_and_another_seeds_set_aside(sample, tmp_path):
+    base = checkpoints.prepare_base("tiny", tmp_path, sample[:15])
+    built = (base / "model.safetensors").stat().st_mtime_ns
+    assert checkpoints.prepare_base("tiny", tmp_path, sample[:15]) == base
+    assert (base / "model.safetensors").stat().st_mtime_ns == built
+    checkpoints.prepare_base("tiny", tmp_path, sample[:15], seed=1)
+    (aside,) = base.parent.glob("base.before-*")
+    assert not same_weights(base, aside)
+
+
+def test_a_local_model_is_linked(tiny_base, tmp_path):
+    base = checkpoints.prepare_base(str(tiny_base), tmp_path, [])
+    assert base.is_symlink() and base.resolve() == tiny_base.resolve()
+    assert checkpoints.find(tmp_path, "base") == base
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
+        checkpoints.prepare_base(str(tmp_path), tmp_path / "run", [])
+
+
+# Training -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def trained(config, sample, shared):
+    """A finished stage; the first test that asks for it trains, the others find it done."""
+    file = shared / "sft.jsonl"
+    if not file.exists():
+        data.write_jsonl([row for row in sample if row.language == "French"][:4], file)
+    stage = training.settings("sft", config | {"train_file": str(file), "output": str(shared / "sft")})
+    return stage, training.train("sft", stage)
+
+
+def test_sft_makes_a_checkpoint_that_loads_and_has_learnt(trained, tiny_base):
+    stage, output = trained
+    assert training.is_done(stage)
+    AutoModelForCausalLM.from_pretrained(output)
+    assert not same_weights(output, tiny_base)
+    assert not [path.name for path in output.rglob("*") if path.suffix in (".bin", ".pt", ".pth") or path.name.startswith("checkpoint-")]
+    assert not output.with_name("sft.partial").exists()
+
+
+def test_sft_logs_every_step_and_what_it_was_made_from(trained):
+    _, output = trained
+    losses = [record["loss"] for line in (output / "log.jsonl").read_text().splitlines() if "loss" in (record := json.loads(line))]
+    assert len(losses) == 2 and all(loss > 0 for loss in losses)
+    info = checkpoints.info(output)
+    assert (info["rows"], info["rows_over_length"]) == (4, 0)
+    assert info["made_from"]["learning_rate"] == 1e-3
+
+
+def test_a_second_call_leaves_the_checkpoint_as_it_is(trained):
+    stage, output = trained
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.iterdir()}
+    assert training.train("sft", stage) == output
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in output.iterdir()} == before
+
+
+def test_launching_a_finished_stage_starts_nothing(trained, capsys):
+    stage, output = trained
+    given = {
+        name: getattr(stage, name) for name in ("start", "train_file", "output", "learning_rate", "batch_size", "micro_batch", "max_steps")
+    }
+    assert launch.stage("sft", output.parent, "sft", **given) == output
+    assert "nothing to do" in capsys.readouterr().out
+    assert not (output.parent / "logs").exists()
+
+
+def test_an_interrupted_stage_goes_on_to_the_same_weights(trained, config):
+    from transformers import TrainerCallback
+
+    class Interrupt(TrainerCallback):
+        def on_save(self, args, state, control, **_):
+            raise KeyboardInterrupt
+
+    whole, output = trained
+    stage = training.settings("sft", config | {"train_file": whole.train_file, "save_steps": 1})
+    trainer, _ = training.sft_trainer(stage, training._partial(stage))
+    trainer.add_callback(Interrupt())
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert not training.is_done(stage)
+    resumed = training.train("sft", stage)
+    steps = [json.loads(line)["step"] for line in (resumed / "log.jsonl").read_text().splitlines()]
+    assert sorted(set(steps)) == [1, 2]
+    assert same_weights(resumed, output)
+
+
+def test_another_learning_rate_sets_the_old_checkpoint_aside(trained, config):
+    stage, output = trained
+    before = load_file(output / "model.safetensors")
+    again = training.settings("sft", config | {"train_file": stage.train_file, "output": stage.output, "learning_rate": 5e-3})
+    training.train("sft", again)
+    (aside,) = output.parent.glob("sft.before-*")
+    kept = load_file(aside / "model.safetensors")
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in before.items())
+    assert not same_weights(output, aside)
+    assert training.is_done(again) and not training.is_done(stage)
+
+
+def test_rows_over_the_length_are_left_out_and_counted(config, train_file):
+    tokenizer = checkpoints.load_tokenizer(config["start"])
+    lengths = [
+        training._tokens(tokenizer, training.prompts.messages(r) + training.prompts.completion(r)) for r in data.read_jsonl(train_file)
+    ]
+    longest = max(lengths)
+    output = training.train("sft", training.settings("sft", config | {"max_length": longest - 1}))
+    info = checkpoints.info(output)
+    assert (info["rows"], info["rows_over_length"]) == (4 - lengths.count(longest), lengths.count(longest))
+
+
+def test_rows_that_are_all_too_long_are_refused(config):
+    with pytest.raises(data.DataError, match="all 4 rows are longer than max_length 5"):
+        training.train("sft", training.settings("sft", config | {"max_length": 5}))
+
+
+def test_prompts_that_are_all_too_long_are_refused(config):
+    grpo = {name: config[name] for name in ("start", "train_file", "output")}
+    with pytest.raises(data.DataError, match="all 4 rows are longer than max_prompt_length 5"):
+        training.train("grpo", training.settings("grpo", grpo | {"max_prompt_length": 5}))
+
+
+def test_a_failing_process_is_reported_with_the_end_of_its_log(config, tmp_path):
+    with pytest.raises(RuntimeError, match=r"(?s)sft ended with exit code 1; the end of .*sft\.log:.*longer than max_length 5"):
+        launch.stage("sft", tmp_path, "sft", **config | {"max_length": 5})
+    assert "longer than max_length 5" in (tmp_path / "logs" / "sft.log").read_text()
