@@ -5,8 +5,8 @@ import hashlib
 from curemed_utils.data import Row
 
 SYSTEM = (
-    "Answer this medical question in {language}. Reason in numbered steps, <thinking><step1>…</step1><step2>…</step2>…</thinking>, "
-    "then give one short final answer in {language}: <answer>…</answer>."
+    "Solve the medical question in numbered steps, then give one short answer in {language}: "
+    "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"
 )
 
 

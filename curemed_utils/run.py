@@ -173,6 +173,7 @@ def execute(name: str, parameters: dict, directory: Path) -> Path:
             stdout_file=_ScrubbedLog(file),
             stderr_file=_ScrubbedLog(file),
             cwd=str(paths.ROOT),
+            extra_arguments=["--log-level=ERROR"],
         )
     idle = [n for n, cell in enumerate(executed.cells) if cell.cell_type == "code" and cell.source.strip() and not cell.execution_count]
     if idle:

@@ -46,8 +46,9 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class SFT(Stage):
-    """Supervised fine-tuning; the defaults are the paper's (Appendix B.4.1). `max_length` is in tokens; longer rows are left
-    out and counted, never cut, since a cut row would teach a response without its end."""
+    """Supervised fine-tuning; the defaults are the paper's (Appendix B.4.1). `max_steps`, where not 0, takes
+    the place of `epochs`. `max_length` is in tokens; longer rows are left out and counted, never cut, since a cut row would
+    teach a response without its end."""
 
     learning_rate: float = 1e-5
     batch_size: int = 32

@@ -1,0 +1,132 @@
+"""The shape of the notebooks, the parameter files and the packages: what every one of them has to keep to."""
+
+import ast
+import re
+import tomllib
+from itertools import pairwise
+
+import nbformat
+import pytest
+import yaml
+
+from curemed_utils import paths, run
+
+NOTEBOOKS = run.notebooks()
+KNOWN = run.known_parameters()
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def parameters_cell(notebook):
+    return next(cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
+
+
+def test_there_are_nine_numbered_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(9)]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+class TestShape:
+    def test_it_is_valid_and_carries_no_outputs(self, path):
+        notebook = read(path)
+        nbformat.validate(notebook)
+        assert not any(cell.outputs or cell.execution_count for cell in code_cells(notebook))
+        assert notebook.metadata.kernelspec.name == "python3"
+
+    def test_it_has_one_parameters_cell(self, path):
+        tagged = [cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])]
+        assert len(tagged) == 1
+
+    def test_its_cells_are_few_and_short(self, path):
+        cells = code_cells(read(path))
+        assert 12 <= len(cells) <= 25
+        assert max(len(cell.source.splitlines()) for cell in cells) <= 25
+
+    def test_it_has_as_much_prose_as_code(self, path):
+        notebook = read(path)
+        prose = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+        code = sum(len(cell.source.split()) for cell in code_cells(notebook))
+        assert prose >= max(300, code)
+
+    def test_it_states_question_inputs_checks_and_exercises(self, path):
+        prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+        assert re.match(r"# \d\d · .+\n\n\*\*.+\?\*\*", prose)
+        for part in ("**Paper**", "**Needs**", "**Makes**", "**Hardware, time**", "## Checks", "## Exercises", "<details>"):
+            assert part in prose
+
+    def test_its_checks_can_fail(self, path):
+        assert any(isinstance(node, ast.Assert) for cell in code_cells(read(path)) for node in ast.walk(ast.parse(cell.source)))
+
+    def test_its_parameters_are_literals_with_type_and_help(self, path):
+        for line in parameters_cell(read(path)).source.splitlines():
+            name, help_text = line.split("  # ")
+            node = ast.parse(name).body[0]
+            assert isinstance(node, ast.AnnAssign), line
+            assert isinstance(ast.literal_eval(node.value), {"int": int, "float": float, "str": str, "bool": bool}[node.annotation.id])
+            assert help_text
+
+    def test_headings_step_down_one_level_at_a_time(self, path):
+        prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+        levels = [len(mark) for mark in re.findall(r"^(#+) ", prose, re.MULTILINE)]
+        assert levels[0] == 1 and levels.count(1) == 1
+        assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+@pytest.mark.parametrize("path", sorted(paths.PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_a_profile_names_only_known_parameters_of_the_right_type(path):
+    run.check_parameters(run.read_profile(path.stem), KNOWN)
+
+
+def test_the_notebooks_own_defaults_are_the_demo():
+    profile = run.read_profile("demo")
+    for path in NOTEBOOKS:
+        for node in ast.parse(parameters_cell(read(path)).source).body:
+            if node.target.id in profile:
+                assert ast.literal_eval(node.value) == profile[node.target.id], f"{path.stem}: {node.target.id}"
+
+
+def test_a_parameter_means_the_same_in_every_notebook():
+    helps = {}
+    for path in NOTEBOOKS:
+        for line in parameters_cell(read(path)).source.splitlines():
+            name = line.split(":")[0]
+            helps.setdefault(name, set()).add(line.split(" = ")[0])
+    assert {name: types for name, types in helps.items() if len(types) > 1} == {}
+
+
+def requirements():
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
+    listed = project["dependencies"] + [one for group in project["optional-dependencies"].values() for one in group]
+    return {re.match(r"[\w-]+", one).group().lower(): one for one in listed}
+
+
+def pins():
+    lines = (paths.ROOT / "constraints.txt").read_text().splitlines()
+    return {name.lower(): version for name, version in (line.split("==") for line in lines if line and not line.startswith("#"))}
+
+
+def test_every_package_is_pinned_within_its_range():
+    from packaging.requirements import Requirement
+
+    for name, requirement in requirements().items():
+        assert pins()[name] in Requirement(requirement).specifier, requirement
+
+
+def test_the_conda_environment_holds_the_same_packages_with_reasons():
+    text = (paths.ROOT / "environment.yml").read_text()
+    listed = next(entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict))
+    assert {one.split("==")[0].lower(): one.split("==")[1] for one in listed} == {name: pins()[name] for name in requirements()}
+    assert all("  # " in line for line in text.splitlines() if "==" in line)
+
+
+def test_no_text_file_names_a_package_index_or_a_private_path():
+    tracked = [p for pattern in ("*.py", "*.md", "*.yaml", "*.yml", "*.toml", "Makefile") for p in paths.ROOT.glob(pattern)]
+    tracked += [p for folder in ("curemed_utils", "papermill_params", "notebooks") for p in (paths.ROOT / folder).rglob("*") if p.is_file()]
+    private = re.compile(r"/root/|/home/\w|files\.pythonhosted|pypi\.org/simple")
+    assert [p.name for p in tracked if p.suffix != ".pyc" and private.search(p.read_text(encoding="utf-8"))] == []
