@@ -9,15 +9,21 @@ import warnings
 from pathlib import Path
 
 import pandas as pd
+from IPython import get_ipython
+from IPython.core.pylabtools import select_figure_formats
 from IPython.display import Markdown
+from transformers.utils import logging
 
 from curemed_utils import checkpoints, paths
 
 
 def setup(run_dir: str = "") -> Path:
-    """Prepares display and warnings and returns the run directory (empty: the demo's)."""
+    """Prepares tables, figures, progress bars and warnings and returns the run directory (empty: the demo's)."""
     pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 60)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
+    logging.disable_progress_bar()
+    if shell := get_ipython():
+        select_figure_formats(shell, {"png"}, bbox_inches=None)
     return paths.run_directory(run_dir)
 
 

@@ -263,3 +263,17 @@ def test_a_failing_process_is_reported_with_the_end_of_its_log(config, tmp_path)
     with pytest.raises(RuntimeError, match=r"(?s)sft ended with exit code 1; the end of .*sft\.log:.*longer than max_length 5"):
         launch.stage("sft", tmp_path, "sft", **config | {"max_length": 5})
     assert "longer than max_length 5" in (tmp_path / "logs" / "sft.log").read_text()
+
+
+def test_a_grpo_stage_rewards_trains_and_says_where_it_started(trained):
+    sft, start = trained
+    config = {"start": str(start), "train_file": sft.train_file, "output": str(start.with_name("stage1_high"))}
+    small = {"learning_rate": 1e-3, "batch_size": 4, "micro_batch": 4, "num_generations": 2, "steps": 2, "max_completion_length": 8}
+    stage = training.settings("grpo", config | small)
+    output = training.train("grpo", stage)
+    records = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
+    steps = [record for record in records if "reward" in record]
+    assert len(steps) == 2 and {f"rewards/{part}/mean" for part in ("accuracy", "language", "format")} <= set(steps[0])
+    assert checkpoints.info(output)["made_from"]["start"] == checkpoints.info(start)["fingerprint"]
+    assert checkpoints.info(output)["rows"] == 4
+    AutoModelForCausalLM.from_pretrained(output)
