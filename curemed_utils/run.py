@@ -133,10 +133,9 @@ def _chain(chosen: list[str], given: dict, known: dict, directory: Path, forced:
         mark.unlink(missing_ok=True)
         try:
             execute(name, parameters, directory)
-        except BaseException:
-            print(
-                f"failed after {time.monotonic() - started:.0f} s; the executed copy: {paths.show(mark.with_suffix('.ipynb'))}", flush=True
-            )
+        except BaseException as error:
+            print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
+            error.add_note(f"The executed copy: {paths.show(mark.with_suffix('.ipynb'))}")
             raise
         mark.write_text(now)
         print(f"{time.monotonic() - started:.0f} s", flush=True)
@@ -200,7 +199,8 @@ def main(argv: list[str] | None = None) -> int:
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except Exception as error:  # a notebook's failure can be of any class
-        print(f"\n{scrub(str(error) or type(error).__name__)}", file=sys.stderr)
+        said = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+        print(scrub("\n" + "\n".join(said)), file=sys.stderr)
         return 1
     return 0
 

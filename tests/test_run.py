@@ -207,7 +207,7 @@ def test_a_failing_cell_stops_the_chain_and_shows_where(chain, capsys):
     assert run.main(["small"]) == 1
     said = capsys.readouterr()
     assert "ZeroDivisionError" in said.err and "steps / 0" in said.err
-    assert f"{paths.show(chain)}/notebooks/" in said.err
+    assert f"{paths.show(chain)}/notebooks/02_second.ipynb" in said.err
     assert "02_second … failed" in said.out
     assert "ZeroDivisionError" in (chain / "notebooks" / "02_second.ipynb").read_text()
     assert trace(chain) == "01"
