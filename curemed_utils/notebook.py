@@ -62,6 +62,6 @@ def commit() -> str:
 
 
 def _plain(value):
-    if isinstance(value, pd.DataFrame):
+    if isinstance(value, pd.DataFrame | pd.Series):
         return value.reset_index().to_dict(orient="records")
     return value.item() if hasattr(value, "item") else str(value)
