@@ -4,6 +4,7 @@ import ast
 import re
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -128,5 +129,5 @@ def test_the_conda_environment_holds_the_same_packages_with_reasons():
 def test_no_text_file_names_a_package_index_or_a_private_path():
     tracked = [p for pattern in ("*.py", "*.md", "*.yaml", "*.yml", "*.toml", "Makefile") for p in paths.ROOT.glob(pattern)]
     tracked += [p for folder in ("curemed_utils", "papermill_params", "notebooks") for p in (paths.ROOT / folder).rglob("*") if p.is_file()]
-    private = re.compile(r"/root/|/home/\w|files\.pythonhosted|pypi\.org/simple")
+    private = re.compile(rf"{re.escape(str(Path.home()))}/|/home/\w|files\.pythonhosted|pypi\.org/simple")
     assert [p.name for p in tracked if p.suffix != ".pyc" and private.search(p.read_text(encoding="utf-8"))] == []
