@@ -1,0 +1,70 @@
+"""The file of answers that were paid for: one SQLite table, written the moment an answer arrives."""
+
+import hashlib
+import json
+import os
+import sqlite3
+from pathlib import Path
+from typing import NamedTuple
+
+from filelock import FileLock
+
+from curemed_utils import paths
+
+
+class Totals(NamedTuple):
+    """`usd` is None without prices. Tokens are those the server reported."""
+
+    requests: int
+    prompt_tokens: int
+    completion_tokens: int
+    usd: float | None
+
+
+def key_of(request: dict) -> str:
+    """A digest of everything in a request that shapes its answer; the server's address is kept beside it."""
+    return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+class Cache:
+    """The file of answers. Many processes of one machine may share it; a network drive is not safe for that."""
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path).expanduser()
+        if self.path.exists() and not os.access(self.path, os.W_OK):
+            self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+            return
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{self.path}.lock"):
+            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.DatabaseError as error:
+                raise ValueError(f"cache {paths.show(self.path)} is no SQLite file ({error}): name another one") from None
+            self._db.execute("PRAGMA synchronous=NORMAL")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS replies (request TEXT, attempt INTEGER, server TEXT, served TEXT, text TEXT,"
+                " finish_reason TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, usd REAL, created TEXT,"
+                " PRIMARY KEY (request, attempt, server)) WITHOUT ROWID"
+            )
+
+    def find(self, keys: list[str], server: str | None) -> dict[tuple[str, int], str]:
+        """Stored texts of `keys` as {(key, attempt): text}; `server` None takes any server's."""
+        marks = ",".join("?" * len(keys))
+        where, values = ("", keys) if server is None else (" AND server = ?", [*keys, server])
+        found = self._db.execute(
+            f"SELECT request, attempt, text FROM replies WHERE request IN ({marks}){where} ORDER BY server DESC", values
+        )
+        return {(key, attempt): text for key, attempt, text in found}
+
+    def store(self, *row) -> None:
+        """One line of the table, `created` left to the clock; a line already there stays."""
+        self._db.execute("INSERT OR IGNORE INTO replies VALUES (?,?,?,?,?,?,?,?,?,strftime('%Y-%m-%dT%H:%M:%SZ','now'))", row)
+
+    def totals(self) -> Totals:
+        """What the file's answers have cost in all, over runs and processes."""
+        query = "SELECT COUNT(*), COALESCE(SUM(prompt_tokens),0), COALESCE(SUM(completion_tokens),0), SUM(usd) FROM replies"
+        return Totals(*self._db.execute(query).fetchone())
+
+    def close(self) -> None:
+        self._db.close()
