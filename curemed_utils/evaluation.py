@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from curemed_utils import checkpoints, data, generation, languages, paths, prompts, rewards
+from curemed_utils.judge import Judge
 
 MODELS = ("base", "sft", *languages.STAGES)
 RELEASED_MODELS = {  # folder under baseline_inference/closed_source, letters and digits only -> name in Tables 8-10
@@ -43,11 +44,11 @@ def respond(
     return _typed(pd.DataFrame(records))
 
 
-def evaluate(run_dir: Path, model: str, sets: dict[str, list[data.Row]], **settings) -> pd.DataFrame:
+def evaluate(run_dir: Path, model: str, sets: dict[str, list[data.Row]], judge: Judge | None = None, **settings) -> pd.DataFrame:
     """`respond` for checkpoint `model` of a run to every row of each named set; `settings` are those of `respond`.
 
     Writes `<run_dir>/evaluation/<model>/verdicts.jsonl`. A finished file made by the same checkpoint, prompt, rows and
-    settings is read back instead.
+    settings is read back instead. A `judge` adds its verdicts (`judged`); where it failed before, it is asked again.
     """
     checkpoint = checkpoints.find(run_dir, model)
     folder = run_dir / "evaluation" / model
@@ -61,9 +62,33 @@ def evaluate(run_dir: Path, model: str, sets: dict[str, list[data.Row]], **setti
     if not (mark.exists() and json.loads(mark.read_text()) == made_from):
         mark.unlink(missing_ok=True)
         verdicts = pd.concat(respond(checkpoint, rows, **settings).assign(set=name) for name, rows in sets.items())
-        data.write_jsonl(json.loads(verdicts.to_json(orient="records", force_ascii=False)), folder / "verdicts.jsonl")
+        _write(verdicts, folder)
         mark.write_text(json.dumps(made_from, indent=1))
+    if judge is not None:
+        rows = {row.id: row for rows in sets.values() for row in rows}
+        _write(judged(read_verdicts(run_dir, model).drop(columns="model"), rows, judge), folder)
     return read_verdicts(run_dir, model)
+
+
+def _write(verdicts: pd.DataFrame, folder: Path) -> None:
+    data.write_jsonl(json.loads(verdicts.to_json(orient="records", force_ascii=False)), folder / "verdicts.jsonl")
+
+
+def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> pd.DataFrame:
+    """Adds `judge` (its model), `judged_correct`, `judged_language` (Appendix A; None where the judge failed) and `judge_error`.
+
+    `rows` maps the verdicts' ids to their rows. Responses without accepted answers take `correct` from the judge.
+    """
+    items = [
+        {"question": row.question, "reference": rewards.answer_of(row.answer) or row.answer, "response": response, "language": row.language}
+        for row, response in zip((rows[i] for i in verdicts["id"]), verdicts["response"], strict=True)
+    ]
+    logic, language = judge.score("logic", items, progress="correct?"), judge.score("language", items, progress="language?")
+    columns = {"judge": judge.model, "judged_correct": [v.value for v in logic], "judged_language": [v.value for v in language]}
+    errors = [" · ".join(v.error for v in both if v.error) or None for both in zip(logic, language, strict=True)]
+    table = _typed(verdicts.assign(**columns, judge_error=errors))
+    listed = pd.Series([bool(rows[i].accepted) for i in table["id"]], index=table.index)
+    return table.assign(correct=table["correct"].where(listed, table["judged_correct"]))
 
 
 def verdict(response: generation.Response, row: data.Row) -> dict:
@@ -96,7 +121,8 @@ def read_verdicts(run_dir: Path, model: str) -> pd.DataFrame:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    truths = ["correct", "in_language", "complete", "well_formed"]
+    truths = ["correct", "in_language", "complete", "well_formed", "judged_correct", "judged_language"]
+    truths = [name for name in truths if name in table]
     return table.astype(dict.fromkeys(truths, "boolean") | {"reward": "float"})
 
 
@@ -104,15 +130,28 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """LA, LC, completeness and well-formedness in percent, the mean reward, and counts, for each group of `by`.
 
     Responses without a verdict (`n_unknown_*`) are left out of that measure alone; a measure nobody could take is NaN.
+    `la_paper` and `lc_paper` follow the paper, so that results stay comparable: the judge's verdicts where there are any,
+    else exact match, and language together with completeness; a response without a verdict stays in the denominator.
     """
+    verdicts = verdicts.assign(_la=_as_published(verdicts, "judged_correct", verdicts["correct"]))
+    verdicts["_lc"] = _as_published(verdicts, "judged_language", verdicts["in_language"] & verdicts["complete"])
     groups = verdicts.groupby(by, sort=False)
     percent = {"la": "correct", "lc": "in_language", "complete": "complete", "well_formed": "well_formed"}
     result = pd.DataFrame({name: 100 * groups[column].mean().astype("Float64") for name, column in percent.items()}).astype(float)
+    for name in ("la", "lc"):
+        result[f"{name}_paper"] = 100 * groups[f"_{name}"].sum(min_count=1).astype("Float64") / groups.size()
     result["reward"] = groups["reward"].mean()
     result["n"] = groups.size()
     for name, column in (("la", "correct"), ("lc", "in_language")):
         result[f"n_unknown_{name}"] = groups[column].apply(lambda values: int(values.isna().sum()))
     return result
+
+
+def _as_published(verdicts: pd.DataFrame, column: str, otherwise: pd.Series) -> pd.Series:
+    """The judge's verdicts in `column` where a judge was asked, else our counterpart of them."""
+    if column not in verdicts:
+        return otherwise
+    return verdicts[column].where(verdicts["judge"].notna(), otherwise)
 
 
 # Published verdicts -------------------------------------------------------------------------------------------------
@@ -124,19 +163,10 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
     Columns: model, metric ('la' | 'lc'), language (a name, or 'all': the micro average over all rows), value (percent),
     n (rows), n_blank. As published, a blank verdict counts in the denominator. Any model folder that is there is scored.
     """
-    closed = paths.release(root) / "baseline_inference" / "closed_source"
     records = []
-    for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
-        metric = {"BaseModel_language_evaluation": "lc", "BaseModel_logic_evaluation": "la"}.get(path.parent.name)
-        language = path.name.split("_")[0]
-        if metric is None or language not in languages.BY_NAME:
-            raise data.DataError(
-                f"{paths.show(path)}: neither folder nor name says what it is; expected BaseModel_logic_evaluation/French_….csv"
-            )
-        model = _released_model(path.parent.parent.relative_to(closed))
-        records.append((model, metric, language, *_count_verdicts(path, metric)))
-    if not records:
-        raise FileNotFoundError(f"no verdict CSVs under {paths.show(closed)}; set CUREMED_RELEASE to the release's root")
+    for path, *key in released_files(root):
+        scores = read_released(path, key[1])["verdict"]
+        records.append((*key, int(scores.sum()), len(scores), int(scores.isna().sum())))
     counts = pd.DataFrame(records, columns=["model", "metric", "language", "n_true", "n", "n_blank"])
     total = counts.groupby(["model", "metric"], as_index=False)[["n_true", "n", "n_blank"]].sum().assign(language="all")
     scores = pd.concat([counts, total], ignore_index=True)
@@ -144,18 +174,40 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
     return scores[["model", "metric", "language", "value", "n", "n_blank"]]
 
 
+def released_files(root: str | Path | None = None) -> list[tuple[Path, str, str, str]]:
+    """Path, model, metric ('la' | 'lc') and language of every CSV of published verdicts under `root` (or `CUREMED_RELEASE`).
+
+    DataError names a CSV whose folder or name says something else; FileNotFoundError if there is none.
+    """
+    closed = paths.release(root) / "baseline_inference" / "closed_source"
+    found = []
+    for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
+        metric = {"BaseModel_language_evaluation": "lc", "BaseModel_logic_evaluation": "la"}.get(path.parent.name)
+        language = path.name.split("_")[0]
+        if metric is None or language not in languages.BY_NAME:
+            raise data.DataError(
+                f"{paths.show(path)}: neither folder nor name says what it is; expected BaseModel_logic_evaluation/French_….csv"
+            )
+        found.append((path, _released_model(path.parent.parent.relative_to(closed)), metric, language))
+    if not found:
+        raise FileNotFoundError(f"no verdict CSVs under {paths.show(closed)}; set CUREMED_RELEASE to the release's root")
+    return found
+
+
 def _released_model(folder: Path) -> str:
     return RELEASED_MODELS.get("".join(c for c in str(folder) if c.isalnum()).lower(), str(folder))
 
 
-def _count_verdicts(path: Path, metric: str) -> tuple[int, int, int]:
-    """How many verdicts of one CSV are true, there, and blank; DataError names file and row of anything else."""
+def read_released(path: Path, metric: str, texts: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The columns `texts` of one released CSV, and `verdict` (boolean, NA where blank); DataError names file and row of a fault."""
     column = {"lc": "Language_Score", "la": "Logic_Score"}[metric]
     try:
-        scores = pd.read_csv(path, usecols=[column], dtype=str, keep_default_na=False)[column].str.strip().str.lower()
+        rows = pd.read_csv(path, usecols=[*texts, column], dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
         raise data.DataError(f"{paths.show(path)}: {error}") from None
-    odd = scores[~scores.isin(["true", "false", ""])]
+    scores = rows[column].str.strip().str.lower()
+    odd = rows.loc[~scores.isin(["true", "false", ""]), column]
     if len(odd):
         raise data.DataError(f"{paths.show(path)}, row {odd.index[0]}: {column} is {odd.iloc[0]!r}, not True, False or blank")
-    return int((scores == "true").sum()), len(scores), int((scores == "").sum())
+    verdict = scores.map({"true": True, "false": False}).astype("boolean")
+    return rows[list(texts)].assign(verdict=verdict)

@@ -203,3 +203,31 @@ def checkpoints(table: pd.DataFrame) -> Figure:
         axes[0].set_ylabel("%")
         axes[0].legend(loc="upper left")
     return figure
+
+
+def lc_decomposition(table: pd.DataFrame) -> Figure:
+    """Published language consistency of each model and what its failures are; `table` is `calibration.decompose`'s, in percent.
+
+    A diamond marks the consistency over complete answers alone.
+    """
+    parts = {
+        "lc": ("consistent, as published", BLUE),
+        "cut_only": ("only cut off", "#BBBBBB"),
+        "both": ("cut off and other language", GREY),
+        "language_only": ("only other language", ORANGE),
+        "neither": ("unexplained", RED),
+        "undecided": ("check undecided", "#E5E5E5"),
+        "blank": ("no verdict", "black"),
+    }
+    with plt.rc_context(STYLE):
+        figure, (ax,) = _figure(PAGE, 1.3 + 0.32 * len(table))
+        table = table.sort_values("lc")
+        start = np.zeros(len(table))
+        for column, (label, color) in parts.items():
+            if table[column].any():
+                ax.barh(table.index, table[column], left=start, color=color, label=label, height=0.62)
+            start += table[column].to_numpy()
+        ax.plot(table["lc_complete"], table.index, "D", color="white", markeredgecolor="black", markersize=6, label="over complete answers")
+        ax.set(xlabel="share of all responses (%)", xlim=(0, 100), title="What published language consistency measures")
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 - 0.12 * 3 / len(table)), ncols=4)
+    return figure

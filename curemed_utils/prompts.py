@@ -25,11 +25,6 @@ def completion(row: Row) -> list[dict[str, str]]:
     return [{"role": "assistant", "content": f"{row.reasoning}\n{row.answer}"}]
 
 
-def fingerprint() -> str:
-    """Twelve hex digits that change whenever the prompt's wording does."""
-    return hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
-
-
 # The judge: the paper's contracts (Figure 7, Appendices B.3 and B.3.1) in our own words. What is judged arrives as one JSON object.
 
 _DATA = (
@@ -69,3 +64,8 @@ def judge_messages(task: str, item: dict) -> list[dict[str, str]]:
     shown = json.dumps({name: item[name] for name in JUDGE_SEES[task]}, ensure_ascii=False)
     shown = _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", shown)
     return [{"role": "system", "content": JUDGE[task]}, {"role": "user", "content": shown}]
+
+
+def fingerprint() -> str:
+    """Twelve hex digits that change whenever any prompt's wording does."""
+    return hashlib.sha256(json.dumps([SYSTEM, JUDGE]).encode()).hexdigest()[:12]

@@ -12,7 +12,7 @@ import sys
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from curemed_utils import checkpoints, data, paths, prompts, rewards
+from curemed_utils import checkpoints, data, judge, paths, prompts, rewards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +74,22 @@ class GRPO(Stage):
     accuracy_weight: float = rewards.WEIGHTS["accuracy"]
     language_weight: float = rewards.WEIGHTS["language"]
     format_weight: float = rewards.WEIGHTS["format"]
+    accuracy_by: str = "accepted"
+    language_by: str = "offline"
+    language_over: str = "answer"
+    strict_format: bool = True
+    judge_model: str = ""
+    judge_cache: str = "judge.sqlite"
 
     def __post_init__(self):
         super().__post_init__()
+        self.rewards(judge=self.judge_model or None)
         if self.num_generations < 2 or self.batch_size % self.num_generations:
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of num_generations {self.num_generations} (2 or more)")
+
+    def rewards(self, judge) -> rewards.Rewards:
+        """The reward functions by this stage's rules; `judge` is None where no rule needs one."""
+        return rewards.Rewards(self.accuracy_by, self.language_by, self.language_over, self.strict_format, judge)
 
 
 KINDS = {"sft": SFT, "grpo": GRPO}
@@ -97,7 +108,9 @@ def settings(kind: str, config: dict) -> Stage:
 def made_from(stage: Stage) -> dict:
     """Everything that shapes the stage's weights: settings, data, the checkpoint it starts from, the prompt."""
     start = checkpoints.info(stage.start).get("fingerprint") or str(Path(stage.start).resolve())
-    config = {k: v for k, v in asdict(stage).items() if k not in ("start", "train_file", "output", "save_steps", "micro_batch")}
+    config = {
+        k: v for k, v in asdict(stage).items() if k not in ("start", "train_file", "output", "save_steps", "micro_batch", "judge_cache")
+    }
     return config | {"start": start, "train_file": checkpoints.digest(Path(stage.train_file).read_bytes()), "prompt": prompts.fingerprint()}
 
 
@@ -197,7 +210,10 @@ def grpo_trainer(stage: GRPO, part: Path):
     rows = data.read_jsonl(stage.train_file)
     kept = [row for row in rows if _tokens(tokenizer, prompts.messages(row)) <= stage.max_prompt_length]
     _some(kept, rows, f"max_prompt_length {stage.max_prompt_length}")
-    columns = [dict(prompt=prompts.messages(r), language=r.language, answer=r.answer, accepted=r.accepted) for r in kept]
+    columns = [
+        dict(prompt=prompts.messages(r), question=r.question, language=r.language, answer=r.answer, accepted=r.accepted) for r in kept
+    ]
+    asked = judge.Judge(stage.judge_model, cache=stage.judge_cache) if stage.judge_model else None
     config = GRPOConfig(
         **_common(stage, part),
         max_steps=stage.steps,
@@ -210,7 +226,7 @@ def grpo_trainer(stage: GRPO, part: Path):
     trainer = GRPOTrainer(
         model=stage.start,
         args=config,
-        reward_funcs=[rewards.accuracy, rewards.language, rewards.format],
+        reward_funcs=stage.rewards(asked).functions(),
         train_dataset=datasets.Dataset.from_list(columns, features=_columns()),
         processing_class=tokenizer,
         callbacks=[_progress()],
@@ -222,7 +238,8 @@ def _columns():
     from datasets import Features, List, Value
 
     text = Value("string")
-    return Features({"prompt": List({"role": text, "content": text}), "language": text, "answer": text, "accepted": List(text)})
+    turns = List({"role": text, "content": text})
+    return Features({"prompt": turns, "question": text, "language": text, "answer": text, "accepted": List(text)})
 
 
 def _tokens(tokenizer, messages: list[dict]) -> int:

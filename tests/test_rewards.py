@@ -1,8 +1,10 @@
+import asyncio
 import math
 
 import pytest
 
-from curemed_utils import rewards
+from curemed_utils import languages, rewards
+from curemed_utils.judge import Verdict
 
 STEPS = "<thinking><step1>fièvre</step1><step2>toux</step2></thinking>"
 ANSWER = "<answer>grippe</answer>"
@@ -223,18 +225,108 @@ def completions(request):
     return texts if request.param == "string" else [[{"role": "assistant", "content": text}] for text in texts]
 
 
+def for_trl(name, completions, rules=None, **columns):
+    """What TRL gets from reward function `name`, called the way TRL calls it."""
+    functions = {function.__name__: function for function in (rules or rewards.Rewards()).functions()}
+    given = {"question": ["?"] * len(completions), "answer": [ANSWER] * len(completions), "accepted": [[]] * len(completions)}
+    given |= {"language": ["French"] * len(completions), "prompts": [""] * len(completions)} | columns
+    return asyncio.run(functions[name](completions=completions, **given))
+
+
 def test_accuracy_for_trl(completions):
     columns = {"accepted": [["x"], ["grippe"]], "answer": [f"<answer>{FRENCH}</answer>", ANSWER]}
-    assert rewards.accuracy(completions=completions, **columns, prompts=["", ""], language=["French"] * 2) == [1.0, 0.0]
+    assert for_trl("accuracy", completions, **columns) == [1.0, 0.0]
 
 
 def test_language_for_trl(completions):
-    assert rewards.language(completions=completions, language=["French", "Thai"], prompts=["", ""]) == [1.0, 0.0]
+    assert for_trl("language", completions, language=["French", "Thai"]) == [1.0, 0.0]
 
 
 def test_format_for_trl(completions):
-    assert rewards.format(completions=completions, prompts=["", ""], language=["French", "Thai"]) == [1.0, 0.0]
+    assert for_trl("format", completions) == [1.0, 0.0]
 
 
 def test_unknown_parts_stay_none_for_trl():
-    assert rewards.accuracy(completions=[GOOD, GOOD], accepted=[[], ["grippe"]], answer=[ANSWER, ANSWER]) == [None, 1.0]
+    assert for_trl("accuracy", [GOOD, GOOD], accepted=[[], ["grippe"]]) == [None, 1.0]
+
+
+def test_a_batch_is_scored_once_for_all_three_functions(monkeypatch):
+    calls, rules = [], rewards.Rewards()
+    monkeypatch.setattr(rewards, "format_reward", lambda text, strict: calls.append(text) or 1.0)
+    columns = {"question": ["?"], "answer": [ANSWER], "accepted": [[]], "language": ["French"]}
+
+    async def step():
+        completions = [GOOD]
+        return await asyncio.gather(*(function(completions=completions, **columns) for function in rules.functions()))
+
+    asyncio.run(step())
+    assert len(calls) == 1
+    asyncio.run(step())
+    assert len(calls) == 2
+
+
+# By a judge ---------------------------------------------------------------------------------------------------------
+
+
+class StandIn:
+    """Answers like a judge: one verdict after another, and remembers what it was asked."""
+
+    def __init__(self, *values):
+        self.values, self.asked = list(values), []
+
+    async def score_async(self, task, items):
+        self.asked += [(task, item) for item in items]
+        return [Verdict(self.values.pop(0)) for _ in items]
+
+
+def test_a_judge_gives_partial_credit_and_an_exact_match_costs_nothing():
+    judge = StandIn(0.4)
+    rules = rewards.Rewards(accuracy_by="judge", judge=judge)
+    other = in_tags("dengue")
+    assert for_trl("accuracy", [GOOD, other], rules) == [1.0, 0.4]
+    assert [(task, item["response"], item["reference"]) for task, item in judge.asked] == [("reward_accuracy", other, "grippe")]
+
+
+def test_a_failed_judge_leaves_the_whole_rollout_out():
+    other, columns = in_tags("dengue"), {"question": ["?"] * 2, "answer": [ANSWER] * 2, "accepted": [[]] * 2, "language": ["French"] * 2}
+    functions = rewards.Rewards(accuracy_by="judge", judge=StandIn(None, 0.0)).functions()
+
+    async def step():
+        completions = [other, other]
+        return await asyncio.gather(*(function(completions=completions, **columns) for function in functions))
+
+    accuracy, language, form = asyncio.run(step())
+    assert (accuracy[0], language[0], form[0]) == (None, None, None)
+    assert (accuracy[1], form[1]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("over, seen", [("answer", FRENCH), ("response", in_tags(FRENCH))])
+def test_the_judge_of_language_sees_the_part_that_the_rule_names(over, seen):
+    judge = StandIn(1.0)
+    assert for_trl("language", [in_tags(FRENCH)], rewards.Rewards(language_by="judge", language_over=over, judge=judge)) == [1.0]
+    assert [(task, item["response"]) for task, item in judge.asked] == [("reward_language", seen)]
+
+
+def test_the_offline_check_of_the_whole_response_rejects_code_switching():
+    text = f"<thinking><step1>The patient has a high fever and a dry cough since Monday.</step1></thinking>\n<answer>{FRENCH}</answer>"
+    assert (rewards.language_reward(text, "French"), rewards.language_reward(text, "French", over="response")) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("rules", [{"accuracy_by": "exact"}, {"language_by": "gpt"}, {"language_over": "all"}, {"accuracy_by": "judge"}])
+def test_rules_that_make_no_sense_are_refused(rules):
+    with pytest.raises(ValueError, match=next(iter(rules))):
+        rewards.Rewards(**rules)
+
+
+# Gaming -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", [language.name for language in languages.ALL])
+def test_only_the_honest_response_earns_full_reward(sample, language):
+    own = next(row for row in sample if row.language == language and row.topic == "malaria")
+    others = [row for row in sample if row.topic == "malaria" and row.language != language]
+    earned = {name: rewards.composite(rewards.score(text, own)) for name, text in rewards.hacks(own, others).items()}
+    assert earned.pop("honest") == pytest.approx(1.0)
+    assert {name: total for name, total in earned.items() if total > 0.95} == {}
+    judged_right = [name for name in earned if rewards.score(rewards.hacks(own, others)[name], own)["accuracy"]]
+    assert set(judged_right) <= {"empty steps", "no reasoning"}
