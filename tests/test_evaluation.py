@@ -7,6 +7,7 @@ import pytest
 from curemed_utils import evaluation, paper
 from curemed_utils.data import DataError
 from curemed_utils.generation import Response
+from curemed_utils.judge import Verdict
 
 STEPS = "<thinking><step1>fièvre</step1></thinking>"
 FRENCH = "Le patient est atteint de la grippe saisonnière."
@@ -133,6 +134,52 @@ def test_evaluating_writes_one_verdict_a_response_and_reads_them_back(tiny_base,
 def test_a_model_that_was_not_evaluated_says_which_notebook_to_run(tmp_path):
     with pytest.raises(FileNotFoundError, match="run notebook 07"):
         evaluation.read_verdicts(tmp_path, "sft")
+
+
+# By a judge ---------------------------------------------------------------------------------------------------------
+
+
+class StandIn:
+    model = "stand-in"
+
+    def __init__(self, logic, language):
+        self.values, self.asked = {"logic": logic, "language": language}, []
+
+    def score(self, task, items, progress=""):
+        self.asked += [(task, item["reference"], item["response"]) for item in items]
+        return [Verdict(value, None if value is not None else "no answer") for value in self.values[task]]
+
+
+@pytest.fixture
+def three(make_row):
+    """Rows with and without accepted answers, and one response to each."""
+    rows = {row.id: row for row in (make_row(0), make_row(1), make_row(2, accepted=["grippe"]))}
+    texts = [f"{STEPS}<answer>{FRENCH}</answer>", f"{STEPS}<answer>{FRENCH}</answer>", f"{STEPS}<answer>grippe</answer>"]
+    table = pd.DataFrame([{"id": row.id, "response": text} | judged(row, text) for row, text in zip(rows.values(), texts, strict=True)])
+    return table, rows
+
+
+def test_a_judge_tells_where_no_list_of_answers_does(three):
+    table, rows = three
+    judge = StandIn([True, None, False], [True, False, None])
+    found = evaluation.judged(table, rows, judge)
+    assert found["correct"].tolist() == [True, pd.NA, True]
+    assert found["judge_error"].fillna("").tolist() == ["", "no answer", "no answer"]
+    assert ("logic", "Réponse 0", table["response"][0]) in judge.asked
+
+
+def test_a_judge_that_failed_stays_in_the_papers_denominator_and_out_of_ours(three):
+    table, rows = three
+    found = evaluation.judged(table, rows, StandIn([True, None, False], [True, False, None])).assign(model="m")
+    row = evaluation.table(found, ["model"]).loc["m"]
+    assert (row["la"], row["n_unknown_la"]) == (100.0, 1)
+    assert row["la_paper"] == pytest.approx(100 / 3) and row["lc_paper"] == pytest.approx(100 / 3)
+
+
+def test_without_a_judge_the_papers_consistency_needs_language_and_an_end(three):
+    table, _ = three
+    row = evaluation.table(table.assign(model="m", complete=[True, False, True], in_language=[True, True, False]), ["model"]).loc["m"]
+    assert row["lc_paper"] == pytest.approx(100 / 3)
 
 
 # Published verdicts -------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from server import running
 from transformers import AutoModelForCausalLM
 
 from curemed_utils import checkpoints, data, launch, training
@@ -277,3 +278,25 @@ def test_a_grpo_stage_rewards_trains_and_says_where_it_started(trained):
     assert checkpoints.info(output)["made_from"]["start"] == checkpoints.info(start)["fingerprint"]
     assert checkpoints.info(output)["rows"] == 4
     AutoModelForCausalLM.from_pretrained(output)
+
+
+def test_a_judge_behind_a_server_rewards_a_stage(trained, tmp_path, monkeypatch):
+    """The whole way over HTTP: rollouts to a server, its numbers to TRL, one paid answer per different rollout."""
+    config, _ = trained
+    small = {"batch_size": 4, "micro_batch": 4, "num_generations": 2, "steps": 1, "max_completion_length": 12}
+    rules = {"accuracy_by": "judge", "language_by": "judge", "judge_model": "stand-in", "judge_cache": str(tmp_path / "judge.sqlite")}
+    with running(reply="0.5") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        start, file = str(config.output), config.train_file
+        stage = training.settings("grpo", {"start": start, "train_file": file, "output": str(tmp_path / "grpo")} | small | rules)
+        output = training.train("grpo", stage)
+        assert server.stats()["twice"] == 0
+    record = next(r for line in (output / "log.jsonl").read_text().splitlines() if "reward" in (r := json.loads(line)))
+    assert record["rewards/accuracy/mean"] == pytest.approx(0.5)
+    assert "judge_cache" not in checkpoints.info(output)["made_from"]
+
+
+def test_a_rule_that_needs_a_judge_is_refused_without_one(config):
+    paths = {name: config[name] for name in ("start", "train_file", "output")}
+    with pytest.raises(ValueError, match="set judge_model"):
+        training.settings("grpo", paths | {"accuracy_by": "judge"})
