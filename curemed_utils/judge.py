@@ -27,7 +27,7 @@ class Judge:
     `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY; with neither, verdicts come from `cache` alone.
     `options` are further fields of the request: the paper's temperature 0 and 10 tokens unless given, None takes a field out
     (reasoning models want {'max_tokens': None, 'temperature': None, 'max_completion_tokens': 2000}). `limits` go to
-    `llm.Client`: tokens_per_minute, timeout, price, max_usd.
+    `llm.Client`: tokens_per_minute, timeout, max_usd, and price where `prices.yaml` does not know the model.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Judge:
             raise ValueError("a judge needs a model name, e.g. gpt-4.1, or the name under which a local server serves one")
         fields = {"model": model, "temperature": 0.0, "max_tokens": 10} | (options or {})
         self.model, self._fields = model, {name: value for name, value in fields.items() if value is not None}
+        limits = {"price": llm.price_of(model)} | limits
         self.client = llm.Client(cache, base_url, api_key, max_concurrency, requests_per_minute, **limits)
 
     def score(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:

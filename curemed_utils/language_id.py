@@ -1,8 +1,11 @@
 """Is a text written in the language it should be? Offline, deterministic, with three answers: yes, no, undecided."""
 
+import re
+import unicodedata
 from functools import cache
 from typing import NamedTuple
 
+import numpy as np
 import pycld2
 import regex
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
@@ -10,15 +13,35 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from curemed_utils import languages
 
 SHORT = 20  # letters under which a detector's opinion is worth nothing
-LONG = 40  # letters from which one sentence can condemn a text
-FOREIGN_RUN = 5  # consecutive Latin words that make a foreign passage in a text of another script
+MANY = 60  # letters from which a text must be mostly in its own script
+LONG = 40  # letters from which a detector may name a language outside the 13
+WORD = 4.0  # nats: the most that one word can say for a foreign language or against it
+PASSAGE = 4 * WORD  # more than this in one stretch is a foreign passage, and no longer a term
+GRAM = 6  # bytes in the longest sequence that the second detector knows
 
 _CODES = [language.code for language in languages.ALL] + ["en"]
-_SCRIPTS = {"Japanese": r"[\p{Han}\p{Hiragana}\p{Katakana}ー々〆]", "Ethiopic": r"\p{Ethiopic}"}
-_NOISE = regex.compile(r"</?\w+>|https?://\S+|\$[^$]*\$|\\[a-zA-Z]+|[*_#`|~]|\p{Cc}")
-_LETTER = regex.compile(r"[\p{L}\p{M}]")  # vowel signs are marks
-_LATIN_WORD = regex.compile(r"\b\p{Latin}{3,}\b")
-_SENTENCE = regex.compile(r"(?<=[.!?。！？।።])\s*|\n+")
+_FOREIGN = ["en", "de", "it", "pt", "id", "nl", "pl", "sv", "ro", "cs", "hu", "tl", "so", "ig", "zu", "rw", "az", "fi"]
+_FOREIGN += [language.code for language in languages.ALL if language.script == "Latin"]
+_LETTERS = {language.script: rf"\p{{{language.script}}}" for language in languages.ALL}
+_LETTERS["Japanese"] = r"\p{Han}\p{Hiragana}\p{Katakana}ー々〆"
+_NOISE = re.compile(r"</?\w+>|https?://\S+|\$[^$]*\$|\\[a-zA-Z]+|[*_#`|~\x00-\x1f\x7f-\x9f]+")
+_NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")  # vowel signs are marks
+_LATIN_WORD = regex.compile(
+    r"(?<!\p{Latin})(?!(?:[mk]g|[md]l|[ck]?mm?|mmol|mmHg|mcg|IU)(?!\p{Latin}))\p{Latin}[\p{Latin}\p{M}'’-]+", regex.IGNORECASE
+)
+_GLOSS = re.compile(r"[(（](?:[^\s()（）]+\s){0,3}[^\s()（）]+[)）]")
+_NOT_JAPANESE = re.compile(  # old forms and Chinese words in letters that cp932 has
+    "[你您她們嗎呢吧很沒會說對與從關醫體發變經藥當點檢驗證氣狀壓斷腦臟膽齒顯攝覺轉輕每來實數處單專險總獨據樣讓產溫滿裝號盡擔黑]"
+    "|這(?![ぁ-ん])|應(?!義)|(?<![怪自無])我(?=[一-龥])(?![慢流等国輩欲執田孫先])|[昨今明]天|因此|立即|建議|多喝|請[注及按勿]"
+)
+_PUNCTUATION = ".,;:!?()[]'’\"“”"
+_FUNCTION_WORDS = """
+    the of and is to with for that this it was are should be have has not you your can will may from by which or an at as on in if he she
+    they we his her their been were does do would could must when while because also than then there these those what who how more most
+    any no all before after during whose into about over under without between through against however therefore next first finally since
+    so here our my some many each both other such only had did might its i me him us
+"""
+_FUNCTION = frozenset(_FUNCTION_WORDS.split())
 
 
 class Check(NamedTuple):
@@ -34,92 +57,152 @@ def check_language(text: str, language: str) -> Check:
     English terms and units are tolerated inside a sentence of the language; passages of another language are not.
     """
     target = languages.get(language)
-    text = regex.sub(r"\s+", " ", _NOISE.sub(" ", text)).strip()
+    text = _NOISE.sub(" ", unicodedata.normalize("NFC", text)).strip()
     if not text:
         return Check(False, "empty")
-    letters = _LETTER.findall(text)
-    if not letters:
+    n_letters = _n_letters(text)
+    if not n_letters:
         return Check(None, "no letters")
     stray = _stray(target.script).search(text)
     if stray:
         return Check(False, f"letter of another script: {stray.group()}")
     if target.script != "Latin":
-        check = _own_script(text, target, len(letters))
+        check = _own_script(text, target, n_letters)
         if check.verdict is not True or target.code != "hi":
             return check
-    return _detected(text, target, len(letters))
+    return _detected(text, target, n_letters)
+
+
+def _n_letters(text: str) -> int:
+    """How many letters `text` has, but no more than its beginning shows if these are many."""
+    n = len(_NOT_LETTERS.sub("", text[: 2 * MANY]))
+    return n if n >= MANY else len(_NOT_LETTERS.sub("", text))
 
 
 @cache
 def _own(script: str) -> regex.Pattern:
-    return regex.compile(_SCRIPTS.get(script, rf"\p{{{script}}}"))
+    return regex.compile(f"[{_LETTERS[script]}]+")
 
 
 @cache
 def _stray(script: str) -> regex.Pattern:
-    own = _SCRIPTS.get(script, rf"\p{{{script}}}")
-    return regex.compile(rf"(?V1)[\p{{L}}--[{own}\p{{Latin}}\p{{Greek}}\p{{Common}}\p{{Inherited}}]]")
+    return regex.compile(rf"(?V1)[\p{{L}}--[{_LETTERS[script]}\p{{Latin}}\p{{Greek}}\p{{Common}}\p{{Inherited}}]]")
+
+
+# Targets with a script of their own ----------------------------------------------------------------------------------
 
 
 def _own_script(text: str, target: languages.Language, n_letters: int) -> Check:
-    own = _own(target.script).findall(text)
-    words = [word for word in _LATIN_WORD.findall(text) if not word.isupper()]
+    own = "".join(_own(target.script).findall(text))
     if target.code == "ja":
-        if any(not _in_japanese_use(c) for c in own):
+        if not _in_japanese_use(own):
             return Check(False, "Chinese characters that Japanese does not use")
-        if len(own) >= SHORT and not regex.search(r"[\p{Hiragana}\p{Katakana}]", text):
+        if len(own) >= SHORT and not regex.search(r"[\p{Hiragana}\p{Katakana}]", own):
             return Check(False, "Han characters without kana")
     if not own:
         return Check(None, "a short Latin term") if n_letters < SHORT else Check(False, f"no {target.script} letter")
-    share = len(own) / (len(own) + sum(map(len, words)))
-    if share < (0.6 if n_letters >= 60 else 0.3):
+    words = [word for word in _LATIN_WORD.findall(_GLOSS.sub(" ", text)) if not word.isupper()]
+    share = len(own) / (len(own) + sum(len(word) for word in words if len(word) > 2))
+    if share < (0.5 if n_letters >= MANY else 0.3):
         return Check(False, f"only {share:.0%} {target.script} letters")
-    if regex.search(rf"(?:\b[\p{{Latin}}'’-]+\b[\s,;:]*){{{FOREIGN_RUN},}}", text):
+    if len(words) > 2 and any(map(_is_latin_passage, _own(target.script).split(text))):
         return Check(False, "a passage in Latin letters")
     return Check(True, f"{share:.0%} {target.script} letters")
 
 
-def _in_japanese_use(char: str) -> bool:
+def _in_japanese_use(letters: str) -> bool:
     try:
-        char.encode("cp932")
+        letters.encode("cp932")
     except UnicodeEncodeError:
         return False
-    return True
+    return not _NOT_JAPANESE.search(letters)
+
+
+def _is_latin_passage(stretch: str) -> bool:
+    """Whether a stretch without a letter of the target's script is more than a term of four words or a list of such terms."""
+    items = [[word for word in _LATIN_WORD.findall(item) if not word.isupper()] for item in stretch.split(",")]
+    words = [word.lower() for item in items for word in item]
+    n_function = len([word for word in words if word in _FUNCTION])
+    if not n_function and all(len(item) <= 2 for item in items):
+        return False
+    return (len(words) + n_function) * WORD > PASSAGE
+
+
+# Targets that share their script -------------------------------------------------------------------------------------
 
 
 def _detected(text: str, target: languages.Language, n_letters: int) -> Check:
     if n_letters < SHORT:
         return Check(None, "too short to tell")
     code, sure = _cld2(text)
-    if sure and n_letters >= LONG and code not in (*_CODES, "un") and _langid(text, any_language=True) == code:
-        return Check(False, f"reads as {code}")
-    named = {code, _langid(text)}
-    if target.code not in named:
-        return Check(False, f"reads as {'/'.join(sorted(named))}")
-    for sentence in _SENTENCE.split(text):
-        if len(_LETTER.findall(sentence)) >= LONG:
-            code, sure = _cld2(sentence)
-            if sure and code not in (target.code, "un") and _langid(sentence) == code:
-                return Check(False, f"a sentence in {code}")
-    return Check(True, f"reads as {target.code}")
+    if code != target.code:
+        ranked = [code for code, _ in _identifier().rank(text)]
+        if sure and n_letters >= LONG and code not in (*_CODES, "un") and ranked[0] == code:
+            return Check(False, f"reads as {code}")
+        second = next(code for code in ranked if code in _CODES)
+        if second != target.code:
+            return Check(False, f"reads as {'/'.join(sorted({code, second}))}")
+    foreign = _passage(text, target.code, suspect=code) if target.script == "Latin" else None
+    return Check(False, f"a passage in {foreign}") if foreign else Check(True, f"reads as {target.code}")
 
 
 def _cld2(text: str) -> tuple[str, bool]:
     try:
         sure, _, found = pycld2.detect(text, bestEffort=True)
-    except pycld2.error:
+    except (pycld2.error, UnicodeEncodeError):
         return "un", False
     return found[0][1], sure
 
 
+def _passage(text: str, code: str, suspect: str) -> str | None:
+    """The foreign language of the stretch of words that speaks most clearly against `code`, if it is clear enough.
+
+    Per word and language, the second detector's log-likelihood ratio to `code`, bounded; then the largest sum over
+    consecutive words, doubled for the `suspect` that the first detector named. English function words count more. Terms
+    one by one don't add up to a passage, and neither do lists of them and glosses in parentheses.
+    """
+    words = _GLOSS.sub(" ", text).split()
+    if not words:
+        return None
+    likelihood = _per_word(words)
+    evidence = likelihood - likelihood[:, _FOREIGN.index(code), None]
+    np.minimum(np.maximum(evidence, -WORD, out=evidence), WORD, out=evidence)
+    in_list = [word.endswith(",") and word[:-1].lower() not in _FUNCTION for word in words]
+    for i in np.flatnonzero(evidence[:, 0] > -WORD / 2):
+        if words[i].strip(_PUNCTUATION).lower() in _FUNCTION:
+            evidence[i, 0] += WORD
+    evidence[in_list] -= WORD
+    total = np.zeros((len(words) + 1, len(_FOREIGN)), np.float32)
+    evidence.cumsum(0, out=total[1:])
+    risen = total - np.minimum.accumulate(total)
+    if suspect != code and suspect in _FOREIGN:
+        risen[:, _FOREIGN.index(suspect)] *= 2
+    elif code == "fr":  # shares so many words with English that each of them says less
+        risen[:, 0] += WORD
+    best = risen.argmax()
+    return _FOREIGN[best % len(_FOREIGN)] if risen.flat[best] > PASSAGE else None
+
+
+def _per_word(words: list[str]) -> np.ndarray:
+    """For each word and each of `_FOREIGN` the log-likelihood of the byte sequences that end in the word."""
+    following, row, feature, table = _model()
+    letters = np.frombuffer(f" {' '.join(words)} ".encode(errors="replace"), np.uint8)
+    state = following[row[0] + letters]
+    for _ in range(GRAM - 1):  # a state depends on the last few bytes alone, so all positions advance at once
+        state[1:] = following[row[state[:-1]] + letters[1:]]
+    spaces = np.flatnonzero(letters == ord(" "))
+    return np.add.reduceat(table[feature[state]], spaces[:-1] + 1)
+
+
 @cache
-def _identifier(any_language: bool) -> LanguageIdentifier:
-    identifier = LanguageIdentifier.from_model_file(MODEL_FILE)
-    if not any_language:
-        identifier.set_languages(_CODES)
-    return identifier
+def _identifier() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE)
 
 
-def _langid(text: str, any_language: bool = False) -> str:
-    """The second detector's best guess among the 13 languages and English, or among all that it knows."""
-    return _identifier(any_language).classify(text)[0]
+@cache
+def _model() -> tuple[np.ndarray, ...]:
+    """The second detector as arrays: next states, their rows, the feature of each state, and each feature's log-likelihoods."""
+    model = _identifier()
+    table = np.zeros((len(model.nb_ptc) + 1, len(_FOREIGN)), np.float32)  # the last row stands for no feature, which is -1
+    table[:-1] = model.nb_ptc[:, [model.nb_classes.index(code) for code in _FOREIGN]]
+    return np.asarray(model.tk_nextmove), np.array(model.tk_row, np.intp) << 8, np.array(model.tk_output), table

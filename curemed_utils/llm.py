@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
+import yaml
 
 from curemed_utils import paths
 from curemed_utils.cache import Cache, Totals, key_of
@@ -29,6 +30,7 @@ OPENAI = "https://api.openai.com/v1"
 TRIES = 8  # requests for one answer while the server is busy, broken or slow
 ATTEMPTS = 3  # answers asked for while none can be parsed
 LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After says
+PRICES = Path(__file__).with_name("prices.yaml")
 _CHUNK = 256
 
 
@@ -47,6 +49,12 @@ class Refused(RuntimeError):
 
 class _NotAsked(Exception):
     """This request was not sent, or sent in vain; the message is the item's error."""
+
+
+def price_of(model: str) -> tuple[float, float] | None:
+    """USD per million prompt and completion tokens from `prices.yaml`; None for a model that is not listed."""
+    listed = yaml.safe_load(PRICES.read_text(encoding="utf-8")).get(model)
+    return tuple(listed) if listed else None
 
 
 class Client:
@@ -78,7 +86,7 @@ class Client:
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be more than 0, not {value}")
         if max_usd is not None and price is None:
-            raise ValueError("max_usd needs price=(USD per million prompt tokens, USD per million completion tokens)")
+            raise ValueError(f"max_usd needs a price: give price=(USD, USD) per million tokens, or add the model to {paths.show(PRICES)}")
         key, url = api_key or os.environ.get("OPENAI_API_KEY"), base_url or os.environ.get("OPENAI_BASE_URL")
         self.server = _server(url or OPENAI) if key or url else None
         self._key, self._url = key or "none", url or OPENAI

@@ -101,6 +101,7 @@ class Rewards:
     credit; an exact match of an accepted or the reference answer is 1.0 without asking). `language_by`: 'offline' or
     'judge'; `language_over`: 'answer' or 'response'. `strict_format`: Eq. 3, else Appendix B.3.2. A rollout whose judge
     failed gets None in all three parts: TRL then leaves it out, while a sum without accuracy would count as a bad answer.
+    Where most of a batch is without a verdict, RuntimeError stops the training: steps without rewards would only cost time.
     """
 
     def __init__(self, accuracy_by="accepted", language_by="offline", language_over="answer", strict_format=True, judge=None):
@@ -120,32 +121,39 @@ class Rewards:
     async def score(self, texts: list[str], items: list[dict]) -> list[dict[str, float | None]]:
         """The parts of every text as {'accuracy', 'language', 'format'}; an item has question, answer, accepted, language."""
         accuracy, language = await asyncio.gather(self._accuracy(texts, items), self._language(texts, items))
-        parts = []
-        for text, (right, right_failed), (tongue, tongue_failed) in zip(texts, accuracy, language, strict=True):
-            known = not (right_failed or tongue_failed)
+        parts, errors = [], []
+        for text, (right, right_error), (tongue, tongue_error) in zip(texts, accuracy, language, strict=True):
             scores = {"accuracy": right, "language": tongue, "format": format_reward(text, self.strict_format)}
-            parts.append(scores if known else dict.fromkeys(scores))
+            if error := right_error or tongue_error:
+                errors.append(error)
+                scores = dict.fromkeys(scores)
+            parts.append(scores)
+        if len(errors) > len(texts) / 2:
+            raise RuntimeError(f"the judge gave no verdict for {len(errors)} of {len(texts)} rollouts, e.g.: {errors[0]}")
         return parts
 
-    async def _accuracy(self, texts: list[str], items: list[dict]) -> list[tuple[float | None, bool]]:
-        """Scores, and whether the judge failed to give one."""
+    async def _accuracy(self, texts: list[str], items: list[dict]) -> list[tuple[float | None, str | None]]:
+        """Scores, each with the judge's error where it failed."""
         if self.accuracy_by == "accepted":
-            return [(accuracy_reward(text, i["accepted"], i["answer"]), False) for text, i in zip(texts, items, strict=True)]
-        exact = [
-            accuracy_reward(text, [*i["accepted"], _bare_answer(i["answer"])], i["answer"]) for text, i in zip(texts, items, strict=True)
-        ]
-        asked = [n for n, score in enumerate(exact) if score != 1.0]
-        posed = [{"question": items[n]["question"], "reference": _bare_answer(items[n]["answer"]), "response": texts[n]} for n in asked]
-        verdicts = dict(zip(asked, await self.judge.score_async("reward_accuracy", posed), strict=True))
-        return [(verdicts[n].value, verdicts[n].value is None) if n in verdicts else (1.0, False) for n in range(len(texts))]
-
-    async def _language(self, texts: list[str], items: list[dict]) -> list[tuple[float | None, bool]]:
-        if self.language_by == "offline":
-            return [(language_reward(text, i["language"], self.language_over), False) for text, i in zip(texts, items, strict=True)]
+            return [(accuracy_reward(text, i["accepted"], i["answer"]), None) for text, i in zip(texts, items, strict=True)]
+        references = [_bare_answer(i["answer"]) for i in items]
+        listed = [[*i["accepted"], reference] for i, reference in zip(items, references, strict=True)]
+        exact = [accuracy_reward(*one) == 1.0 for one in zip(texts, listed, references, strict=True)]
         posed = [
-            {"language": i["language"], "response": _judged_part(text, self.language_over)} for text, i in zip(texts, items, strict=True)
+            {"question": item["question"], "reference": reference, "response": text}
+            for item, reference, text, right in zip(items, references, texts, exact, strict=True)
+            if not right
         ]
-        return [(verdict.value, verdict.value is None) for verdict in await self.judge.score_async("reward_language", posed)]
+        verdicts = iter(await self.judge.score_async("reward_accuracy", posed))
+        return [(1.0, None) if right else next(verdicts)[:2] for right in exact]
+
+    async def _language(self, texts: list[str], items: list[dict]) -> list[tuple[float | None, str | None]]:
+        names = [item["language"] for item in items]
+        if self.language_by == "offline":
+            return [(language_reward(text, name, self.language_over), None) for text, name in zip(texts, names, strict=True)]
+        parts = [_judged_part(text, self.language_over) for text in texts]
+        posed = [{"language": name, "response": part} for name, part in zip(names, parts, strict=True)]
+        return [verdict[:2] for verdict in await self.judge.score_async("reward_language", posed)]
 
     def functions(self) -> list:
         """TRL reward functions `accuracy`, `language` and `format`; a batch is scored once and read three times."""

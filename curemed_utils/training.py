@@ -60,7 +60,8 @@ class SFT(Stage):
 @dataclass(frozen=True, kw_only=True)
 class GRPO(Stage):
     """Group relative policy optimisation; the defaults are the paper's (Appendix B.4.2). `batch_size` counts completions per
-    step, so batch_size / num_generations prompts. `beta` weighs the KL term to the start checkpoint (0, TRL's default: none)."""
+    step, so batch_size / num_generations prompts. `beta` weighs the KL term to the start checkpoint (0, TRL's default: none).
+    The rules of the reward are those of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps what `judge_cache` may have cost."""
 
     learning_rate: float = 1e-6
     weight_decay: float = 0.1
@@ -80,6 +81,7 @@ class GRPO(Stage):
     strict_format: bool = True
     judge_model: str = ""
     judge_cache: str = "judge.sqlite"
+    judge_max_usd: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -213,7 +215,7 @@ def grpo_trainer(stage: GRPO, part: Path):
     columns = [
         dict(prompt=prompts.messages(r), question=r.question, language=r.language, answer=r.answer, accepted=r.accepted) for r in kept
     ]
-    asked = judge.Judge(stage.judge_model, cache=stage.judge_cache) if stage.judge_model else None
+    asked = judge.Judge(stage.judge_model, cache=stage.judge_cache, max_usd=stage.judge_max_usd or None) if stage.judge_model else None
     config = GRPOConfig(
         **_common(stage, part),
         max_steps=stage.steps,

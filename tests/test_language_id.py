@@ -1,4 +1,9 @@
+import itertools
+import random
+import unicodedata
+
 import pytest
+import regex
 
 from curemed_utils import languages
 from curemed_utils.language_id import check_language
@@ -19,11 +24,102 @@ SENTENCES = {
     "Yoruba": "Aláìsàn náà gbọ́dọ̀ máa lo oògùn yìí lójoojúmọ́ lẹ́yìn oúnjẹ.",
 }
 ENGLISH = "The patient must take this medicine every day after a meal."
+SHORT_ENGLISH = [
+    "Drink plenty of water every day",
+    "It is time to go home",
+    "My brother bought a new car",
+    "Stop smoking as soon as possible",
+    "Most infections clear up without treatment",
+    "Wash your hands before every meal",
+    "The train leaves at seven tomorrow",
+    "Report any unusual bleeding right away",
+    "Therefore, the correct answer is option B",
+    "Treatment depends on the underlying cause",
+    "Nobody answered when I knocked twice",
+    "Her temperature was 38.5 this morning",
+]
+LONG_ENGLISH = [
+    " ".join(parts)
+    for parts in itertools.product(
+        ["The patient", "Your doctor", "A new medicine", "Most people with asthma", "The surgeon", "An older neighbour"],
+        ["should avoid", "will need", "often asks about", "can do without", "did not mention"],
+        [
+            "two tablets after dinner",
+            "a follow-up visit within ten days",
+            "severe side effects in some cases",
+            "regular exercise and a balanced diet",
+            "the second dose of the vaccine",
+            "a long walk along the river on Sunday",
+            "the price of bread at the market",
+        ],
+    )
+]
+CHINESE = [
+    "因此应当立即去医院治疗",
+    "請注意多喝水並保持休息",
+    "我昨天去了北京",
+    "综上所述，最合适的方案是手术治疗",
+    "今天天气很好，我们去公园吧",
+]
+OTHER_LATIN = [
+    "Der Patient muss jeden Tag nach dem Essen eine Tablette nehmen",
+    "Gestern haben wir im Garten lange gearbeitet",
+    "Il paziente deve prendere la medicina ogni giorno dopo il pasto",
+    "Ieri siamo andati al mercato con i nostri amici",
+    "Recomenda-se que a criança beba muita água e não saia de casa",
+    "Ontem fomos ao mercado e não encontrámos os nossos vizinhos",
+    "Segera hubungi dokter jika gejala bertambah parah",
+    "Kemarin kami pergi ke pasar bersama teman-teman",
+    "Gisteren zijn we met vrienden naar de markt gegaan",
+    "Pacjent powinien przyjmować ten lek codziennie po posiłku",
+    "Igår gick vi till marknaden med våra vänner",
+]
+GLOSSES = [
+    "acute myocardial infarction",
+    "deep vein thrombosis",
+    "magnetic resonance imaging",
+    "type 2 diabetes",
+    "low birth weight",
+    "oral rehydration solution",
+    "non-steroidal anti-inflammatory drugs",
+    "selective serotonin reuptake",
+    "sickle cell anemia",
+    "intensive care unit",
+]
+TERMS = ["ibuprofen 400 mg", "MRI", "HbA1c", "120/80 mmHg", "Staphylococcus aureus", "beta-blocker", "IL-6 (pg/mL)", "vitamin B12"]
+LISTS = ["lisinopril, amlodipine, metformin, losartan, aspirin", "measles, mumps, rubella, varicella, polio"]
+SCRIPT_STRAYS = ["release-test-bn-5", "release-test-bn-60", "release-test-bn-99", "release-test-ko-6"]
+TRANSLATOR_TALK = ["release-test-ha-2", "release-test-ha-15", "release-test-yo-54", "release-test-yo-92"]
+ENGLISH_SENTENCE = regex.compile(r"(?<=[.!?]\s)[A-Z][A-Za-z ,']{40,150}[.!?](?=\s)")
 every_language = pytest.mark.parametrize("name", languages.NAMES)
 
 
 def verdict(text, name):
     return check_language(text, name).verdict
+
+
+def with_added(text, sentence, rng):
+    """`text` with `sentence` before it, after it or between two of its words, with or without a full stop."""
+    sentence += rng.choice([".", ""])
+    words = text.split()
+    middle = rng.randrange(1, len(words)) if len(words) > 1 else 0
+    place = rng.choice([0, middle, len(words)])
+    return " ".join([*words[:place], sentence, *words[place:]])
+
+
+def accepted_share(cases):
+    """The share of (language, text) pairs with verdict True, by language and over all."""
+    by_name = {}
+    for name, text in cases:
+        by_name.setdefault(name, []).append(verdict(text, name) is True)
+    every = [hit for hits in by_name.values() for hit in hits]
+    return {name: sum(hits) / len(hits) for name, hits in by_name.items()} | {"all": sum(every) / len(every)}
+
+
+@pytest.fixture(scope="module")
+def references(released):
+    """(language, answer) of the test rows without those that hold text of another language."""
+    return [(row.language, row.answer) for row in released["test"] if row.id not in SCRIPT_STRAYS + TRANSLATOR_TALK]
 
 
 @every_language
@@ -113,8 +209,114 @@ def test_an_unknown_language_names_the_nearest():
         check_language("dawa", "Swahilli")
 
 
-def test_99_percent_of_the_released_references_are_accepted(released):
+@every_language
+@pytest.mark.parametrize("sentence", SHORT_ENGLISH)
+def test_a_short_english_sentence_is_found_wherever_it_stands(name, sentence):
+    own = SENTENCES[name]
+    assert verdict(f"{sentence}. {own}", name) is False
+    assert verdict(f"{own} {sentence}", name) is False
+    assert verdict(f"{own}\n{sentence}!\n{own}", name) is False
+
+
+@every_language
+def test_english_alone_is_never_accepted(name):
+    assert len(LONG_ENGLISH) >= 200
+    assert [text for text in LONG_ENGLISH if verdict(text, name) is True] == []
+
+
+@every_language
+@pytest.mark.parametrize("sentence", CHINESE)
+def test_an_added_chinese_clause_is_found_wherever_it_stands(name, sentence):
+    own = SENTENCES[name]
+    assert verdict(f"{sentence}。{own}", name) is False
+    assert verdict(f"{own} {sentence}", name) is False
+
+
+@every_language
+@pytest.mark.parametrize("sentence", OTHER_LATIN)
+def test_an_added_sentence_of_another_latin_language_is_rejected(name, sentence):
+    assert verdict(f"{SENTENCES[name]} {sentence}.", name) is False
+
+
+@every_language
+def test_an_added_sentence_of_another_of_the_13_is_rejected(name):
+    others = [other for other in languages.NAMES if other != name]
+    assert [other for other in others if verdict(f"{SENTENCES[name]} {SENTENCES[other]}", name) is not False] == []
+
+
+@every_language
+@pytest.mark.parametrize("term", GLOSSES + TERMS + LISTS)
+def test_terms_and_lists_of_terms_in_parentheses_are_tolerated(name, term):
+    own = SENTENCES[name]
+    assert verdict(f"{own} {own[:-1]} ({term}){own[-1]} {own}", name) is True
+
+
+@every_language
+def test_unicode_normal_forms_get_the_same_verdict(name):
+    for text in (SENTENCES[name], f"{SENTENCES[name]} {ENGLISH}"):
+        assert check_language(unicodedata.normalize("NFD", text), name) == check_language(text, name)
+
+
+@pytest.mark.parametrize(
+    "text", ["怪我をした患者は、四つん這いの姿勢を避けて安静にしてください。", "慶應義塾大学病院で検査を受け、自我の発達を調べました。"]
+)
+def test_japanese_characters_that_chinese_uses_too_are_tolerated(text):
+    assert verdict(text, "Japanese") is True
+
+
+def test_the_sample_answers_lose_their_verdict_with_an_english_sentence(sample):
+    rng = random.Random(0)
+    cases = [(row.language, with_added(row.answer, rng.choice(SHORT_ENGLISH + LONG_ENGLISH), rng)) for row in sample]
+    assert accepted_share(cases)["all"] <= 0.03
+
+
+# With the released data ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", [None, 40])
+def test_99_percent_of_the_released_references_are_accepted(released, length):
     rows = released["test"]
-    accepted = sum(verdict(row.answer, row.language) is True for row in rows)
+    answers = [(row.language, row.answer.removeprefix("<answer>").removesuffix("</answer>")[:length]) for row in rows]
     assert len(rows) == 1431
-    assert accepted >= 0.99 * len(rows)
+    assert accepted_share(answers)["all"] >= 0.99
+
+
+def test_released_references_of_another_language_are_never_accepted(references):
+    pairs = [(other, text) for name, text in references[::7] for other in languages.NAMES if other != name]
+    assert [pair for pair in pairs if verdict(pair[1], pair[0]) is True or verdict(pair[1][:60], pair[0]) is True] == []
+
+
+def test_released_english_reasoning_is_never_accepted(released):
+    found = [sentence for row in released["rft"][::10] for sentence in ENGLISH_SENTENCE.findall(row.reasoning)[:1]]
+    assert len(found) >= 50
+    assert [text for text in found for name in languages.NAMES if verdict(text, name) is True] == []
+
+
+@pytest.mark.parametrize(("sentences", "bound"), [(SHORT_ENGLISH, 0.03), (LONG_ENGLISH, 0.03), (CHINESE, 0.005), (OTHER_LATIN, 0.005)])
+def test_added_sentences_in_released_references_are_found(references, sentences, bound):
+    rng = random.Random(0)
+    missed = accepted_share([(name, with_added(text, rng.choice(sentences), rng)) for name, text in references])
+    assert missed["all"] <= bound
+    assert max(missed.values()) <= max(bound, 0.03), missed
+
+
+def test_released_english_sentences_in_released_references_are_found(released, references):
+    rng = random.Random(0)
+    found = [sentence for row in released["rft"] for sentence in ENGLISH_SENTENCE.findall(row.reasoning)[:1]]
+    assert accepted_share([(name, with_added(text, rng.choice(found), rng)) for name, text in references])["all"] <= 0.03
+
+
+def test_references_with_a_stray_script_are_rejected(released):
+    rows = [row for row in released["test"] if row.id in SCRIPT_STRAYS]
+    assert [(row.id, verdict(row.answer, row.language)) for row in rows] == [(row_id, False) for row_id in SCRIPT_STRAYS]
+
+
+@pytest.mark.parametrize("terms", [GLOSSES, TERMS, LISTS])
+def test_terms_in_released_references_are_tolerated(references, terms):
+    rng = random.Random(0)
+    cases = []
+    for name, text in references:
+        words = text.split()
+        words.insert(rng.randrange(1, len(words)) if len(words) > 1 else 1, f"({rng.choice(terms)})")
+        cases.append((name, " ".join(words)))
+    assert accepted_share(cases)["all"] >= 0.98

@@ -276,7 +276,8 @@ class StandIn:
 
     async def score_async(self, task, items):
         self.asked += [(task, item) for item in items]
-        return [Verdict(self.values.pop(0)) for _ in items]
+        values = [self.values.pop(0) for _ in items]
+        return [Verdict(value, None if value is not None else "no answer") for value in values]
 
 
 def test_a_judge_gives_partial_credit_and_an_exact_match_costs_nothing():
@@ -298,6 +299,11 @@ def test_a_failed_judge_leaves_the_whole_rollout_out():
     accuracy, language, form = asyncio.run(step())
     assert (accuracy[0], language[0], form[0]) == (None, None, None)
     assert (accuracy[1], form[1]) == (0.0, 1.0)
+
+
+def test_a_judge_that_fails_on_most_rollouts_stops_the_training():
+    with pytest.raises(RuntimeError, match="no verdict for 2 of 3 rollouts, .*: no answer"):
+        for_trl("accuracy", [in_tags("dengue")] * 3, rewards.Rewards(accuracy_by="judge", judge=StandIn(None, 0.5, None)))
 
 
 @pytest.mark.parametrize("over, seen", [("answer", FRENCH), ("response", in_tags(FRENCH))])
