@@ -23,7 +23,7 @@ class Totals(NamedTuple):
 
 def key_of(request: dict) -> str:
     """A digest of everything in a request that shapes its answer; the server's address is kept beside it."""
-    return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()
 
 
 class Cache:
@@ -31,13 +31,14 @@ class Cache:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
-        if self.path.exists() and not os.access(self.path, os.W_OK):
+        self.read_only = self.path.exists() and not os.access(self.path, os.W_OK)
+        if self.read_only:
             self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{self.path}.lock"):
-            self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
             try:
+                self._db = sqlite3.connect(self.path, timeout=60, isolation_level=None)
                 self._db.execute("PRAGMA journal_mode=WAL")
             except sqlite3.DatabaseError as error:
                 raise ValueError(f"cache {paths.show(self.path)} is no SQLite file ({error}): name another one") from None

@@ -29,6 +29,7 @@ from curemed_utils.cache import Cache, Totals, key_of
 OPENAI = "https://api.openai.com/v1"
 TRIES = 8  # requests for one answer while the server is busy, broken or slow
 ATTEMPTS = 3  # answers asked for while none can be parsed
+FIRST_WAIT = 0.5  # seconds before the second try where the server names none; doubled from try to try
 LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After says
 PRICES = Path(__file__).with_name("prices.yaml")
 _CHUNK = 256
@@ -87,7 +88,9 @@ class Client:
                 raise ValueError(f"{name} must be more than 0, not {value}")
         if max_usd is not None and price is None:
             raise ValueError(f"max_usd needs a price: give price=(USD, USD) per million tokens, or add the model to {paths.show(PRICES)}")
-        key, url = api_key or os.environ.get("OPENAI_API_KEY"), base_url or os.environ.get("OPENAI_BASE_URL")
+        key, url = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip(), base_url or os.environ.get("OPENAI_BASE_URL")
+        if not (key.isascii() and key.isprintable()):
+            raise ValueError("the API key holds characters that no key has: copy it again")
         self.server = _server(url or OPENAI) if key or url else None
         self._key, self._url = key or "none", url or OPENAI
         self._max, self._timeout, self._price, self._max_usd = max_concurrency, timeout, price, max_usd
@@ -96,7 +99,7 @@ class Client:
         self._flying: dict[tuple[str, int], asyncio.Task] = {}
         self._asked = Totals(0, 0, 0, 0.0 if price else None)
         self._reserved, self._spent = 0.0, (-1.0, 0.0)
-        self._answered_at = 0.0
+        self._answered_at, self._closing = 0.0, False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -116,7 +119,7 @@ class Client:
 
     async def ask_async(self, requests: Iterable[dict], parse: Callable[[str], Any] = str, progress: str = "") -> list[Reply]:
         """`ask` for callers that have an event loop of their own."""
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._ask(requests, parse, progress), self._loop))
+        return await asyncio.wrap_future(self._submit(self._ask(requests, parse, progress)))
 
     def quote(self, requests: Iterable[dict]) -> Totals:
         """What `ask` would still have to pay for: an estimate with the longest answers allowed, asking nobody."""
@@ -131,11 +134,12 @@ class Client:
         return self._call(self._cache_totals())
 
     def close(self) -> None:
-        """Ends the client's thread; answers stored so far stay."""
-        if self._loop.is_running():
+        """Ends the client's thread and what it is asking; answers stored so far stay."""
+        if self._thread.is_alive():
             self._call(self._shut())
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
+            self._loop.close()
 
     def __enter__(self) -> "Client":
         return self
@@ -143,8 +147,14 @@ class Client:
     def __exit__(self, *_) -> None:
         self.close()
 
+    def _submit(self, coroutine):
+        if not self._thread.is_alive():
+            coroutine.close()
+            raise RuntimeError("this client was closed, or made before a fork: make one in each process")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
     def _call(self, coroutine):
-        future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+        future = self._submit(coroutine)
         try:
             return future.result()
         except KeyboardInterrupt:
@@ -159,15 +169,17 @@ class Client:
         self._cache = Cache(self._cache_path)
         self._openai = _openai(self._url, self._key, self._max, self._timeout) if self.server else None
         self._slots = asyncio.Semaphore(self._max)
-        ranks = int(os.environ.get("WORLD_SIZE", 1))
+        ranks = int(os.environ.get("WORLD_SIZE") or 1)
         per_minute, tokens = (rate and rate / ranks for rate in self._rates)
         self._requests_limit = per_minute and AsyncLimiter(max(1.0, per_minute / 60), max(1.0, 60 / per_minute))
         self._tokens_limit = tokens and AsyncLimiter(tokens, 60)
 
     async def _shut(self) -> None:
-        for task in self._flying.values():
+        self._closing = True
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._flying.values(), return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         if self._openai is not None:
             await self._openai.close()
         self._cache.close()
@@ -201,18 +213,23 @@ class Client:
                                 bar.update()
                                 continue
                             await self._slots.acquire()
-                            group.create_task(self._one(position, key, request, known, parse, replies, state, bar))
+                            task = group.create_task(self._one(position, key, request, parse, replies, state, bar))
+                            task.add_done_callback(lambda _: self._slots.release())  # also of a task cancelled before it began
                         await asyncio.sleep(0)
-            except* Refused as refused:
-                raise refused.exceptions[0] from None
+            except BaseExceptionGroup as several:
+                raise several.exceptions[0] from None
+            except asyncio.CancelledError:
+                if self._closing:
+                    raise RuntimeError("the client was closed while it was asking") from None
+                raise
         return replies
 
-    async def _one(self, position, key, request, known, parse, replies, state, bar) -> None:
+    async def _one(self, position, key, request, parse, replies, state, bar) -> None:
         """Fills one place of `replies`: stored answers first, then asks until one can be parsed."""
         try:
             error = ""
             for attempt in range(ATTEMPTS):
-                text, cached = known.get((key, attempt)), True
+                text, cached = self._cache.find([key], self.server).get((key, attempt)), True  # another may have asked meanwhile
                 if text is None:
                     text, cached = await self._fetched(key, request, attempt, state), False
                 try:
@@ -224,14 +241,14 @@ class Client:
         except _NotAsked as problem:
             replies[position] = Reply(None, str(problem))
         finally:
-            self._slots.release()
             bar.update()
 
     async def _fetched(self, key: str, request: dict, attempt: int, state: dict) -> str:
         """The answer from the server; callers who want the same one at the same time share one request."""
-        if self.server is None:
-            hint = "set OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys"
-            raise _NotAsked(f"not in {paths.show(self._cache_path)} and no server to ask: {hint}")
+        if self.server is None or self._cache.read_only:
+            hint = "no server to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL for a server without keys"
+            hint = "that file is read-only" if self._cache.read_only else hint
+            raise _NotAsked(f"not in {paths.show(self._cache_path)}, and {hint}")
         if state["down"]:
             raise _NotAsked(f"not asked, the server had stopped answering: {state['down']}")
         flying = self._flying.get((key, attempt))
@@ -241,24 +258,29 @@ class Client:
         return await asyncio.shield(flying)
 
     async def _fetch(self, key: str, request: dict, attempt: int, state: dict) -> str:
+        from aiohttp import ClientError
         from openai import APIConnectionError, APIStatusError
 
-        started = time.monotonic()
+        started, refusal = time.monotonic(), None
         for trial in range(TRIES):
             try:
                 with self._reservation(request):
                     return await self._send(key, request, attempt)
             except APIStatusError as problem:
-                self._stop_if_refused(problem, request)
-                error, wait = f"HTTP {problem.status_code}: {self._clean(problem.message)}", _retry_after(problem.response.headers)
+                refusal = self._refusal(problem, request)
+                error, wait = f"HTTP {problem.status_code}: {self._said(problem.message)}", _retry_after(problem.response.headers)
             except TimeoutError:
                 error, wait = f"no answer in {self._timeout:g} s", None
-            except APIConnectionError as problem:
-                error, wait = f"connection failed: {self._clean(str(problem.__cause__ or problem))}", None
+            except (APIConnectionError, ClientError, httpx2.HTTPError) as problem:
+                error, wait = f"connection failed: {self._said(str(problem.__cause__ or problem))}", None
             except _Garbage as problem:
-                error, wait = f"not a chat completion: {self._clean(str(problem))}", None
+                error, wait = f"not a chat completion: {self._said(str(problem))}", None
+            except UnicodeEncodeError as problem:
+                raise _NotAsked(f"the request is no valid text: {problem}") from None
+            if refusal:  # raised out here, where it does not carry the server's own words, which may hold the key, as its context
+                raise refusal
             if trial < TRIES - 1:
-                await asyncio.sleep(min(LONGEST_WAIT, wait) if wait is not None else random.uniform(0.5, 1) * min(8.0, 0.5 * 2**trial))
+                await asyncio.sleep(min(LONGEST_WAIT, wait or random.uniform(0.5, 1) * min(8.0, FIRST_WAIT * 2**trial)))
         error = f"{error} ({TRIES} tries over {time.monotonic() - started:.0f} s)"
         if self._answered_at < max(started, state["since"]):
             state["down"] = error
@@ -274,18 +296,17 @@ class Client:
             raw = await self._openai.post("/chat/completions", cast_to=httpx2.Response, body=request)
         answer = _read(raw.content)
         self._answered_at = time.monotonic()
-        text, usd = self._clean(answer.text), self._usd(answer.prompt_tokens, answer.completion_tokens)
-        self._cache.store(
-            key, attempt, self.server, answer.served, text, answer.finish_reason, answer.prompt_tokens, answer.completion_tokens, usd
-        )
+        text, reason, served = (self._clean(part) for part in (answer.text, answer.finish_reason, answer.served))
+        usd = self._usd(answer.prompt_tokens, answer.completion_tokens)
+        self._cache.store(key, attempt, self.server, served, text, reason, answer.prompt_tokens, answer.completion_tokens, usd)
         n, prompt, completion, total = self._asked
         total = None if usd is None else total + usd
         self._asked = Totals(n + 1, prompt + answer.prompt_tokens, completion + answer.completion_tokens, total)
         return text
 
-    def _stop_if_refused(self, problem, request: dict) -> None:
-        """Raises where asking again or asking others is useless."""
-        code, said = problem.status_code, self._clean(problem.message)
+    def _refusal(self, problem, request: dict) -> Exception | None:
+        """What to raise where asking again, or asking others too, is useless."""
+        code, said = problem.status_code, self._said(problem.message)
         fix = {401: "check OPENAI_API_KEY", 403: "this key may not use that model or server", 404: "check model and OPENAI_BASE_URL"}.get(
             code
         )
@@ -293,10 +314,9 @@ class Client:
             fix = "the account has no quota left"
         if code in (400, 413, 422):
             if self._answered_at or self._cache.totals().requests:
-                raise _NotAsked(f"HTTP {code}: {said}")
+                return _NotAsked(f"HTTP {code}: {said}")
             fix = "the server takes no such request; check the options"
-        if fix:
-            raise Refused(f"{self.server} refused model {request.get('model')!r} with HTTP {code}: {fix}. It said: {said}")
+        return Refused(f"{self.server} refused model {request.get('model')!r} with HTTP {code}: {fix}. It said: {said}") if fix else None
 
     @contextmanager
     def _reservation(self, request: dict):
@@ -323,7 +343,12 @@ class Client:
         return None if self._price is None else (prompt_tokens * self._price[0] + completion_tokens * self._price[1]) / 1e6
 
     def _clean(self, text: str) -> str:
+        """`text` without the key, and without halves of characters, which no file takes."""
+        text = text.encode(errors="replace").decode()
         return text.replace(self._key, "***") if len(self._key) > 4 else text
+
+    def _said(self, text: str) -> str:
+        return self._clean(text)[:300]
 
 
 def _close(client: weakref.ref) -> None:
@@ -351,8 +376,8 @@ def _read(content: bytes) -> _Answer:
         text = choice["message"].get("content")
         counts = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
         return _Answer(str(text or ""), str(choice.get("finish_reason")), str(body.get("model")), *counts)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as problem:
-        raise _Garbage(f"{type(problem).__name__} in {content[:80]!r}") from None
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError) as problem:
+        raise _Garbage(f"{type(problem).__name__} in {content!r}") from None
 
 
 def _openai(url: str, key: str, max_concurrency: int, timeout: float):
@@ -364,10 +389,11 @@ def _openai(url: str, key: str, max_concurrency: int, timeout: float):
 
 
 def _server(url: str) -> str:
-    """The address without any user, password or query, fit for a file."""
+    """The address as files and messages name it, checked to hold nothing secret."""
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"base_url {url.split('@')[-1]!r} must look like http://host:port/v1")
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
+        shown = url.split("@")[-1].split("?")[0]
+        raise ValueError(f"base_url {shown!r} must look like http://host:port/v1, without user, password or query")
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
 
 
@@ -392,7 +418,7 @@ def _from_cache(key: str, known: dict, parse: Callable) -> Reply | None:
 
 def _tokens(request: dict) -> tuple[int, int]:
     """An estimate of prompt and longest completion, in tokens: three bytes of UTF-8 a token, which is high for English."""
-    size = sum(len(str(message["content"]).encode()) for message in request["messages"])
+    size = sum(len(str(message["content"]).encode(errors="replace")) for message in request["messages"])
     return size // 3 + 8, request.get("max_completion_tokens") or request.get("max_tokens") or 1024
 
 

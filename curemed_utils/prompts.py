@@ -56,7 +56,7 @@ JUDGE_SEES = {
 }
 
 # A chat template turns such strings into control tokens wherever they stand; the reward's own tags stay readable.
-_CONTROL = re.compile(r"<(?!/?(?:thinking|answer|step\d+)>)|\[(?=/?[A-Z_]+\])|[\u2028\u2029]")
+_CONTROL = re.compile(r"<(?!/?(?:thinking|answer|step\d+)>)|\[(?=/?[A-Za-z_]+\])|[\u2028\u2029\ud800-\udfff]")
 
 
 def judge_messages(task: str, item: dict) -> list[dict[str, str]]:

@@ -34,6 +34,27 @@ def tiny_base(sample, tmp_path_factory) -> Path:
     return tiny.build(texts, tmp_path_factory.mktemp("tiny") / "base", seed=0)
 
 
+@pytest.fixture(scope="session")
+def server_process():
+    import server
+
+    with server.running() as running:
+        yield running
+
+
+@pytest.fixture
+def serve(server_process, monkeypatch):
+    """A function that makes the chat server on this machine behave as told, counts at 0; no real server is known meanwhile."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def start(**options):
+        server_process.reset(**options)
+        return server_process
+
+    return start
+
+
 @pytest.fixture
 def make_row():
     """A function that makes a valid row; keyword arguments replace its fields."""

@@ -7,8 +7,11 @@ import asyncio
 import contextlib
 import hashlib
 import json
+import logging
+import random
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -17,38 +20,53 @@ from aiohttp import web
 
 
 class Server:
-    """`faults` maps a kind ('429', '500', 'hang', 'drop', 'garbage', or any status) to its share of the requests.
+    """`faults` maps a kind ('429', '500', any status, 'hang', 'drop', 'cut', 'garbage', 'nohttp') to its share of the requests.
 
-    A fault is drawn from the request and how often it came, so it does not depend on timing. `reply` is the answer's text;
-    a reply with {n} gets the count of that request. `finished` counts, per request, the answers sent whole.
+    A fault is drawn from the request and how often it came, so it does not depend on timing; only the first `faulty_tries` of a
+    request are affected. `poison` maps a text to the fault of every request that holds it. `delay` is in seconds, or a range.
+    `reply` is the answer's text, {n} in it the count of that request, {question} its last message; a list has one for each time.
+    `body` replaces the whole answer, `headers` and `error` are added to an error's. `finished` counts, per request, the answers
+    sent whole; `again` has, for every request that came although it had been answered, when that was.
     """
 
-    def __init__(self, delay=0.0, faults=None, reply="True", retry_after=None, echo_headers=False):
-        self.delay, self.faults, self.reply, self.retry_after = delay, faults or {}, reply, retry_after
-        self.echo_headers = echo_headers
+    def __init__(self, delay=0.0, faults=None, reply="True", echo_headers=False, **options):
+        self.delay, self.faults, self.reply, self.echo_headers = delay, faults or {}, reply, echo_headers
+        self.faulty_tries, self.poison, self.body, self.headers, self.error = float("inf"), {}, None, {}, {}
+        vars(self).update(options)
         self.seen, self.finished, self.flying, self.most_flying, self.keys = Counter(), Counter(), 0, 0, set()
+        self.arrivals, self.finished_at, self.again = [], {}, []
 
     async def complete(self, request):
         body = await request.read()
+        self.arrivals.append(time.time())
         self.keys.add(request.headers.get("Authorization", ""))
         name = hashlib.sha256(body).hexdigest()
         self.seen[name] += 1
+        if name in self.finished_at:
+            self.again.append(self.finished_at[name])
         self.flying += 1
         self.most_flying = max(self.flying, self.most_flying)
         try:
-            await asyncio.sleep(self.delay)
-            fault = self.fault(name)
+            await asyncio.sleep(random.uniform(*self.delay) if isinstance(self.delay, list) else self.delay)
+            fault = self.fault(name, body.decode())
             if fault:
                 return await self.fail(fault, request)
-            response = web.json_response(self.answer(json.loads(body), name, request))
+            answer = self.answer(json.loads(body), name, request)
+            response = web.json_response(answer) if self.body is None else web.Response(text=self.body)
             await response.prepare(request)
             await response.write_eof()
             self.finished[name] += 1
+            self.finished_at[name] = time.time()
             return response
         finally:
             self.flying -= 1
 
-    def fault(self, name):
+    def fault(self, name, body):
+        for text, kind in self.poison.items():
+            if text in body:
+                return kind
+        if self.seen[name] > self.faulty_tries:
+            return None
         draw = int(hashlib.sha256(f"{name}{self.seen[name]}".encode()).hexdigest()[:8], 16) / 2**32
         for kind, share in self.faults.items():
             draw -= share
@@ -62,42 +80,55 @@ class Server:
         if fault == "drop":
             request.transport.close()
             return web.Response()
-        if fault == "garbage":
-            return web.Response(text="<html>busy</html>", content_type="text/html")
-        headers = {"Retry-After": str(self.retry_after)} if self.retry_after is not None else {}
+        if fault in ("cut", "nohttp"):
+            start = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{" if fault == "cut" else b"busy, come back later\r\n\r\n"
+            request.transport.write(start)
+            request.transport.close()
+            return web.Response()
         echo = f" {request.headers.get('Authorization')}" if self.echo_headers else ""
-        return web.json_response({"error": {"message": f"fault {fault}{echo}"}}, status=int(fault), headers=headers)
+        if fault == "garbage":
+            return web.Response(text=f"<html>{'busy' * 11}{echo}</html>", content_type="text/html", headers=self.headers)
+        error = {"message": f"fault {fault}{echo}"} | self.error
+        return web.json_response({"error": error}, status=int(fault), headers=self.headers)
 
     def answer(self, body, name, request):
-        text = self.reply.replace("{n}", str(self.seen[name]))
-        if self.echo_headers:
-            text += request.headers.get("Authorization", "")
+        text = self.reply[min(self.seen[name], len(self.reply)) - 1] if isinstance(self.reply, list) else self.reply
+        text = text.replace("{n}", str(self.seen[name])).replace("{question}", body["messages"][-1]["content"])
+        echo = f" {request.headers.get('Authorization')}" if self.echo_headers else ""
         return {
             "id": "x",
             "object": "chat.completion",
             "created": 0,
-            "model": body["model"],
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}],
+            "model": body["model"] + echo,
+            "choices": [{"index": 0, "message": {"role": "assistant", "content": text + echo}, "finish_reason": "stop" + echo}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 2, "total_tokens": 102},
         }
 
     async def stats(self, request):
         counts = dict(seen=sum(self.seen.values()), distinct=len(self.seen), finished=sum(self.finished.values()))
         twice = sum(n > 1 for n in self.finished.values())
-        return web.json_response(counts | dict(twice=twice, most_flying=self.most_flying, keys=sorted(self.keys)))
-
-    async def change(self, request):
-        for name, value in (await request.json()).items():
-            setattr(self, name, value)
-        return web.Response()
+        about = dict(again=self.again, most_flying=self.most_flying, keys=sorted(self.keys), arrivals=self.arrivals[-1000:])
+        return web.json_response(counts | dict(twice=twice) | about)
 
 
 async def serve(options):
-    server = Server(**options)
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # clients that left are what this server is for
+    current = Server(**options)
+
+    async def change(request):
+        vars(current).update(await request.json())
+        return web.Response()
+
+    async def reset(request):
+        nonlocal current
+        current = Server(**await request.json())
+        return web.Response()
+
     app = web.Application(client_max_size=2**26)
-    app.router.add_post("/v1/chat/completions", server.complete)
-    app.router.add_get("/stats", server.stats)
-    app.router.add_post("/change", server.change)
+    app.router.add_post("/v1/chat/completions", lambda request: current.complete(request))
+    app.router.add_get("/stats", lambda request: current.stats(request))
+    app.router.add_post("/change", change)
+    app.router.add_post("/reset", reset)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=1024)
@@ -118,8 +149,15 @@ class Running:
             return json.load(response)
 
     def change(self, **options):
+        self._post("change", options)
+
+    def reset(self, **options):
+        """Counts from nothing again, with other options."""
+        self._post("reset", options)
+
+    def _post(self, action, options):
         data = json.dumps(options).encode()
-        urllib.request.urlopen(urllib.request.Request(f"{self.root}/change", data, {"Content-Type": "application/json"})).close()
+        urllib.request.urlopen(urllib.request.Request(f"{self.root}/{action}", data, {"Content-Type": "application/json"})).close()
 
 
 @contextlib.contextmanager
