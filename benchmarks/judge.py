@@ -211,7 +211,8 @@ def run() -> dict:
     return found
 
 
-def main() -> dict:
+def measure() -> dict:
+    """All of the above in one run."""
     print(f"serial: {N_SERIAL} calls of the plain openai client, extrapolated per call to {N_ITEMS} items and two calls a rollout")
     found = run()
     for name, value in found.items():
@@ -221,4 +222,4 @@ def main() -> dict:
 
 
 if __name__ == "__main__":
-    main()
+    measure()

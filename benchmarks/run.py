@@ -1,42 +1,22 @@
-"""Batched generation against one prompt at a time: same tiny model, prompts, length and settings, in one run.
-
-Prints responses a second and their ratio, and records them with the machine in benchmarks/results.json.
-"""
+"""All measurements, each beside its baseline in the same run; recorded with the machine in benchmarks/results.json."""
 
 import json
 import os
 import platform
-import tempfile
-import time
 from pathlib import Path
 
-from curemed_utils import data, generation, paths, prompts, tiny
-
-BATCHES = (1, 8, 64)
-N_PROMPTS = 64
-NEW_TOKENS = 64
+import generation
+import judge
+import language
 
 
 def main() -> None:
-    rows = data.read_folder(paths.SAMPLE, "sample")
-    texts = [turn["content"] for row in rows for turn in [*prompts.messages(row), *prompts.completion(row)]]
-    posed = [prompts.messages(row) for row in rows[:: len(rows) // N_PROMPTS][:N_PROMPTS]]
-    rates = {}
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = tiny.build(texts, folder)
-        generation.generate(checkpoint, posed[:2], NEW_TOKENS, seed=0)  # imports and first-call costs, outside the measurement
-        for batch_size in BATCHES:
-            started = time.perf_counter()
-            generation.generate(checkpoint, posed, NEW_TOKENS, seed=0, batch_size=batch_size)
-            rates[batch_size] = len(posed) / (time.perf_counter() - started)
-            print(f"batch {batch_size:3d}: {rates[batch_size]:6.1f} responses/s, {rates[batch_size] / rates[1]:5.1f}x one at a time")
-    result = {
-        "what": f"{len(posed)} responses of up to {NEW_TOKENS} tokens, tiny model",
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
-        "responses_per_second": {size: round(rate, 2) for size, rate in rates.items()},
-        "ratio_to_one_at_a_time": {size: round(rate / rates[1], 2) for size, rate in rates.items()},
-    }
-    Path(__file__).with_name("results.json").write_text(json.dumps(result, indent=1) + "\n")
+    machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    results = {"machine": machine}
+    for module in (judge, language, generation):
+        print(f"\n{module.__doc__.strip().splitlines()[0]}")
+        results[module.__name__] = module.measure()
+    Path(__file__).with_name("results.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import atexit
 import json
 import os
 import random
+import sys
 import threading
 import time
 import weakref
@@ -438,7 +439,8 @@ def _retry_after(headers) -> float | None:
 
 
 def _bar(progress: str, requests: Iterable):
-    from tqdm.auto import tqdm
+    """Plain text on standard output: unlike a widget it is still right in an executed notebook that is read later."""
+    from tqdm import tqdm
 
     total = len(requests) if hasattr(requests, "__len__") else None
-    return tqdm(total=total, desc=progress, disable=not progress, leave=False)
+    return tqdm(total=total, desc=progress, disable=not progress, file=sys.stdout, mininterval=0.5)
