@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import sqlite3
+import time
+import uuid
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +50,11 @@ class Cache:
                 " finish_reason TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, usd REAL, created TEXT,"
                 " PRIMARY KEY (request, attempt, server)) WITHOUT ROWID"
             )
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS claims (request TEXT, attempt INTEGER, server TEXT, owner TEXT, until REAL,"
+                " PRIMARY KEY (request, attempt, server)) WITHOUT ROWID"
+            )
+        self._owner = f"{os.getpid()}:{uuid.uuid4().hex}"
 
     def find(self, keys: list[str], server: str | None) -> dict[tuple[str, int], str]:
         """Stored texts of `keys` as {(key, attempt): text}; `server` None takes any server's."""
@@ -62,6 +69,30 @@ class Cache:
         """One line of the table, `created` left to the clock; a line already there stays."""
         self._db.execute("INSERT OR IGNORE INTO replies VALUES (?,?,?,?,?,?,?,?,?,strftime('%Y-%m-%dT%H:%M:%SZ','now'))", row)
 
+    def claim(self, key: str, attempt: int, server: str, seconds: float) -> bool:
+        """Whether the caller may send this request: no other process is at it, or the one that was is gone or overdue."""
+        now, place = time.time(), (key, attempt, server)
+        taken = self._db.execute(
+            "INSERT INTO claims VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE SET owner = excluded.owner, until = excluded.until"
+            " WHERE owner = excluded.owner OR until < ?",
+            (*place, self._owner, now + seconds, now),
+        )
+        if taken.rowcount:
+            return True
+        other = self._db.execute("SELECT owner FROM claims WHERE request = ? AND attempt = ? AND server = ?", place).fetchone()
+        if other is None or not _is_alive(int(other[0].split(":")[0])):
+            self._db.execute(
+                "DELETE FROM claims WHERE request = ? AND attempt = ? AND server = ? AND owner = ?", (*place, *(other or [""]))
+            )
+            return self.claim(key, attempt, server, seconds)
+        return False
+
+    def release(self, key: str, attempt: int, server: str) -> None:
+        """Ends a claim of the caller's, whether or not there is an answer now."""
+        self._db.execute(
+            "DELETE FROM claims WHERE request = ? AND attempt = ? AND server = ? AND owner = ?", (key, attempt, server, self._owner)
+        )
+
     def totals(self) -> Totals:
         """What the file's answers have cost in all, over runs and processes."""
         query = "SELECT COUNT(*), COALESCE(SUM(prompt_tokens),0), COALESCE(SUM(completion_tokens),0), SUM(usd) FROM replies"
@@ -69,3 +100,13 @@ class Cache:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True

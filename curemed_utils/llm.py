@@ -14,7 +14,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from email.utils import parsedate_to_datetime
 from itertools import islice
 from pathlib import Path
@@ -31,6 +31,7 @@ OPENAI = "https://api.openai.com/v1"
 TRIES = 8  # requests for one answer while the server is busy, broken or slow
 ATTEMPTS = 3  # answers asked for while none can be parsed
 FIRST_WAIT = 0.5  # seconds before the second try where the server names none; doubled from try to try
+POLL = 0.05  # seconds between two looks at a request that another process is sending
 LONGEST_WAIT = 60.0  # seconds between two tries, whatever Retry-After says
 PRICES = Path(__file__).with_name("prices.yaml")
 _CHUNK = 256
@@ -265,8 +266,11 @@ class Client:
         started, refusal = time.monotonic(), None
         for trial in range(TRIES):
             try:
-                with self._reservation(request):
-                    return await self._send(key, request, attempt)
+                async with self._claimed(key, attempt) as text:
+                    if text is not None:
+                        return text
+                    with self._reservation(request):
+                        return await self._send(key, request, attempt)
             except APIStatusError as problem:
                 refusal = self._refusal(problem, request)
                 error, wait = f"HTTP {problem.status_code}: {self._said(problem.message)}", _retry_after(problem.response.headers)
@@ -286,6 +290,16 @@ class Client:
         if self._answered_at < max(started, state["since"]):
             state["down"] = error
         raise _NotAsked(error)
+
+    @asynccontextmanager
+    async def _claimed(self, key: str, attempt: int):
+        """Keeps other processes from sending the same request meanwhile; gives their answer if they were first."""
+        while not self._cache.claim(key, attempt, self.server, 2 * self._timeout):
+            await asyncio.sleep(POLL)
+        try:
+            yield self._cache.find([key], self.server).get((key, attempt))
+        finally:
+            self._cache.release(key, attempt, self.server)
 
     async def _send(self, key: str, request: dict, attempt: int) -> str:
         """One request over the wire; its answer is stored before anyone sees it."""

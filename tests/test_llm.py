@@ -668,7 +668,7 @@ def test_failed_requests_do_not_use_up_the_cap(serve, client):
 
 
 def test_a_cap_needs_prices(tmp_path):
-    with pytest.raises(ValueError, match="max_usd needs price"):
+    with pytest.raises(ValueError, match="max_usd needs a price"):
         llm.Client(tmp_path / "cache.sqlite", max_usd=1.0)
 
 
@@ -782,6 +782,28 @@ def test_ten_processes_on_one_new_cache(serve, tmp_path, capfd):
     assert [process.exitcode for process in processes] == [0] * 10
     assert [counts.get()[0] for _ in processes] == [60] * 10
     assert Cache(tmp_path / "cache.sqlite").totals().requests == 60 and capfd.readouterr().err == ""
+    assert server.stats()["seen"] == 60  # nobody paid for what another was asking
+
+
+def test_a_claim_keeps_others_out_until_it_is_released(tmp_path):
+    one, other = Cache(tmp_path / "cache.sqlite"), Cache(tmp_path / "cache.sqlite")
+    assert one.claim("key", 0, "server", 60) and one.claim("key", 0, "server", 60)
+    assert not other.claim("key", 0, "server", 60) and other.claim("key", 1, "server", 60) and other.claim("key", 0, "elsewhere", 60)
+    other.release("key", 0, "server")
+    assert not other.claim("key", 0, "server", 60)
+    one.release("key", 0, "server")
+    assert other.claim("key", 0, "server", 60)
+
+
+def test_a_claim_that_is_overdue_is_taken_over(tmp_path):
+    one, other = Cache(tmp_path / "cache.sqlite"), Cache(tmp_path / "cache.sqlite")
+    assert one.claim("key", 0, "server", -1) and other.claim("key", 0, "server", 60) and not one.claim("key", 0, "server", 60)
+
+
+def test_a_claim_of_a_process_that_is_gone_is_taken_over(tmp_path):
+    gone = "import sys; from curemed_utils.cache import Cache; sys.exit(not Cache(sys.argv[1]).claim('key', 0, 'server', 3600))"
+    subprocess.run([sys.executable, "-c", gone, str(tmp_path / "cache.sqlite")], check=True)
+    assert Cache(tmp_path / "cache.sqlite").claim("key", 0, "server", 60)
 
 
 def test_a_closed_client_says_so(serve, client):
@@ -844,10 +866,10 @@ threading.Thread(target=client.ask, args=([request] * 3,), daemon=True).start()
 def test_progress_is_shown_where_it_is_wanted(serve, client, capfd):
     one = client(serve())
     one.ask(ask_for(3))
-    assert capfd.readouterr().err == ""
+    assert capfd.readouterr().out == ""
     one.ask(ask_for(5), progress="verdicts")
-    err = capfd.readouterr().err
-    assert "verdicts" in err and "/5" in err
+    shown = capfd.readouterr().out
+    assert "verdicts" in shown and "5/5" in shown
 
 
 # Keys ---------------------------------------------------------------------------------------------------------------
