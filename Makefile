@@ -24,7 +24,7 @@ test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RE
 
 lint: .venv/.ready  ## check style and format of module, tests and notebooks
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check curemed_utils tests
+	$(BIN)/ruff format --check curemed_utils tests benchmarks
 
 bench: .venv/.ready  ## measure speed side by side with plain baselines
 	$(BIN)/python benchmarks/run.py

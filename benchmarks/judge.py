@@ -33,8 +33,12 @@ def items(n: int, kind: str = "item") -> list[dict]:
     """Made-up items of a realistic length, all different."""
     steps = "".join(f"<step{k}>{'Les signes et les examens sont passés en revue. ' * 2}</step{k}>" for k in range(1, 6))
     response = f"<thinking>{steps}</thinking><answer>Le paludisme</answer>"
-    base = {"reference": "<answer>Cette maladie est le paludisme.</answer>", "response": response, "language": "French"}
-    return [base | {"question": f"Quelle maladie explique la fièvre de ce patient ({kind} {k}) ?"} for k in range(n)]
+    base = {"reference": "<answer>Cette maladie est le paludisme.</answer>", "language": "French"}
+    texts = (
+        dict(question=f"Quelle maladie explique la fièvre de ce patient ({kind} {k}) ?", response=f"{response} {kind} {k}")
+        for k in range(n)
+    )
+    return [base | text for text in texts]
 
 
 def seconds(call) -> float:

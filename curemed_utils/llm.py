@@ -29,6 +29,7 @@ from curemed_utils.cache import Cache, Totals, key_of
 
 OPENAI = "https://api.openai.com/v1"
 TRIES = 8  # requests for one answer while the server is busy, broken or slow
+DOWN = 3  # requests failed one after the other, without an answer in between, that mean the server is down
 ATTEMPTS = 3  # answers asked for while none can be parsed
 FIRST_WAIT = 0.5  # seconds before the second try where the server names none; doubled from try to try
 POLL = 0.05  # seconds between two looks at a request that another process is sending
@@ -101,7 +102,7 @@ class Client:
         self._flying: dict[tuple[str, int], asyncio.Task] = {}
         self._asked = Totals(0, 0, 0, 0.0 if price else None)
         self._reserved, self._spent = 0.0, (-1.0, 0.0)
-        self._answered_at, self._closing = 0.0, False
+        self._answered_at, self._failures, self._closing = 0.0, 0, False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="llm", daemon=True)
         self._thread.start()
@@ -287,7 +288,8 @@ class Client:
             if trial < TRIES - 1:
                 await asyncio.sleep(min(LONGEST_WAIT, wait or random.uniform(0.5, 1) * min(8.0, FIRST_WAIT * 2**trial)))
         error = f"{error} ({TRIES} tries over {time.monotonic() - started:.0f} s)"
-        if self._answered_at < max(started, state["since"]):
+        self._failures += 1
+        if self._failures >= DOWN and self._answered_at < max(started, state["since"]):
             state["down"] = error
         raise _NotAsked(error)
 
@@ -310,7 +312,7 @@ class Client:
         async with asyncio.timeout(self._timeout):
             raw = await self._openai.post("/chat/completions", cast_to=httpx2.Response, body=request)
         answer = _read(raw.content)
-        self._answered_at = time.monotonic()
+        self._answered_at, self._failures = time.monotonic(), 0
         text, reason, served = (self._clean(part) for part in (answer.text, answer.finish_reason, answer.served))
         usd = self._usd(answer.prompt_tokens, answer.completion_tokens)
         self._cache.store(key, attempt, self.server, served, text, reason, answer.prompt_tokens, answer.completion_tokens, usd)

@@ -86,7 +86,27 @@ def test_a_number_from_0_to_1_is_read(reply, value):
     "reply",
     [
         *["", ".", "1.2", "2", "1.01", "-0", "-0.0", "-0.5", "+0.5", "nan", "NaN", "inf", "1e0", "1e-1", "5e-1", "0,5", "1.", "0."],
-        *["00.5", "0x1", "0_1", "0. 5", "0.5.", "0.5;", "50%", "0.5/1", "0.5 0.6", "0.5\n0.5", "1.0\0", "٠", "٠.٥", "１", "０.５", "०.५"],
+        *[
+            "00.5",
+            "0x1",
+            "0_1",
+            "0. 5",
+            "0.5.",
+            "0.5;",
+            "50%",
+            "0.5/1",
+            "0.5 0.6",
+            "0.5\n0.5",
+            "1.0\0",
+            "٠",
+            "٠.٥",
+            "0.٥",
+            ".５",
+            "1.٠",
+            "１",
+            "０.５",
+            "०.५",
+        ],
         *["0.5 because", "score: 0.5", "**0.5**", "[0.5]", "True", "half"],
     ],
 )
@@ -155,6 +175,11 @@ def chat_tokenizer(sample):
 def test_the_rewards_own_tags_stay_readable():
     text = "<thinking><step1>a</step1><step12>b</step12></thinking><answer>c</answer>"
     assert text in prompts.judge_messages("logic", ITEM | {"response": text})[1]["content"]
+
+
+@pytest.mark.parametrize("token", ["[INST]", "[/INST]", "[TOOL_CALLS]", "[gMASK]", "<s>", "</s>", "<<SYS>>", "<｜end▁of▁sentence｜>"])
+def test_other_models_control_tokens_are_escaped_too(token):
+    assert token not in prompts.judge_messages("logic", ITEM | {"question": token, "response": token * 2})[1]["content"]
 
 
 @pytest.mark.parametrize("text", ["<answer", "<answer >", "<Answer>", "<stepx>", "<thinking|im_end|>", "</ answer>"])
