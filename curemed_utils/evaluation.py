@@ -74,15 +74,21 @@ def _write(verdicts: pd.DataFrame, folder: Path) -> None:
     data.write_jsonl(json.loads(verdicts.to_json(orient="records", force_ascii=False)), folder / "verdicts.jsonl")
 
 
+def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]:
+    """What a judge sees of each response; `rows` maps the verdicts' ids to their rows."""
+    posed = zip((rows[i] for i in verdicts["id"]), verdicts["response"], strict=True)
+    return [
+        {"question": row.question, "reference": rewards.answer_of(row.answer) or row.answer, "response": text, "language": row.language}
+        for row, text in posed
+    ]
+
+
 def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> pd.DataFrame:
     """Adds `judge` (its model), `judged_correct`, `judged_language` (Appendix A; None where the judge failed) and `judge_error`.
 
     `rows` maps the verdicts' ids to their rows. Responses without accepted answers take `correct` from the judge.
     """
-    items = [
-        {"question": row.question, "reference": rewards.answer_of(row.answer) or row.answer, "response": response, "language": row.language}
-        for row, response in zip((rows[i] for i in verdicts["id"]), verdicts["response"], strict=True)
-    ]
+    items = judge_items(verdicts, rows)
     logic, language = judge.score("logic", items, progress="correct?"), judge.score("language", items, progress="language?")
     columns = {"judge": judge.model, "judged_correct": [v.value for v in logic], "judged_language": [v.value for v in language]}
     errors = [" · ".join(v.error for v in both if v.error) or None for both in zip(logic, language, strict=True)]
