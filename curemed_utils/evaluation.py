@@ -84,13 +84,19 @@ def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]
 
 
 def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> pd.DataFrame:
-    """Adds `judge` (its model), `judged_correct`, `judged_language` (Appendix A; None where the judge failed) and `judge_error`.
+    """Adds `judge` (its model), `judge_prompt` (a digest), `judged_correct`, `judged_language` and `judge_error` (Appendix A).
 
-    `rows` maps the verdicts' ids to their rows. Responses without accepted answers take `correct` from the judge.
+    A verdict is None where the judge failed. `rows` maps the verdicts' ids to their rows. Responses without accepted answers
+    take `correct` from the judge.
     """
     items = judge_items(verdicts, rows)
     logic, language = judge.score("logic", items, progress="correct?"), judge.score("language", items, progress="language?")
-    columns = {"judge": judge.model, "judged_correct": [v.value for v in logic], "judged_language": [v.value for v in language]}
+    columns = {
+        "judge": judge.model,
+        "judge_prompt": prompts.judge_fingerprint(),
+        "judged_correct": [v.value for v in logic],
+        "judged_language": [v.value for v in language],
+    }
     errors = [" · ".join(v.error for v in both if v.error) or None for both in zip(logic, language, strict=True)]
     table = _typed(verdicts.assign(**columns, judge_error=errors))
     listed = pd.Series([bool(rows[i].accepted) for i in table["id"]], index=table.index)

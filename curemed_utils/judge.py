@@ -63,7 +63,8 @@ class Judge:
         return _verdicts(items, await self.client.ask_async(self._requests(task, items), PARSE[task], progress), task)
 
     def quote(self, task: str, items: Iterable[dict]) -> llm.Totals:
-        """Requests, tokens and price that `score` would still need, at most; nobody is asked."""
+        """Requests, tokens and price that `score` would still need, with the longest replies; nobody is asked. A reply that
+        can't be read is asked for again, which comes on top."""
         return self.client.quote(self._requests(task, _checked(task, items)))
 
     def close(self) -> None:

@@ -67,5 +67,10 @@ def judge_messages(task: str, item: dict) -> list[dict[str, str]]:
 
 
 def fingerprint() -> str:
-    """Twelve hex digits that change whenever any prompt's wording does."""
-    return hashlib.sha256(json.dumps([SYSTEM, JUDGE]).encode()).hexdigest()[:12]
+    """Twelve hex digits that change whenever the wording does that models are trained and evaluated with."""
+    return hashlib.sha256(SYSTEM.encode()).hexdigest()[:12]
+
+
+def judge_fingerprint() -> str:
+    """The same for the judge's wording, which shapes verdicts and rewards but no response."""
+    return hashlib.sha256(json.dumps(JUDGE).encode()).hexdigest()[:12]

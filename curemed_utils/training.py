@@ -113,6 +113,8 @@ def made_from(stage: Stage) -> dict:
     config = {
         k: v for k, v in asdict(stage).items() if k not in ("start", "train_file", "output", "save_steps", "micro_batch", "judge_cache")
     }
+    if config.get("judge_model"):
+        config["judge_prompt"] = prompts.judge_fingerprint()
     return config | {"start": start, "train_file": checkpoints.digest(Path(stage.train_file).read_bytes()), "prompt": prompts.fingerprint()}
 
 

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from server import running
 from transformers import AutoModelForCausalLM
 
-from curemed_utils import checkpoints, data, launch, training
+from curemed_utils import checkpoints, data, launch, prompts, training
 
 
 @pytest.fixture
@@ -294,6 +294,16 @@ def test_a_judge_behind_a_server_rewards_a_stage(trained, tmp_path, monkeypatch)
     record = next(r for line in (output / "log.jsonl").read_text().splitlines() if "reward" in (r := json.loads(line)))
     assert record["rewards/accuracy/mean"] == pytest.approx(0.5)
     assert "judge_cache" not in checkpoints.info(output)["made_from"]
+
+
+def test_the_judges_wording_counts_only_where_a_judge_rewards(trained, monkeypatch):
+    sft, start = trained
+    paths = {"start": str(start), "train_file": sft.train_file, "output": "x"}
+    stages = [training.settings("grpo", paths), training.settings("grpo", paths | {"accuracy_by": "judge", "judge_model": "m"})]
+    before = [training.made_from(stage) for stage in [sft, *stages]]
+    monkeypatch.setitem(prompts.JUDGE, "reward_accuracy", "other words")
+    after = [training.made_from(stage) for stage in [sft, *stages]]
+    assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, False]
 
 
 def test_a_rule_that_needs_a_judge_is_refused_without_one(config):
