@@ -64,7 +64,8 @@ def read_jsonl(path: str | Path, source: str = "", language: str | None = None) 
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{paths.show(path)}: can't be read ({error.strerror or error})") from None
+        hint = "; notebook 01 makes a run's data: run it with the same run_dir first" if path.parent.name == "data" else ""
+        raise DataError(f"{paths.show(path)}: can't be read ({error.strerror or error}){hint}") from None
     rows, faults, seen = [], [], {}
     for number, line in enumerate(raw.removeprefix(b"\xef\xbb\xbf").splitlines(), 1):
         if not line.strip():

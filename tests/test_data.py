@@ -97,6 +97,9 @@ def test_a_file_without_rows_is_refused(tmp_path, content):
 
 def test_a_missing_file_is_named(tmp_path):
     assert "nowhere.jsonl: can't be read" in fault(tmp_path / "nowhere.jsonl")
+    assert "notebook 01" not in fault(tmp_path / "nowhere.jsonl") and "run it with the same run_dir first" in fault(
+        tmp_path / "data" / "rft.jsonl"
+    )
 
 
 def test_a_duplicate_id_names_both_lines(tmp_path):
