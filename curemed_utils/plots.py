@@ -220,7 +220,7 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
         "blank": ("no verdict", "black"),
     }
     with plt.rc_context(STYLE):
-        figure, (ax,) = _figure(PAGE, 1.3 + 0.32 * len(table))
+        figure, (ax,) = _figure(PAGE, 1.7 + 0.32 * len(table))
         table = table.sort_values("lc")
         start = np.zeros(len(table))
         for column, (label, color) in parts.items():
@@ -229,5 +229,5 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
             start += table[column].to_numpy()
         ax.plot(table["lc_complete"], table.index, "D", color="white", markeredgecolor="black", markersize=6, label="over complete answers")
         ax.set(xlabel="share of all responses (%)", xlim=(0, 100), title="What published language consistency measures")
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.28 - 0.12 * 3 / len(table)), ncols=4)
+        figure.legend(loc="outside lower center", ncols=4)
     return figure
