@@ -230,17 +230,11 @@ class Client:
     async def _one(self, position, key, request, parse, replies, state, bar) -> None:
         """Fills one place of `replies`: stored answers first, then asks until one can be parsed."""
         try:
-            error = ""
-            for attempt in range(ATTEMPTS):
-                text, cached = self._cache.find([key], self.server).get((key, attempt)), True  # another may have asked meanwhile
-                if text is None:
-                    text, cached = await self._fetched(key, request, attempt, state), False
-                try:
-                    replies[position] = Reply(parse(text), None, text, cached)
-                    return
-                except ValueError as problem:
-                    error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
-            replies[position] = Reply(None, error, text, cached)
+            known, asked = self._cache.find([key], self.server), False  # again: another may have asked meanwhile
+            while (reply := _from_cache(key, known, parse)) is None:
+                attempt = next(n for n in range(ATTEMPTS) if (key, n) not in known)
+                known[key, attempt], asked = await self._fetched(key, request, attempt, state), True
+            replies[position] = reply._replace(cached=not asked)
         except _NotAsked as problem:
             replies[position] = Reply(None, str(problem))
         finally:
@@ -266,6 +260,7 @@ class Client:
 
         started, refusal = time.monotonic(), None
         for trial in range(TRIES):
+            await self._within_limits(request)  # before the claim, which would run out in a long queue
             try:
                 async with self._claimed(key, attempt) as text:
                     if text is not None:
@@ -293,6 +288,12 @@ class Client:
             state["down"] = error
         raise _NotAsked(error)
 
+    async def _within_limits(self, request: dict) -> None:
+        if self._requests_limit:
+            await self._requests_limit.acquire()
+        if self._tokens_limit:
+            await self._tokens_limit.acquire(min(sum(_tokens(request)), self._tokens_limit.max_rate))
+
     @asynccontextmanager
     async def _claimed(self, key: str, attempt: int):
         """Keeps other processes from sending the same request meanwhile; gives their answer if they were first."""
@@ -305,16 +306,12 @@ class Client:
 
     async def _send(self, key: str, request: dict, attempt: int) -> str:
         """One request over the wire; its answer is stored before anyone sees it."""
-        if self._requests_limit:
-            await self._requests_limit.acquire()
-        if self._tokens_limit:
-            await self._tokens_limit.acquire(min(sum(_tokens(request)), self._tokens_limit.max_rate))
         async with asyncio.timeout(self._timeout):
             raw = await self._openai.post("/chat/completions", cast_to=httpx2.Response, body=request)
         answer = _read(raw.content)
         self._answered_at, self._failures = time.monotonic(), 0
         text, reason, served = (self._clean(part) for part in (answer.text, answer.finish_reason, answer.served))
-        usd = self._usd(answer.prompt_tokens, answer.completion_tokens)
+        usd = self._usd(*(answer[3:] if any(answer[3:]) else _tokens(request)))  # no usage reported: the estimate, or no cap would hold
         self._cache.store(key, attempt, self.server, served, text, reason, answer.prompt_tokens, answer.completion_tokens, usd)
         n, prompt, completion, total = self._asked
         total = None if usd is None else total + usd

@@ -664,6 +664,14 @@ def test_stored_answers_are_free_beyond_the_cap(serve, client):
     assert texts(client(server, price=PRICE, max_usd=EACH).ask(priced(4))) == ["True"] * 4
 
 
+def test_a_server_that_reports_no_usage_is_capped_by_the_estimate(serve, client):
+    server = serve(body='{"choices": [{"message": {"content": "True"}}]}')
+    one = client(server, price=PRICE, max_usd=1e-2, max_concurrency=1)
+    errors = [reply.error for reply in one.ask(priced(200)) if reply.error]
+    assert errors and all("spend cap" in error for error in errors)
+    assert 0 < one.totals().usd <= 1e-2 and one.totals().prompt_tokens == 0
+
+
 def test_failed_requests_do_not_use_up_the_cap(serve, client):
     server = serve(faults={"500": 1.0}, faulty_tries=3)
     assert texts(client(server, price=PRICE, max_usd=3.5 * EACH).ask(priced(3))) == ["True"] * 3
