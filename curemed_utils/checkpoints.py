@@ -9,6 +9,7 @@ from pathlib import Path
 
 from curemed_utils import data, paths, prompts, tiny
 
+MARK = "whole"  # a file in a checkpoint to resume from, written last
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
 MADE_BY = {"base": "03", "sft": "03", "stage1_high": "04", "stage2_medium": "05", "stage3_low": "06"}
 
@@ -77,6 +78,20 @@ def load_tokenizer(start: str | Path):
     return AutoTokenizer.from_pretrained(start, padding_side="left")
 
 
+def check_tokenizer(start: str | Path) -> None:
+    """Raises ValueError where the checkpoint's tokenizer has no chat template or loses the response's tags."""
+    tokenizer = load_tokenizer(start)
+    if not tokenizer.chat_template:
+        raise ValueError(f"start {paths.show(start)}: its tokenizer has no chat template; choose an instruction-tuned model")
+    tagged = "<thinking><step1>a</step1><step2>b</step2></thinking>\n<answer>c</answer>"
+    kept = tokenizer.decode(tokenizer(tagged, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
+    if "".join(kept.split()) != "".join(tagged.split()):
+        raise ValueError(
+            f"start {paths.show(start)}: its tokenizer turns the tags {tagged!r} into {kept!r}; "
+            "add them as ordinary tokens (tokenizer.add_tokens), not as special ones, and save it again"
+        )
+
+
 def digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:16]
 
@@ -99,7 +114,38 @@ def set_aside(path: Path) -> None:
         path.rename(path.with_name(f"{path.name}.before-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**6:06d}"))
 
 
+# A stage at work ---------------------------------------------------------------------------------------------------
+
+
+def partial(output: Path) -> Path:
+    """The folder in which a stage works until `output` is finished."""
+    return output.with_name(f"{output.name}.partial")
+
+
+def prepare(part: Path, fingerprint: str) -> None:
+    """Makes the working folder ready: one left by other settings or data is set aside, half-written checkpoints go."""
+    mark = part / "fingerprint"
+    if not (mark.exists() and mark.read_text() == fingerprint):
+        set_aside(part)
+        part.mkdir(parents=True)
+        mark.write_text(fingerprint)
+    for folder in part.glob("checkpoint-*"):
+        if not (folder / MARK).exists():
+            shutil.rmtree(folder)
+
+
+def mark_whole(checkpoint: Path) -> None:
+    (checkpoint / MARK).touch()
+
+
+def last_whole(part: Path) -> str | None:
+    """The newest checkpoint that was written to its end, if there is one."""
+    whole = [mark.parent for mark in part.glob(f"checkpoint-*/{MARK}")]
+    return str(max(whole, key=lambda folder: int(folder.name.split("-")[1]))) if whole else None
+
+
 def finish(part: Path, output: Path, made: dict) -> None:
+    """Gives a stage's folder its final name, with what made it and a card; what stood there is set aside."""
     made = made | {
         "fingerprint": fingerprint(made["made_from"]),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -107,3 +153,12 @@ def finish(part: Path, output: Path, made: dict) -> None:
     (part / "stage.json").write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
     set_aside(output)
     part.rename(output)
+    tidy(output)
+
+
+def tidy(output: Path) -> None:
+    """Removes what only training needed from a finished stage."""
+    for leftover in (*output.glob("checkpoint-*"), output / "completions"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for name in ("training_args.bin", "fingerprint", "adapter/training_args.bin"):
+        (output / name).unlink(missing_ok=True)

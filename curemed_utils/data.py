@@ -23,8 +23,9 @@ class Row(BaseModel):
     """One open question (x, r, y*) of Section 3.1 and, where known, the multiple-choice item it came from.
 
     `reasoning` holds `<thinking><step1>…</step1>…</thinking>` and `answer` holds `<answer>…</answer>`; test rows of the
-    release have no reasoning. `accepted` is a closed list of short right answers, empty where only a judge can tell.
-    Further fields are kept as they are.
+    release have no reasoning. `reasoning_monolingual` is the same argument wholly in `language`, for the ablation's naive
+    SFT, and empty where there is none. `accepted` is a closed list of short right answers, empty where only a judge can
+    tell. Further fields are kept as they are.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -34,6 +35,7 @@ class Row(BaseModel):
     question: str
     answer: str
     reasoning: str = ""
+    reasoning_monolingual: str = ""
     topic: str = ""
     accepted: list[str] = []
     mcq_question: str = ""

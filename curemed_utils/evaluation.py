@@ -44,14 +44,16 @@ def respond(
     return _typed(pd.DataFrame(records))
 
 
-def evaluate(run_dir: Path, model: str, sets: dict[str, list[data.Row]], judge: Judge | None = None, **settings) -> pd.DataFrame:
+def evaluate(
+    run_dir: Path, model: str, sets: dict[str, list[data.Row]], judge: Judge | None = None, into: str = "evaluation", **settings
+) -> pd.DataFrame:
     """`respond` for checkpoint `model` of a run to every row of each named set; `settings` are those of `respond`.
 
-    Writes `<run_dir>/evaluation/<model>/verdicts.jsonl`. A finished file made by the same checkpoint, prompt, rows and
+    Writes `<run_dir>/<into>/<model>/verdicts.jsonl`. A finished file made by the same checkpoint, prompt, rows and
     settings is read back instead. A `judge` adds its verdicts (`judged`); where it failed before, it is asked again.
     """
     checkpoint = checkpoints.find(run_dir, model)
-    folder = run_dir / "evaluation" / model
+    folder = run_dir / into / model
     made_from = {
         "checkpoint": checkpoints.info(checkpoint).get("fingerprint", str(checkpoint.resolve())),
         "prompt": prompts.fingerprint(),
@@ -66,8 +68,8 @@ def evaluate(run_dir: Path, model: str, sets: dict[str, list[data.Row]], judge: 
         mark.write_text(json.dumps(made_from, indent=1))
     if judge is not None:
         rows = {row.id: row for rows in sets.values() for row in rows}
-        _write(judged(read_verdicts(run_dir, model).drop(columns="model"), rows, judge), folder)
-    return read_verdicts(run_dir, model)
+        _write(judged(read_verdicts(run_dir, model, into).drop(columns="model"), rows, judge), folder)
+    return read_verdicts(run_dir, model, into)
 
 
 def _write(verdicts: pd.DataFrame, folder: Path) -> None:
@@ -123,9 +125,9 @@ def _truth(score: float | None) -> bool | None:
     return None if score is None else score == 1.0
 
 
-def read_verdicts(run_dir: Path, model: str) -> pd.DataFrame:
+def read_verdicts(run_dir: Path, model: str, into: str = "evaluation") -> pd.DataFrame:
     """The verdicts of one model with columns as `evaluate` wrote them; FileNotFoundError if it was not evaluated."""
-    path = run_dir / "evaluation" / model / "verdicts.jsonl"
+    path = run_dir / into / model / "verdicts.jsonl"
     if not path.exists():
         raise FileNotFoundError(f"{paths.show(path)} is missing: run notebook 07 with the same run_dir first")
     with path.open(encoding="utf-8") as file:

@@ -1,5 +1,7 @@
 """One function a figure: a small table in, a matplotlib Figure out; `save` writes it the same on every run."""
 
+import base64
+import io
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -9,7 +11,7 @@ import seaborn as sns
 from adjustText import adjust_text
 from matplotlib.figure import Figure
 
-from curemed_utils import evaluation, languages
+from curemed_utils import curricula, evaluation, languages
 
 # Okabe and Ito's palette: distinct under every common colour blindness.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#7F7F7F"
@@ -179,6 +181,41 @@ def reward_curves(logs: dict[str, pd.DataFrame], window: int = 5) -> Figure:
             start += len(part)
         ax.set(xlabel="GRPO step", ylabel="mean over rollouts", ylim=(0, 1.1), xlim=(0, max(start, 1)))
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return figure
+
+
+def live(records: list[dict], name: str) -> str:
+    """HTML that shows a stage at work: a bar of its steps, and the loss or the reward so far. `records` are log records of training."""
+    log, last = pd.DataFrame(records), records[-1]
+    measure = "reward" if "reward" in log else "loss"
+    picture = ""
+    if measure in log and log[measure].notna().sum() > 1:
+        with plt.rc_context(STYLE):
+            figure, (ax,) = _figure(COLUMN, 1.2)
+            curve = log.dropna(subset=[measure])
+            ax.plot(curve["step"], curve[measure], color=BLUE, linewidth=1)
+            ax.set(xlim=(1, last["of"]), xlabel="step", ylabel=measure)
+            raw = io.BytesIO()
+            figure.savefig(raw, format="png", dpi=110)
+        picture = f'<br><img alt="{measure} of {name} by step" src="data:image/png;base64,{base64.b64encode(raw.getvalue()).decode()}">'
+    newest = log[measure].dropna().iloc[-1] if measure in log else float("nan")
+    bar = f'<progress value="{last["step"]}" max="{last["of"]}" style="width: 20em"></progress>'
+    return f"<div>{name} {bar} step {last['step']} of {last['of']}, {measure} {newest:.3f}{picture}</div>"
+
+
+def forgetting(levels: pd.DataFrame) -> Figure:
+    """The level of each checkpoint (rows, in order of training) on each tier (columns), as numbers on a grey scale, and the change
+    from the best earlier level under each."""
+    change = -curricula.forgetting(levels).reindex(levels.index)
+    labels = [
+        [f"{level:.2f}" + (f"\n({delta:+.2f})" if delta == delta else "") for level, delta in zip(*rows, strict=True)]
+        for rows in zip(levels.to_numpy(), change.to_numpy(), strict=True)
+    ]
+    with plt.rc_context(STYLE):
+        figure, (ax,) = _figure(COLUMN, 0.5 + 0.45 * len(levels))
+        scale = dict(vmin=0, vmax=1, cmap="Greys", cbar=False, linewidths=1)
+        sns.heatmap(levels.astype(float), annot=np.array(labels), fmt="", ax=ax, annot_kws={"fontsize": 7.5}, **scale)
+        ax.set(xlabel="tier of the prompts", ylabel="")
     return figure
 
 

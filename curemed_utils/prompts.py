@@ -20,9 +20,10 @@ def messages(row: Row) -> list[dict[str, str]]:
     ]
 
 
-def completion(row: Row) -> list[dict[str, str]]:
-    """The turn that SFT learns (Section 3.2): reasoning steps, then the answer."""
-    return [{"role": "assistant", "content": f"{row.reasoning}\n{row.answer}"}]
+def completion(row: Row, traces: str = "code_switched") -> list[dict[str, str]]:
+    """The turn that SFT learns (Section 3.2): reasoning steps, then the answer. `traces` 'monolingual' takes the other trace."""
+    reasoning = row.reasoning_monolingual if traces == "monolingual" else row.reasoning
+    return [{"role": "assistant", "content": f"{reasoning}\n{row.answer}"}]
 
 
 # The judge: the paper's contracts (Figure 7, Appendices B.3 and B.3.1) in our own words. What is judged arrives as one JSON object.

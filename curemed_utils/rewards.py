@@ -160,6 +160,9 @@ class Rewards:
 
         async def part(name, completions, **columns):
             if self._batch[0] is not completions:
+                if log := columns.get("log_extra"):
+                    log("id", columns["id"])
+                    log("prompt_language", columns["language"])
                 names = ("question", "answer", "accepted", "language")
                 items = [dict(zip(names, values, strict=True)) for values in zip(*(columns[n] for n in names), strict=True)]
                 self._batch = (completions, asyncio.ensure_future(self.score([_text(c) for c in completions], items)))

@@ -18,7 +18,7 @@ from papermill.iorw import LocalHandler, papermill_io
 from curemed_utils import paths
 
 SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
-TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list}
+TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 
 
 class UsageError(Exception):
@@ -201,7 +201,7 @@ def main(argv: list[str] | None = None) -> int:
     except Exception as error:  # a notebook's failure can be of any class
         said = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
         print(scrub("\n" + "\n".join(said)), file=sys.stderr)
-        return 1
+        return os.EX_TEMPFAIL if getattr(error, "ename", "") == "Paused" else 1  # the same command goes on
     return 0
 
 

@@ -1,15 +1,14 @@
-"""Which rows train and which test: sources to splits, splits to the pools of the curriculum's stages."""
+"""Which rows train and which test: sources to splits."""
 
 import difflib
 import hashlib
-import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import data, languages, paths
+from curemed_utils import data, paths
 from curemed_utils.data import DataError, Row
 
 SOURCES = ("sample", "release", "hub")
@@ -101,26 +100,6 @@ def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row
 
 def _group(row: Row) -> str:
     return f"topic {row.topic}" if row.topic else f"{row.language} {data.normalize(row.question)}"
-
-
-def stage_pool(rft: list[Row], stage: str, retain: float = 0.85, seed: int = 0) -> list[Row]:
-    """Training rows of one GRPO stage: the new tier whole, `retain` of each earlier language's pool (Section 4.1).
-
-    Each language keeps floor(retain * n) rows, as the released staged files do (French 421 -> 357 -> 357).
-    """
-    tier = languages.TIERS.index(languages.STAGES[stage])
-    pools = defaultdict(list)
-    for row in rft:
-        pools[row.language].append(row)
-    rows = []
-    for name, pool in pools.items():
-        rank = languages.TIERS.index(languages.get(name).tier)
-        if rank <= tier:
-            keep = len(pool) if rank == tier else math.floor(retain * len(pool) + 1e-9)
-            rows += sorted(pool, key=lambda r: draw(r.id, seed))[:keep]
-    if not rows:
-        raise DataError(f"{stage} has no rows: the RFT set holds no language of tiers {', '.join(languages.TIERS[: tier + 1])}")
-    return rows
 
 
 def count(splits: dict[str, list[Row]], by: Callable[[Row], str] = lambda row: row.language) -> pd.DataFrame:

@@ -1,165 +1,112 @@
 """SFT and GRPO by TRL, one stage a call; `python -m curemed_utils.training sft|grpo CONFIG.json` runs one in its own process.
 
-A stage trains in `<output>.partial`, where an interrupted run goes on from its last checkpoint, and takes its final name only
-when everything is written. The finished folder is an ordinary checkpoint plus `stage.json` (what made it) and `log.jsonl`.
+A stage trains in `<output>.partial`, where an interrupted run goes on from its last whole checkpoint, and takes its final name only
+when everything is written. The finished folder is an ordinary checkpoint plus `stage.json` (what made it), `log.jsonl` and,
+after GRPO, `rollouts.parquet`. A file `stop` in the run directory pauses training after the step at work.
 """
 
-import difflib
+import contextlib
+import itertools
 import json
 import os
-import shutil
 import sys
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterator
 from pathlib import Path
 
-from curemed_utils import checkpoints, data, judge, paths, prompts, rewards
+from filelock import FileLock, Timeout
+
+from curemed_utils import callbacks, checkpoints, curricula, data, judge, paths, prompts, stages
+from curemed_utils.stages import GRPO, SFT, Stage
+
+ROW_FIELDS = ("accepted", "id", "question", "language", "answer")  # what the rewards see of a row
+WAIT = 600  # seconds for another process to save and end
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
-    """What SFT and GRPO share. `batch_size` counts sequences per optimizer step over all processes; `micro_batch` is what
-    one process holds at a time. `warmup` is a share of all steps. `save_steps` 0 keeps no intermediate checkpoint."""
-
-    start: str
-    train_file: str
-    output: str
-    seed: int = 0
-    learning_rate: float
-    scheduler: str = "cosine"
-    warmup: float = 0.1
-    weight_decay: float = 0.0
-    batch_size: int
-    micro_batch: int = 1
-    save_steps: int = 0
-
-    def __post_init__(self):
-        processes = int(os.environ.get("WORLD_SIZE", 1))
-        if self.micro_batch < 1 or self.batch_size < 1 or self.batch_size % (self.micro_batch * processes):
-            raise ValueError(f"batch_size {self.batch_size} must be a multiple of micro_batch {self.micro_batch} x {processes} process(es)")
-        if not Path(self.train_file).exists():
-            raise FileNotFoundError(f"train_file {paths.show(self.train_file)} is missing: run notebook 01 first")
-
-    @property
-    def accumulation(self) -> int:
-        return self.batch_size // (self.micro_batch * int(os.environ.get("WORLD_SIZE", 1)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class SFT(Stage):
-    """Supervised fine-tuning; the defaults are the paper's (Appendix B.4.1). `max_steps`, where not 0, takes
-    the place of `epochs`. `max_length` is in tokens; longer rows are left out and counted, never cut, since a cut row would
-    teach a response without its end."""
-
-    learning_rate: float = 1e-5
-    batch_size: int = 32
-    epochs: float = 3
-    max_steps: int = 0
-    max_length: int = 4096
-
-
-@dataclass(frozen=True, kw_only=True)
-class GRPO(Stage):
-    """Group relative policy optimisation; the defaults are the paper's (Appendix B.4.2). `batch_size` counts completions per
-    step, so batch_size / num_generations prompts. `beta` weighs the KL term to the start checkpoint (0, TRL's default: none).
-    The rules of the reward are those of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps what `judge_cache` may have cost."""
-
-    learning_rate: float = 1e-6
-    weight_decay: float = 0.1
-    batch_size: int = 16
-    steps: int = 500
-    num_generations: int = 16
-    max_prompt_length: int = 1024
-    max_completion_length: int = 1024
-    temperature: float = 1.0
-    beta: float = 0.0
-    accuracy_weight: float = rewards.WEIGHTS["accuracy"]
-    language_weight: float = rewards.WEIGHTS["language"]
-    format_weight: float = rewards.WEIGHTS["format"]
-    accuracy_by: str = "accepted"
-    language_by: str = "offline"
-    language_over: str = "answer"
-    strict_format: bool = True
-    judge_model: str = ""
-    judge_cache: str = "judge.sqlite"
-    judge_max_usd: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.rewards(judge=self.judge_model or None)
-        if self.num_generations < 2 or self.batch_size % self.num_generations:
-            raise ValueError(f"batch_size {self.batch_size} must be a multiple of num_generations {self.num_generations} (2 or more)")
-
-    def rewards(self, judge) -> rewards.Rewards:
-        """The reward functions by this stage's rules; `judge` is None where no rule needs one."""
-        return rewards.Rewards(self.accuracy_by, self.language_by, self.language_over, self.strict_format, judge)
-
-
-KINDS = {"sft": SFT, "grpo": GRPO}
-
-
-def settings(kind: str, config: dict) -> Stage:
-    """The settings of one stage from a flat mapping; an unknown name raises ValueError with the nearest known one."""
-    known = [field.name for field in fields(KINDS[kind])]
-    for name in config:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            raise ValueError(f"unknown {kind} setting {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    return KINDS[kind](**config)
-
-
-def made_from(stage: Stage) -> dict:
-    """Everything that shapes the stage's weights: settings, data, the checkpoint it starts from, the prompt."""
-    start = checkpoints.info(stage.start).get("fingerprint") or str(Path(stage.start).resolve())
-    config = {
-        k: v for k, v in asdict(stage).items() if k not in ("start", "train_file", "output", "save_steps", "micro_batch", "judge_cache")
-    }
-    if config.get("judge_model"):
-        config["judge_prompt"] = prompts.judge_fingerprint()
-    return config | {"start": start, "train_file": checkpoints.digest(Path(stage.train_file).read_bytes()), "prompt": prompts.fingerprint()}
-
-
-def is_done(stage: Stage) -> bool:
-    """Whether the stage's output is there and was made from just these settings, data and start."""
-    return checkpoints.info(stage.output).get("fingerprint") == checkpoints.fingerprint(made_from(stage))
-
-
-# Training -----------------------------------------------------------------------------------------------------------
+class Paused(Exception):
+    """Training saved a checkpoint and ended before its last step, since it was asked to; the same call goes on from there."""
 
 
 def train(kind: str, stage: Stage) -> Path:
-    """Runs one stage to its end and returns its checkpoint; done work is left alone, half-done work is resumed."""
-    output = Path(stage.output)
-    if is_done(stage):
+    """Runs one stage to its end and returns its checkpoint; done work is left alone, half-done work is resumed.
+
+    Raises Paused where it was asked to stop early, and RuntimeError where another number of processes was started than
+    `world_size` or another process still trains the same output.
+    """
+    output, started = Path(stage.output), int(os.environ.get("WORLD_SIZE", 1))
+    if started != stage.world_size:
+        raise RuntimeError(f"world_size is {stage.world_size}, but {started} process(es) were started")
+    if stages.is_done(stage):
+        checkpoints.tidy(output)
         return output
-    part = _partial(stage)
-    trainer, rows = (sft_trainer if kind == "sft" else grpo_trainer)(stage, part)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(part))
-    trainer.save_model(str(part))
+    with _alone(output):
+        return _train(kind, stage, output)
+
+
+def _train(kind: str, stage: Stage, output: Path) -> Path:
+    part, made_from = checkpoints.partial(output), stages.made_from(stage)
+    if int(os.environ.get("RANK", 0)) == 0:
+        checkpoints.prepare(part, checkpoints.fingerprint(made_from))
+    trainer, made = (sft_trainer if kind == "sft" else grpo_trainer)(stage, part)
+    trainer.accelerator.wait_for_everyone()
+    stop = callbacks.Stop(output.parents[1] / "stop", getattr(stage, "patience", 0))
+    for callback in (stop, callbacks.Progress(), callbacks.Mark()):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=checkpoints.last_whole(part))
+    if stop.paused:
+        stop.stop_file.unlink(missing_ok=True)
+        raise Paused(f"{output.name} paused after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on")
+    _save(trainer, stage, part)
     if trainer.is_world_process_zero():
-        trainer.processing_class.save_pretrained(part)
         data.write_jsonl(trainer.state.log_history, part / "log.jsonl")
-        for leftover in (*part.glob("checkpoint-*"), part / "training_args.bin", part / "fingerprint"):
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink(missing_ok=True)
-        checkpoints.finish(part, output, {"kind": kind, "made_from": made_from(stage), **rows})
+        _join_rollouts(part, trainer.state.global_step)
+        made |= {"kind": kind, "made_from": made_from, "steps": trainer.state.global_step, "world_size": stage.world_size}
+        checkpoints.finish(part, output, made)
     trainer.accelerator.wait_for_everyone()
     return output
 
 
-def _partial(stage: Stage) -> Path:
-    """The stage's working folder; one left by other settings or data is set aside."""
-    part = Path(stage.output).with_name(Path(stage.output).name + ".partial")
-    mark, fingerprint = part / "fingerprint", checkpoints.fingerprint(made_from(stage))
-    if int(os.environ.get("RANK", 0)) == 0 and not (mark.exists() and mark.read_text() == fingerprint):
-        checkpoints.set_aside(part)
-        part.mkdir(parents=True)
-        mark.write_text(fingerprint)
-    return part
+@contextlib.contextmanager
+def _alone(output: Path) -> Iterator[None]:
+    """Holds the output for this stage; a process left behind by a launcher that died ends after its step at work."""
+    if int(os.environ.get("RANK", 0)):
+        yield
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(output.with_name(f".{output.name}.lock"))
+    try:
+        with lock.acquire(timeout=0):
+            yield
+            return
+    except Timeout:
+        print(f"another process still trains {paths.show(output)}; waiting until it has saved and ended", flush=True)
+    try:
+        with lock.acquire(timeout=WAIT):
+            yield
+    except Timeout:
+        raise RuntimeError(f"another process has trained {paths.show(output)} for {WAIT} s more; stop it, then call again") from None
 
 
-def _last_checkpoint(part: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
+def _save(trainer, stage: Stage, part: Path) -> None:
+    """The finished weights and the tokenizer; adapters are merged into the weights that they were trained on."""
+    trainer.save_model(str(part / "adapter" if stage.lora_rank else part))
+    if not trainer.is_world_process_zero():
+        return
+    trainer.processing_class.save_pretrained(part)
+    if stage.lora_rank:
+        from peft import PeftModel
+        from transformers import AutoModelForCausalLM
 
-    return get_last_checkpoint(str(part)) if part.exists() else None
+        whole = AutoModelForCausalLM.from_pretrained(stage.start, dtype="auto")
+        PeftModel.from_pretrained(whole, part / "adapter").merge_and_unload().save_pretrained(part)
+
+
+def _join_rollouts(part: Path, last_step: int) -> None:
+    """One table of what each step sampled, in place of TRL's file a step."""
+    import pandas as pd
+
+    files = [file for file in sorted(part.glob("completions/*.parquet")) if int(file.stem.split("_")[1]) <= last_step]
+    if files:
+        pd.concat(map(pd.read_parquet, files)).to_parquet(part / "rollouts.parquet", index=False)
 
 
 def _common(stage: Stage, part: Path) -> dict:
@@ -179,15 +126,24 @@ def _common(stage: Stage, part: Path) -> dict:
         gradient_accumulation_steps=stage.accumulation,
         bf16=cuda,
         use_cpu=not cuda,
+        ddp_backend="gloo" if stage.world_size > 1 and not cuda else None,
         gradient_checkpointing=cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
         save_strategy="steps" if stage.save_steps else "no",
         save_steps=stage.save_steps or 500,
-        save_total_limit=2,
-        report_to="none",
+        save_total_limit=stage.keep_checkpoints,
+        report_to=stage.report_to,
         disable_tqdm=True,
     )
+
+
+def _lora(stage: Stage):
+    if not stage.lora_rank:
+        return None
+    from peft import LoraConfig
+
+    return LoraConfig(r=stage.lora_rank, lora_alpha=2 * stage.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def sft_trainer(stage: SFT, part: Path):
@@ -197,11 +153,13 @@ def sft_trainer(stage: SFT, part: Path):
 
     tokenizer = checkpoints.load_tokenizer(stage.start)
     rows = data.read_jsonl(stage.train_file)
-    kept = [row for row in rows if _tokens(tokenizer, prompts.messages(row) + prompts.completion(row)) <= stage.max_length]
+    if stage.traces == "monolingual" and not all(row.reasoning_monolingual for row in rows):
+        raise data.DataError(f"traces is 'monolingual', but rows of {paths.show(stage.train_file)} have no such trace; the sample's have")
+    kept = [row for row in rows if _tokens(tokenizer, prompts.messages(row) + prompts.completion(row, stage.traces)) <= stage.max_length]
     _some(kept, rows, f"max_length {stage.max_length}")
-    table = datasets.Dataset.from_list([{"prompt": prompts.messages(r), "completion": prompts.completion(r)} for r in kept])
+    table = datasets.Dataset.from_list([{"prompt": prompts.messages(r), "completion": prompts.completion(r, stage.traces)} for r in kept])
     config = SFTConfig(**_common(stage, part), num_train_epochs=stage.epochs, max_steps=stage.max_steps or -1, max_length=stage.max_length)
-    trainer = SFTTrainer(model=stage.start, args=config, train_dataset=table, processing_class=tokenizer, callbacks=[_progress()])
+    trainer = SFTTrainer(model=stage.start, args=config, train_dataset=table, processing_class=tokenizer, peft_config=_lora(stage))
     return _quiet(trainer), {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
 
 
@@ -214,18 +172,25 @@ def grpo_trainer(stage: GRPO, part: Path):
     rows = data.read_jsonl(stage.train_file)
     kept = [row for row in rows if _tokens(tokenizer, prompts.messages(row)) <= stage.max_prompt_length]
     _some(kept, rows, f"max_prompt_length {stage.max_prompt_length}")
-    columns = [
-        dict(prompt=prompts.messages(r), question=r.question, language=r.language, answer=r.answer, accepted=r.accepted) for r in kept
-    ]
+    counted = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
+    if mixed := stage.curriculum == "mixture":
+        n_prompts = stage.steps * stage.batch_size // stage.num_generations
+        kept = list(itertools.islice(curricula.mixture(kept, stage.alpha, stage.seed), n_prompts))
+    columns = [dict(prompt=prompts.messages(r)) | {name: getattr(r, name) for name in ROW_FIELDS} for r in kept]
     asked = judge.Judge(stage.judge_model, cache=stage.judge_cache, max_usd=stage.judge_max_usd or None) if stage.judge_model else None
     config = GRPOConfig(
         **_common(stage, part),
+        **_engine(stage),
         max_steps=stage.steps,
+        shuffle_dataset=not mixed,
         num_generations=stage.num_generations,
         max_completion_length=stage.max_completion_length,
         temperature=stage.temperature,
+        loss_type=stage.loss_type,
         beta=stage.beta,
         reward_weights=[stage.accuracy_weight, stage.language_weight, stage.format_weight],
+        log_completions=True,
+        num_completions_to_print=0,
     )
     trainer = GRPOTrainer(
         model=stage.start,
@@ -233,9 +198,20 @@ def grpo_trainer(stage: GRPO, part: Path):
         reward_funcs=stage.rewards(asked).functions(),
         train_dataset=datasets.Dataset.from_list(columns, features=_columns()),
         processing_class=tokenizer,
-        callbacks=[_progress()],
+        peft_config=_lora(stage),
     )
-    return _quiet(trainer), {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
+    return _quiet(trainer), counted
+
+
+def _engine(stage: GRPO) -> dict:
+    """GRPOConfig's settings for where rollouts are generated."""
+    if stage.engine == "transformers":
+        return {}
+    settings = dict(use_vllm=True, vllm_max_model_length=stage.max_prompt_length + stage.max_completion_length)
+    if stage.engine == "vllm_server":
+        return settings | dict(vllm_mode="server", vllm_server_base_url=stage.vllm_server_url)
+    memory = dict(vllm_gpu_memory_utilization=stage.vllm_memory, vllm_tensor_parallel_size=stage.vllm_tensor_parallel)
+    return settings | dict(vllm_mode="colocate", vllm_enable_sleep_mode=True) | memory
 
 
 def _columns():
@@ -243,7 +219,7 @@ def _columns():
 
     text = Value("string")
     turns = List({"role": text, "content": text})
-    return Features({"prompt": turns, "question": text, "language": text, "answer": text, "accepted": List(text)})
+    return Features({"prompt": turns, "accepted": List(text)} | dict.fromkeys(ROW_FIELDS[1:], text))
 
 
 def _tokens(tokenizer, messages: list[dict]) -> int:
@@ -256,19 +232,6 @@ def _some(kept: list, rows: list, limit: str) -> None:
         raise data.DataError(f"all {len(rows)} rows are longer than {limit}; raise it or choose shorter rows")
 
 
-def _progress():
-    """A callback that prints each log record as one JSON line, for whoever launched this process."""
-    from transformers import TrainerCallback
-
-    class Progress(TrainerCallback):
-        def on_log(self, args, state, control, logs=None, **_):
-            if state.is_world_process_zero and logs:
-                numbers = {k: v for k, v in logs.items() if isinstance(v, int | float)}
-                print(json.dumps({"step": state.global_step, "of": state.max_steps} | numbers), flush=True)
-
-    return Progress()
-
-
 def _quiet(trainer):
     from transformers.trainer_callback import PrinterCallback
 
@@ -277,10 +240,14 @@ def _quiet(trainer):
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) != 2 or argv[0] not in KINDS:
+    if len(argv) != 2 or argv[0] not in stages.KINDS:
         raise SystemExit("usage: python -m curemed_utils.training sft|grpo CONFIG.json")
     kind, config = argv[0], json.loads(Path(argv[1]).read_text(encoding="utf-8"))
-    train(kind, settings(kind, config))
+    try:
+        train(kind, stages.settings(kind, config))
+    except Paused as pause:
+        print(pause, flush=True)
+        sys.exit(os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

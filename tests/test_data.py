@@ -1,5 +1,4 @@
 import json
-import math
 from collections import Counter
 
 import pytest
@@ -298,50 +297,7 @@ def test_a_share_outside_0_to_1_is_refused_by_name(sample, name):
         splits.split(sample, seed=0, **shares)
 
 
-# Stages -------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def rft(make_row):
-    """RFT rows with 20 or more, and an odd number, a language."""
-    sizes = {name: 21 + 2 * n for n, name in enumerate(languages.NAMES)}
-    return [make_row(language=name, id=f"{name}-{n}", question=f"{name} {n} ?") for name, size in sizes.items() for n in range(size)]
-
-
-def by_language(rows):
-    return {name: ids(row for row in rows if row.language == name) for name in {row.language for row in rows}}
-
-
-@pytest.mark.parametrize("stage", languages.STAGES)
-def test_a_stage_holds_its_tier_whole_and_retains_floor_of_earlier_tiers(rft, stage):
-    whole, pool = by_language(rft), by_language(splits.stage_pool(rft, stage))
-    rank = languages.TIERS.index(languages.STAGES[stage])
-    earlier = [name for tier in languages.TIERS[:rank] for name in languages.in_tier(tier)]
-    new = languages.in_tier(languages.STAGES[stage])
-    assert set(pool) == {*earlier, *new}
-    assert all(pool[name] == whole[name] for name in new)
-    assert {name: len(pool[name]) for name in earlier} == {name: math.floor(0.85 * len(whole[name])) for name in earlier}
-
-
-def test_stage_pools_are_nested_in_each_earlier_language(rft):
-    first, second, third = (by_language(splits.stage_pool(rft, stage)) for stage in languages.STAGES)
-    assert all(first[name] > second[name] >= third[name] for name in languages.in_tier("high"))
-    assert all(second[name] > third[name] for name in languages.in_tier("medium"))
-
-
-def test_retaining_all_keeps_every_earlier_row(rft):
-    assert len(splits.stage_pool(rft, "stage3_low", retain=1.0)) == len(rft)
-
-
-def test_a_retained_share_is_not_lost_to_rounding(make_row):
-    rows = [make_row(n) for n in range(100)] + [make_row(n, id=f"t{n}", language="Thai") for n in range(3)]
-    kept = Counter(row.language for row in splits.stage_pool(rows, "stage2_medium", retain=0.29))
-    assert kept == {"French": 29, "Thai": 3}
-
-
-def test_a_stage_without_rows_is_refused(make_row):
-    with pytest.raises(data.DataError, match="stage1_high has no rows"):
-        splits.stage_pool([make_row(language="Yoruba")], "stage1_high")
+# Counting ----------------------------------------------------------------------------------------------------------
 
 
 def test_count_has_a_row_a_language_and_a_total(make_row):
@@ -352,16 +308,6 @@ def test_count_has_a_row_a_language_and_a_total(make_row):
 
 
 # The released data --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("stage", "total"), [("stage1_high", 1187), ("stage2_medium", 1728), ("stage3_low", 3074)])
-def test_stage_pools_are_as_large_as_the_released_ones(release, released, stage, total):
-    published = {}
-    for path in (release / "datasets" / "RFT_data" / "staged" / languages.STAGES[stage]).glob("*.jsonl"):
-        published[path.stem] = sum(1 for line in path.read_bytes().split(b"\n") if line.strip())
-    pool = splits.stage_pool(released["rft"], stage)
-    assert len(pool) == total
-    assert Counter(row.language for row in pool) == published
 
 
 def test_the_released_test_set_has_1431_questions(released):

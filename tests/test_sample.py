@@ -20,8 +20,8 @@ def own_letter(row) -> str:
     return SCRIPTS.get(script, rf"\p{{{script}}}")
 
 
-def steps_of(row) -> list[str]:
-    return regex.findall(r"<step\d+>(.*?)</step\d+>", row.reasoning, regex.DOTALL)
+def steps_of(trace: str) -> list[str]:
+    return regex.findall(r"<step\d+>(.*?)</step\d+>", trace, regex.DOTALL)
 
 
 def test_13_files_with_15_topics_each(sample):
@@ -68,16 +68,42 @@ def test_reasoning_and_answer_have_the_strict_format(sample):
 
 
 def test_there_are_two_or_more_steps(sample):
-    assert offenders(sample, lambda r: len(steps_of(r)) >= 2) == []
+    assert offenders(sample, lambda r: len(steps_of(r.reasoning)) >= 2) == []
 
 
 def test_every_step_has_latin_letters(sample):
-    assert offenders(sample, lambda r: all(regex.search(r"\p{Latin}{3}", step) for step in steps_of(r))) == []
+    assert offenders(sample, lambda r: all(regex.search(r"\p{Latin}{3}", step) for step in steps_of(r.reasoning))) == []
 
 
 def test_every_step_has_letters_of_the_languages_own_script(sample):
     foreign = [row for row in sample if row.language in FOREIGN_SCRIPTS]
-    assert offenders(foreign, lambda r: all(regex.search(own_letter(r), step) for step in steps_of(r))) == []
+    assert offenders(foreign, lambda r: all(regex.search(own_letter(r), step) for step in steps_of(r.reasoning))) == []
+
+
+def test_every_row_has_a_monolingual_trace_of_its_own(sample):
+    assert offenders(sample, lambda r: r.reasoning_monolingual and r.reasoning_monolingual != r.reasoning) == []
+
+
+def test_monolingual_reasoning_and_answer_have_the_strict_format(sample):
+    assert offenders(sample, lambda r: rewards.format_reward(f"{r.reasoning_monolingual}\n{r.answer}") == 1.0) == []
+
+
+def test_both_traces_have_the_same_number_of_steps(sample):
+    assert offenders(sample, lambda r: len(steps_of(r.reasoning_monolingual)) == len(steps_of(r.reasoning))) == []
+
+
+def test_the_language_check_accepts_the_monolingual_trace_and_refuses_no_step(sample):
+    def holds(row):
+        steps = steps_of(row.reasoning_monolingual)
+        verdicts = [check_language(step, row.language).verdict for step in steps]
+        return check_language(" ".join(steps), row.language).verdict is True and False not in verdicts
+
+    assert offenders(sample, holds) == []
+
+
+def test_a_monolingual_trace_in_another_script_has_no_latin_word(sample):
+    foreign = [row for row in sample if row.language in FOREIGN_SCRIPTS]
+    assert offenders(foreign, lambda r: not any(regex.search(r"\p{Latin}{3}", s) for s in steps_of(r.reasoning_monolingual))) == []
 
 
 def test_every_accepted_form_stands_in_the_answer(sample):
@@ -88,7 +114,7 @@ def test_no_accepted_form_stands_in_the_question(sample):
     assert offenders(sample, lambda r: not any(form.casefold() in r.question.casefold() for form in r.accepted)) == []
 
 
-@pytest.mark.parametrize("field", ["question", "answer", "options"])
+@pytest.mark.parametrize("field", ["question", "answer", "options", "reasoning_monolingual"])
 def test_letters_are_of_the_own_script_or_latin(sample, field):
     def holds(row):
         value = getattr(row, field)

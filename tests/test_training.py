@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from server import running
 from transformers import AutoModelForCausalLM
 
-from curemed_utils import checkpoints, data, launch, prompts, training
+from curemed_utils import callbacks, checkpoints, data, launch, prompts, stages, training
 
 
 @pytest.fixture
@@ -38,42 +38,41 @@ def same_weights(one, other):
 
 def test_an_unknown_setting_names_the_nearest(config):
     with pytest.raises(ValueError, match="unknown sft setting 'lerning_rate'; did you mean 'learning_rate'"):
-        training.settings("sft", config | {"lerning_rate": 1})
+        stages.settings("sft", config | {"lerning_rate": 1})
 
 
 def test_a_grpo_setting_is_unknown_to_sft(config):
     with pytest.raises(ValueError, match="unknown sft setting 'num_generations'"):
-        training.settings("sft", config | {"num_generations": 4})
+        stages.settings("sft", config | {"num_generations": 4})
 
 
 @pytest.mark.parametrize("sizes", [{"batch_size": 3, "micro_batch": 2}, {"batch_size": 0}, {"micro_batch": 0}])
 def test_a_batch_that_does_not_divide_is_refused(config, sizes):
     with pytest.raises(ValueError, match=r"batch_size .* must be a multiple of micro_batch"):
-        training.settings("sft", config | sizes)
+        stages.settings("sft", config | sizes)
 
 
-def test_the_batch_is_shared_among_processes(config, monkeypatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert training.settings("sft", config | {"batch_size": 8}).accumulation == 2
+def test_the_batch_is_shared_among_processes(config):
+    assert stages.settings("sft", config | {"batch_size": 8, "world_size": 2}).accumulation == 2
     with pytest.raises(ValueError, match="2 process"):
-        training.settings("sft", config | {"batch_size": 2})
+        stages.settings("sft", config | {"batch_size": 2, "world_size": 2})
 
 
 @pytest.mark.parametrize("generations", [1, 0, 3])
 def test_a_group_of_one_or_one_that_does_not_divide_is_refused(config, generations):
     grpo = {name: config[name] for name in ("start", "train_file", "output")}
     with pytest.raises(ValueError, match=f"num_generations {generations}"):
-        training.settings("grpo", grpo | {"batch_size": 16, "num_generations": generations})
+        stages.settings("grpo", grpo | {"batch_size": 16, "num_generations": generations})
 
 
 def test_a_missing_train_file_says_which_notebook_makes_it(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl is missing: run notebook 01"):
-        training.settings("sft", config | {"train_file": str(tmp_path / "nowhere.jsonl")})
+        stages.settings("sft", config | {"train_file": str(tmp_path / "nowhere.jsonl")})
 
 
 def test_the_papers_settings_are_the_defaults(config):
     paths = {name: config[name] for name in ("start", "train_file", "output")}
-    sft, grpo = training.settings("sft", paths), training.settings("grpo", paths)
+    sft, grpo = stages.settings("sft", paths), stages.settings("grpo", paths)
     assert (sft.learning_rate, sft.batch_size, sft.epochs) == (1e-5, 32, 3)
     assert (grpo.learning_rate, grpo.batch_size, grpo.steps, grpo.num_generations, grpo.weight_decay) == (1e-6, 16, 500, 16, 0.1)
     assert (grpo.accuracy_weight, grpo.language_weight, grpo.format_weight) == (0.65, 0.30, 0.05)
@@ -84,23 +83,23 @@ def test_the_papers_settings_are_the_defaults(config):
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"learning_rate": 2e-3}, {"max_steps": 3}, {"max_length": 100}, {"batch_size": 4}])
 def test_settings_that_shape_the_weights_make_another_checkpoint(config, change):
-    assert training.made_from(training.settings("sft", config | change)) != training.made_from(training.settings("sft", config))
+    assert stages.made_from(stages.settings("sft", config | change)) != stages.made_from(stages.settings("sft", config))
 
 
 @pytest.mark.parametrize("change", [{"micro_batch": 1}, {"save_steps": 5}])
 def test_settings_of_the_machine_do_not(config, change):
-    assert training.made_from(training.settings("sft", config | change)) == training.made_from(training.settings("sft", config))
+    assert stages.made_from(stages.settings("sft", config | change)) == stages.made_from(stages.settings("sft", config))
 
 
 def test_other_rows_make_another_checkpoint(config, train_file):
-    stage = training.settings("sft", config)
-    before = training.made_from(stage)
+    stage = stages.settings("sft", config)
+    before = stages.made_from(stage)
     data.write_jsonl(data.read_jsonl(train_file)[1:], train_file)
-    assert training.made_from(stage) != before
+    assert stages.made_from(stage) != before
 
 
 def test_nothing_is_done_at_first(config):
-    assert not training.is_done(training.settings("sft", config))
+    assert not stages.is_done(stages.settings("sft", config))
 
 
 @pytest.mark.parametrize(
@@ -167,13 +166,13 @@ def trained(config, sample, shared):
     file = shared / "sft.jsonl"
     if not file.exists():
         data.write_jsonl([row for row in sample if row.language == "French"][:4], file)
-    stage = training.settings("sft", config | {"train_file": str(file), "output": str(shared / "sft")})
+    stage = stages.settings("sft", config | {"train_file": str(file), "output": str(shared / "sft")})
     return stage, training.train("sft", stage)
 
 
 def test_sft_makes_a_checkpoint_that_loads_and_has_learnt(trained, tiny_base):
     stage, output = trained
-    assert training.is_done(stage)
+    assert stages.is_done(stage)
     AutoModelForCausalLM.from_pretrained(output)
     assert not same_weights(output, tiny_base)
     assert not [path.name for path in output.rglob("*") if path.suffix in (".bin", ".pt", ".pth") or path.name.startswith("checkpoint-")]
@@ -206,7 +205,7 @@ def test_launching_a_finished_stage_starts_nothing(trained, capsys):
     assert not (output.parent / "logs").exists()
 
 
-def test_an_interrupted_stage_goes_on_to_the_same_weights(trained, config):
+def test_an_interrupted_stage_goes_on_to_the_same_weights(trained, config, monkeypatch):
     from transformers import TrainerCallback
 
     class Interrupt(TrainerCallback):
@@ -214,12 +213,11 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights(trained, config):
             raise KeyboardInterrupt
 
     whole, output = trained
-    stage = training.settings("sft", config | {"train_file": whole.train_file, "save_steps": 1})
-    trainer, _ = training.sft_trainer(stage, training._partial(stage))
-    trainer.add_callback(Interrupt())
-    with pytest.raises(KeyboardInterrupt):
-        trainer.train()
-    assert not training.is_done(stage)
+    stage = stages.settings("sft", config | {"train_file": whole.train_file, "save_steps": 1})
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(callbacks, "Progress", Interrupt)
+        training.train("sft", stage)
+    assert not stages.is_done(stage)
     resumed = training.train("sft", stage)
     steps = [json.loads(line)["step"] for line in (resumed / "log.jsonl").read_text().splitlines()]
     assert sorted(set(steps)) == [1, 2]
@@ -229,13 +227,13 @@ def test_an_interrupted_stage_goes_on_to_the_same_weights(trained, config):
 def test_another_learning_rate_sets_the_old_checkpoint_aside(trained, config):
     stage, output = trained
     before = load_file(output / "model.safetensors")
-    again = training.settings("sft", config | {"train_file": stage.train_file, "output": stage.output, "learning_rate": 5e-3})
+    again = stages.settings("sft", config | {"train_file": stage.train_file, "output": stage.output, "learning_rate": 5e-3})
     training.train("sft", again)
     (aside,) = output.parent.glob("sft.before-*")
     kept = load_file(aside / "model.safetensors")
     assert all(torch.equal(tensor, kept[name]) for name, tensor in before.items())
     assert not same_weights(output, aside)
-    assert training.is_done(again) and not training.is_done(stage)
+    assert stages.is_done(again) and not stages.is_done(stage)
 
 
 def test_rows_over_the_length_are_left_out_and_counted(config, train_file):
@@ -244,20 +242,20 @@ def test_rows_over_the_length_are_left_out_and_counted(config, train_file):
         training._tokens(tokenizer, training.prompts.messages(r) + training.prompts.completion(r)) for r in data.read_jsonl(train_file)
     ]
     longest = max(lengths)
-    output = training.train("sft", training.settings("sft", config | {"max_length": longest - 1}))
+    output = training.train("sft", stages.settings("sft", config | {"max_length": longest - 1}))
     info = checkpoints.info(output)
     assert (info["rows"], info["rows_over_length"]) == (4 - lengths.count(longest), lengths.count(longest))
 
 
 def test_rows_that_are_all_too_long_are_refused(config):
     with pytest.raises(data.DataError, match="all 4 rows are longer than max_length 5"):
-        training.train("sft", training.settings("sft", config | {"max_length": 5}))
+        training.train("sft", stages.settings("sft", config | {"max_length": 5}))
 
 
 def test_prompts_that_are_all_too_long_are_refused(config):
     grpo = {name: config[name] for name in ("start", "train_file", "output")}
     with pytest.raises(data.DataError, match="all 4 rows are longer than max_prompt_length 5"):
-        training.train("grpo", training.settings("grpo", grpo | {"max_prompt_length": 5}))
+        training.train("grpo", stages.settings("grpo", grpo | {"max_prompt_length": 5}))
 
 
 def test_a_failing_process_is_reported_with_the_end_of_its_log(config, tmp_path):
@@ -270,7 +268,7 @@ def test_a_grpo_stage_rewards_trains_and_says_where_it_started(trained):
     sft, start = trained
     config = {"start": str(start), "train_file": sft.train_file, "output": str(start.with_name("stage1_high"))}
     small = {"learning_rate": 1e-3, "batch_size": 4, "micro_batch": 4, "num_generations": 2, "steps": 2, "max_completion_length": 8}
-    stage = training.settings("grpo", config | small)
+    stage = stages.settings("grpo", config | small)
     output = training.train("grpo", stage)
     records = [json.loads(line) for line in (output / "log.jsonl").read_text().splitlines()]
     steps = [record for record in records if "reward" in record]
@@ -288,7 +286,7 @@ def test_a_judge_behind_a_server_rewards_a_stage(trained, tmp_path, monkeypatch)
     with running(reply="0.5") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         start, file = str(config.output), config.train_file
-        stage = training.settings("grpo", {"start": start, "train_file": file, "output": str(tmp_path / "grpo")} | small | rules)
+        stage = stages.settings("grpo", {"start": start, "train_file": file, "output": str(tmp_path / "grpo")} | small | rules)
         output = training.train("grpo", stage)
         assert server.stats()["twice"] == 0
     record = next(r for line in (output / "log.jsonl").read_text().splitlines() if "reward" in (r := json.loads(line)))
@@ -299,14 +297,15 @@ def test_a_judge_behind_a_server_rewards_a_stage(trained, tmp_path, monkeypatch)
 def test_the_judges_wording_counts_only_where_a_judge_rewards(trained, monkeypatch):
     sft, start = trained
     paths = {"start": str(start), "train_file": sft.train_file, "output": "x"}
-    stages = [training.settings("grpo", paths), training.settings("grpo", paths | {"accuracy_by": "judge", "judge_model": "m"})]
-    before = [training.made_from(stage) for stage in [sft, *stages]]
+    judge = {"accuracy_by": "judge", "judge_model": "m"}
+    given = [sft, stages.settings("grpo", paths), stages.settings("grpo", paths | judge)]
+    before = [stages.made_from(stage) for stage in given]
     monkeypatch.setitem(prompts.JUDGE, "reward_accuracy", "other words")
-    after = [training.made_from(stage) for stage in [sft, *stages]]
+    after = [stages.made_from(stage) for stage in given]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True, True, False]
 
 
 def test_a_rule_that_needs_a_judge_is_refused_without_one(config):
     paths = {name: config[name] for name in ("start", "train_file", "output")}
     with pytest.raises(ValueError, match="set judge_model"):
-        training.settings("grpo", paths | {"accuracy_by": "judge"})
+        stages.settings("grpo", paths | {"accuracy_by": "judge"})
