@@ -7,7 +7,9 @@ import shutil
 import time
 from pathlib import Path
 
-from curemed_utils import data, paths, prompts, tiny
+import pandas as pd
+
+from curemed_utils import card, data, paths, prompts, tiny
 
 MARK = "whole"  # a file in a checkpoint to resume from, written last
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -69,6 +71,21 @@ def info(path: str | Path) -> dict:
     """What made a checkpoint of ours; {} for a foreign one."""
     file = Path(path) / "stage.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+
+
+def identity(path: str | Path) -> str:
+    """What tells one checkpoint from another wherever it lies: its fingerprint, or for a foreign one a digest of its configuration
+    and of its files' names and sizes."""
+    folder = Path(path)
+    files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
+    return info(path).get("fingerprint") or digest((folder / "config.json").read_bytes() + json.dumps(files).encode())
+
+
+def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
+    """Puts `results` into the card of a checkpoint of ours; a foreign one is left as it is."""
+    file = Path(checkpoint) / "README.md"
+    if info(checkpoint) and file.exists():
+        file.write_text(card.add_results(file.read_text(encoding="utf-8"), results), encoding="utf-8")
 
 
 def load_tokenizer(start: str | Path):
@@ -151,6 +168,7 @@ def finish(part: Path, output: Path, made: dict) -> None:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     (part / "stage.json").write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
+    (part / "README.md").write_text(card.write(output.name, made, _log(part)), encoding="utf-8")
     set_aside(output)
     part.rename(output)
     tidy(output)
@@ -162,3 +180,23 @@ def tidy(output: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     for name in ("training_args.bin", "fingerprint", "adapter/training_args.bin"):
         (output / name).unlink(missing_ok=True)
+
+
+def _log(folder: Path) -> list[dict]:
+    file = folder / "log.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def push(checkpoint: str | Path, repo_id: str, private: bool = True) -> str:
+    """Uploads a finished stage to the hub and returns its address; the token comes from the environment (HF_TOKEN).
+
+    Only what a user of the model needs goes out: no rollouts, since they hold the training questions.
+    """
+    from huggingface_hub import HfApi
+
+    if not info(checkpoint):
+        raise FileNotFoundError(f"{paths.show(checkpoint)} is no finished checkpoint of this workbook (it holds no stage.json)")
+    api = HfApi()
+    address = api.create_repo(repo_id, private=private, exist_ok=True)
+    api.upload_folder(repo_id=repo_id, folder_path=str(checkpoint), ignore_patterns=["rollouts.parquet", "checkpoint-*", "completions/*"])
+    return str(address)

@@ -55,7 +55,7 @@ def evaluate(
     checkpoint = checkpoints.find(run_dir, model)
     folder = run_dir / into / model
     made_from = {
-        "checkpoint": checkpoints.info(checkpoint).get("fingerprint", str(checkpoint.resolve())),
+        "checkpoint": checkpoints.identity(checkpoint),
         "prompt": prompts.fingerprint(),
         "rows": checkpoints.digest("".join(f"{name}{row.model_dump_json()}" for name, rows in sets.items() for row in rows).encode()),
         "settings": settings,

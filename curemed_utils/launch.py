@@ -174,12 +174,12 @@ class _Live:
 
 
 def log_record(text: str) -> dict | None:
-    """One log record of a training process; None for any other line."""
+    """The log record of one training step; None for any other line."""
     try:
         record = json.loads(text)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and "step" in record else None
+    return record if isinstance(record, dict) and "step" in record and ("loss" in record or "reward" in record) else None
 
 
 def words(record: dict, name: str) -> str:

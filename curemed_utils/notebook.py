@@ -3,6 +3,7 @@
 import importlib.metadata
 import inspect
 import json
+import os
 import subprocess
 import time
 import warnings
@@ -14,7 +15,7 @@ from IPython.core.pylabtools import select_figure_formats
 from IPython.display import Markdown
 from transformers.utils import logging
 
-from curemed_utils import checkpoints, paths
+from curemed_utils import checkpoints, paths, preflight
 
 
 def setup(run_dir: str = "") -> Path:
@@ -22,6 +23,8 @@ def setup(run_dir: str = "") -> Path:
     pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 60)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
     logging.disable_progress_bar()
+    if not preflight.gpus():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, wherever it is imported, warns that it found no GPU
     if shell := get_ipython():
         select_figure_formats(shell, {"png"}, bbox_inches=None)
     return paths.run_directory(run_dir)

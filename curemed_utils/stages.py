@@ -147,11 +147,14 @@ def settings(kind: str, config: dict) -> Stage:
 
 def made_from(stage: Stage) -> dict:
     """Everything that shapes the stage's weights: settings, data, the checkpoint it starts from, the prompt."""
-    start = checkpoints.info(stage.start).get("fingerprint") or str(Path(stage.start).resolve())
     config = {name: value for name, value in asdict(stage).items() if name not in OF_THE_MACHINE}
     if config.get("judge_model"):
         config["judge_prompt"] = prompts.judge_fingerprint()
-    return config | {"start": start, "train_file": checkpoints.digest(Path(stage.train_file).read_bytes()), "prompt": prompts.fingerprint()}
+    return config | {
+        "start": checkpoints.identity(stage.start),
+        "train_file": checkpoints.digest(Path(stage.train_file).read_bytes()),
+        "prompt": prompts.fingerprint(),
+    }
 
 
 def is_done(stage: Stage) -> bool:
