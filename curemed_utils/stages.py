@@ -4,7 +4,7 @@ import difflib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from curemed_utils import checkpoints, curricula, paths, prompts, rewards
+from curemed_utils import checkpoints, curricula, data, paths, prompts, rewards
 
 OF_THE_MACHINE = ("start", "train_file", "output", "micro_batch", "world_size", "save_steps", "keep_checkpoints", "report_to")
 OF_THE_MACHINE += ("judge_cache", "vllm_memory", "vllm_tensor_parallel", "vllm_server_url")  # shape no weights, or count by content
@@ -47,6 +47,7 @@ class Stage:
         if not (Path(self.start) / "config.json").exists():
             raise FileNotFoundError(f"start {paths.show(self.start)} is no checkpoint (it holds no config.json): train it first")
         checkpoints.check_tokenizer(self.start)
+        data.read_jsonl(self.train_file)
 
     @property
     def accumulation(self) -> int:
@@ -72,6 +73,10 @@ class SFT(Stage):
         super().__post_init__()
         if self.traces not in TRACES:
             raise ValueError(f"traces is {self.traces!r}, which is none of {', '.join(TRACES)}")
+        if self.traces == "monolingual" and not all(row.reasoning_monolingual for row in data.read_jsonl(self.train_file)):
+            raise data.DataError(
+                f"traces is 'monolingual', but rows of {paths.show(self.train_file)} have no such trace; the sample's have"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,8 +153,6 @@ def sft_trainer(stage: SFT, part: Path):
 
     tokenizer = checkpoints.load_tokenizer(stage.start)
     rows = data.read_jsonl(stage.train_file)
-    if stage.traces == "monolingual" and not all(row.reasoning_monolingual for row in rows):
-        raise data.DataError(f"traces is 'monolingual', but rows of {paths.show(stage.train_file)} have no such trace; the sample's have")
     kept = [row for row in rows if _tokens(tokenizer, prompts.messages(row) + prompts.completion(row, stage.traces)) <= stage.max_length]
     _some(kept, rows, f"max_length {stage.max_length}")
     table = datasets.Dataset.from_list([{"prompt": prompts.messages(r), "completion": prompts.completion(r, stage.traces)} for r in kept])

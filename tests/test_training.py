@@ -1,12 +1,18 @@
+import itertools
 import json
+import shutil
+import socket
+import subprocess
+import sys
 
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 from server import running
 from transformers import AutoModelForCausalLM
 
-from curemed_utils import callbacks, checkpoints, data, launch, prompts, stages, training
+from curemed_utils import callbacks, checkpoints, curricula, data, launch, prompts, stages, training
 
 
 @pytest.fixture
@@ -309,3 +315,230 @@ def test_a_rule_that_needs_a_judge_is_refused_without_one(config):
     paths = {name: config[name] for name in ("start", "train_file", "output")}
     with pytest.raises(ValueError, match="set judge_model"):
         stages.settings("grpo", paths | {"accuracy_by": "judge"})
+
+
+# Stages that end early, go on, draw in order ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def grpo(trained, tmp_path):
+    """Settings of two GRPO steps with four rows, two prompts a step."""
+    sft, start = trained
+    small = {"learning_rate": 1e-3, "batch_size": 4, "micro_batch": 4, "num_generations": 2, "steps": 2, "max_completion_length": 8}
+    return {"start": str(start), "train_file": sft.train_file, "output": str(tmp_path / "checkpoints" / "stage1_high")} | small
+
+
+def logged(output):
+    return [record["step"] for line in (output / "log.jsonl").read_text().splitlines() if "loss" in (record := json.loads(line))]
+
+
+def test_a_stop_file_pauses_and_the_next_call_goes_on_to_the_same_weights(trained, config, tmp_path):
+    whole, output = trained
+    stage = stages.settings("sft", config | {"train_file": whole.train_file})
+    (tmp_path / "stop").touch()
+    with pytest.raises(training.Paused, match="sft paused after step 1 of 2"):
+        training.train("sft", stage)
+    assert not (tmp_path / "stop").exists() and not stages.is_done(stage)
+    resumed = training.train("sft", stage)
+    assert same_weights(resumed, output) and logged(resumed) == [1, 2]
+
+
+def test_a_pause_has_an_exit_code_of_its_own(config, tmp_path, monkeypatch):
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    (tmp_path / "stop").touch()
+    with pytest.raises(SystemExit) as caught:
+        training.main(["sft", str(file)])
+    assert caught.value.code == 75
+
+
+def test_training_whose_launcher_is_gone_saves_and_ends(config, monkeypatch):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True).stdout.strip()
+    monkeypatch.setenv(callbacks.LAUNCHER, f"{socket.gethostname()}:{gone}")
+    with pytest.raises(training.Paused):
+        training.train("sft", stages.settings("sft", config))
+
+
+def test_a_half_written_checkpoint_is_passed_over(trained, config):
+    whole, output = trained
+    stage = stages.settings("sft", config | {"train_file": whole.train_file, "save_steps": 1})
+    part = checkpoints.partial(training.Path(stage.output))
+    checkpoints.prepare(part, checkpoints.fingerprint(stages.made_from(stage)))
+    (part / "checkpoint-1").mkdir()
+    (part / "checkpoint-1" / "model.safetensors").write_bytes(b"half")
+    assert checkpoints.last_whole(part) is None
+    assert same_weights(training.train("sft", stage), output)
+
+
+def test_the_newest_whole_checkpoint_counts_not_the_last_by_name(tmp_path):
+    for step in (9, 10, 100):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (9, 10):
+        checkpoints.mark_whole(tmp_path / f"checkpoint-{step}")
+    assert checkpoints.last_whole(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
+def test_another_process_at_the_same_output_is_waited_for_then_named(config, monkeypatch, capsys):
+    monkeypatch.setattr(training, "WAIT", 0.1)
+    stage = stages.settings("sft", config)
+    with training._alone(training.Path(stage.output)), pytest.raises(RuntimeError, match="another process has trained"):
+        training.train("sft", stage)
+    assert "waiting until it has saved" in capsys.readouterr().out
+
+
+def test_a_plateau_ends_a_stage_as_complete(grpo):
+    stage = stages.settings("grpo", grpo | {"curriculum": "plateau", "patience": 1, "steps": 5, "save_steps": 1, "learning_rate": 0.0})
+    output = training.train("grpo", stage)
+    steps = logged(output)
+    assert 2 <= len(steps) < 5 and checkpoints.info(output)["steps"] == len(steps)
+    assert stages.is_done(stage)
+
+
+def test_the_order_of_a_mixture_survives_the_sampler(trained, sample, tmp_path, grpo):
+    rows = [row for row in sample if row.language in ("French", "Thai")][::2]
+    file = data.write_jsonl(rows, tmp_path / "mixed.jsonl")
+    stage = stages.settings("grpo", grpo | {"train_file": str(file), "curriculum": "mixture", "alpha": 0.5, "steps": 3})
+    output = training.train("grpo", stage)
+    seen = pd.read_parquet(output / "rollouts.parquet")
+    due = [row.id for row in itertools.islice(curricula.mixture(data.read_jsonl(file), 0.5, 0), 6)]
+    assert seen["id"].tolist() == [one for one in due for _ in range(2)]
+    assert seen.groupby("step")["prompt_language"].agg(set).tolist() == [{"French", "Thai"}] * 3
+
+
+def test_every_rollout_is_kept_with_its_rewards_and_advantage(grpo):
+    output = training.train("grpo", stages.settings("grpo", grpo))
+    table = pd.read_parquet(output / "rollouts.parquet")
+    assert len(table) == 8 and {"step", "id", "completion", "accuracy", "language", "format", "advantage"} <= set(table)
+    assert not (output / "completions").exists()
+
+
+def test_adapters_are_merged_into_a_whole_model(trained, config):
+    whole, _ = trained
+    stage = stages.settings("sft", config | {"train_file": whole.train_file, "lora_rank": 4})
+    output = training.train("sft", stage)
+    start, merged = load_file(f"{stage.start}/model.safetensors"), load_file(output / "model.safetensors")
+    assert start.keys() == merged.keys()
+    changed = {name for name in start if not torch.equal(start[name], merged[name])}
+    assert changed and all("proj" in name for name in changed)
+    assert (output / "adapter" / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_a_process_count_that_was_not_started_is_refused(kind, config, grpo):
+    given = {"sft": config, "grpo": grpo}[kind] | {"world_size": 2, "micro_batch": 1}
+    with pytest.raises(RuntimeError, match=r"world_size is 2, but 1 process\(es\) were started"):
+        training.train(kind, stages.settings(kind, given))
+
+
+# Refused before any model loads ------------------------------------------------------------------------------------------
+
+
+def test_a_start_that_is_not_there_is_named(config, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"start .*nowhere is no checkpoint"):
+        stages.settings("sft", config | {"start": str(tmp_path / "nowhere")})
+
+
+def tokenizer_without(tiny_base, tmp_path, change):
+    folder = tmp_path / "changed"
+    shutil.copytree(tiny_base, folder)
+    tokenizer = checkpoints.load_tokenizer(folder)
+    change(tokenizer)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def test_tags_that_decoding_would_lose_are_refused(config, tiny_base, tmp_path):
+    def as_special(tokenizer):
+        tokenizer.add_special_tokens({"additional_special_tokens": ["<answer>", "</answer>"]})
+
+    with pytest.raises(ValueError, match=r"(?s)start .*turns the tags .*add them as ordinary tokens"):
+        stages.settings("sft", config | {"start": tokenizer_without(tiny_base, tmp_path, as_special)})
+
+
+def test_a_tokenizer_without_a_chat_template_is_refused(config, tiny_base, tmp_path):
+    start = tokenizer_without(tiny_base, tmp_path, lambda tokenizer: setattr(tokenizer, "chat_template", None))
+    (training.Path(start) / "chat_template.jinja").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match=r"start .*no chat template"):
+        stages.settings("sft", config | {"start": start})
+
+
+def test_an_empty_stage_is_refused(config, tmp_path):
+    file = tmp_path / "empty.jsonl"
+    file.touch()
+    with pytest.raises(data.DataError, match=r"empty\.jsonl: holds no row"):
+        stages.settings("sft", config | {"train_file": str(file)})
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"engine": "sglang"}, "engine is 'sglang'"),
+        ({"engine": "vllm_server"}, "vllm_server_url is empty"),
+        ({"curriculum": "random"}, "curriculum is 'random'"),
+        ({"curriculum": "plateau"}, "needs a patience of 1"),
+        ({"keep_checkpoints": 1}, "keep_checkpoints is 1"),
+    ],
+)
+def test_a_wrong_choice_is_refused_by_name(grpo, given, said):
+    with pytest.raises(ValueError, match=said):
+        stages.settings("grpo", grpo | given)
+
+
+def test_monolingual_traces_that_are_not_there_are_refused(config, make_row, tmp_path):
+    file = data.write_jsonl([make_row(0)], tmp_path / "rows.jsonl")
+    with pytest.raises(data.DataError, match=r"traces is 'monolingual', but rows of .* have no such trace"):
+        stages.settings("sft", config | {"train_file": str(file), "traces": "monolingual"})
+
+
+def test_naive_sft_learns_the_other_trace(sample):
+    row = sample[0]
+    assert row.reasoning_monolingual in prompts.completion(row, "monolingual")[0]["content"]
+    assert row.reasoning in prompts.completion(row)[0]["content"]
+
+
+# Out ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_has_all_that_others_need(trained):
+    _, output = trained
+    names = {path.name for path in output.iterdir()}
+    assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja", "README.md"} <= names
+    card = (output / "README.md").read_text()
+    assert "| learning_rate | `0.001` |" in card and "| loss | " in card and "not for medical advice" in card
+
+
+def test_results_enter_the_card_and_are_replaced(trained, tmp_path):
+    shutil.copytree(trained[1], tmp_path / "sft")
+    for la in (12.0, 34.0):
+        checkpoints.add_results(tmp_path / "sft", pd.DataFrame({"la": [la]}, index=["test"]))
+    card = (tmp_path / "sft" / "README.md").read_text()
+    assert "| test | 34.00 |" in card and "12.00" not in card and card.count("## Limits") == 1
+
+
+def test_pushing_sends_the_model_and_keeps_the_questions(trained, monkeypatch):
+    import huggingface_hub
+
+    calls = {}
+
+    class Api:
+        def create_repo(self, repo_id, **given):
+            return f"hub/{repo_id}"
+
+        def upload_folder(self, **given):
+            calls.update(given)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    assert checkpoints.push(trained[1], "me/model") == "hub/me/model"
+    assert calls["folder_path"] == str(trained[1]) and "rollouts.parquet" in calls["ignore_patterns"]
+
+
+def test_a_foreign_folder_is_not_pushed(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no finished checkpoint"):
+        checkpoints.push(tmp_path, "me/model")
+
+
+def test_a_foreign_model_is_the_same_wherever_it_lies(tiny_base, tmp_path):
+    shutil.copytree(tiny_base, tmp_path / "copy")
+    assert checkpoints.identity(tmp_path / "copy") == checkpoints.identity(tiny_base)
+    (tmp_path / "copy" / "more.safetensors").write_bytes(b"x")
+    assert checkpoints.identity(tmp_path / "copy") != checkpoints.identity(tiny_base)
