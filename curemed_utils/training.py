@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,10 @@ def train(kind: str, stage: Stage) -> Path:
         checkpoints.tidy(output)
         return output
     with _alone(output):
+        if stages.is_done(stage):  # by the process that was waited for
+            if stage.world_size > 1:
+                raise RuntimeError(f"{output.name} was finished by another process meanwhile; call again to use it")
+            return output
         return _train(kind, stage, output)
 
 
@@ -175,7 +180,6 @@ def grpo_trainer(stage: GRPO, part: Path):
         n_prompts = stage.steps * stage.batch_size // stage.num_generations
         kept = list(itertools.islice(curricula.mixture(kept, stage.alpha, stage.seed), n_prompts))
     columns = [dict(prompt=prompts.messages(r)) | {name: getattr(r, name) for name in ROW_FIELDS} for r in kept]
-    asked = judge.Judge(stage.judge_model, cache=stage.judge_cache, max_usd=stage.judge_max_usd or None) if stage.judge_model else None
     config = GRPOConfig(
         **_common(stage, part),
         **_engine(stage),
@@ -193,12 +197,22 @@ def grpo_trainer(stage: GRPO, part: Path):
     trainer = GRPOTrainer(
         model=stage.start,
         args=config,
-        reward_funcs=stage.rewards(asked).functions(),
+        reward_funcs=stage.rewards(_judge(stage)).functions(),
         train_dataset=datasets.Dataset.from_list(columns, features=_columns()),
         processing_class=tokenizer,
         peft_config=_lora(stage),
     )
     return _quiet(trainer), counted
+
+
+def _judge(stage: GRPO) -> judge.Judge | None:
+    """The stage's judge; with several machines each keeps verdicts in a file of its own, since SQLite can't be shared by machines."""
+    if not stage.judge_model:
+        return None
+    cache = Path(stage.judge_cache)
+    if stage.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", stage.world_size)):
+        cache = cache.with_stem(f"{cache.stem}-{socket.gethostname()}")
+    return judge.Judge(stage.judge_model, cache=cache, max_usd=stage.judge_max_usd or None)
 
 
 def _engine(stage: GRPO) -> dict:
