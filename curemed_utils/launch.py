@@ -21,7 +21,7 @@ from curemed_utils.callbacks import LAUNCHER
 STRATEGIES = ("none", "ddp", "zero2", "zero3", "zero3_offload", "fsdp2")
 SHOWN = ("loss", "reward", "rewards/accuracy/mean", "rewards/language/mean", "rewards/format/mean")
 REDRAW = 2.0  # seconds between two pictures of the progress
-TAGGED = re.compile(r"^\[(\D*?)(\d+)\]: ?(.*)", re.DOTALL)  # a line of one of several processes, as torchrun marks them
+TAGGED = re.compile(r"^\[([a-z]\w*?\.?)(\d+)\]: ?(.*)", re.DOTALL)  # a line of one of several processes, as torchrun marks them
 ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+) \(local_rank: (\d+)\)", re.DOTALL)
 
 
@@ -100,7 +100,7 @@ def _environment() -> dict[str, str]:
 
 def _follow(line: list[str], log: Path, name: str) -> None:
     """Runs a command, copies its output to `log` and keeps one picture of its progress up to date."""
-    live, last = _Live(name), defaultdict(lambda: deque(maxlen=20))
+    live, last = _Live(name), defaultdict(lambda: deque(maxlen=200))
     process = subprocess.Popen(
         line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=_environment(), start_new_session=True
     )
@@ -143,11 +143,20 @@ def _end(process: subprocess.Popen) -> None:
 def _raise(code: int, name: str, log: Path, last: dict[str, deque]) -> None:
     if any("paused after step" in text for lines in last.values() for text in lines):
         raise training.Paused(f"{name} saved a checkpoint and paused; run the same cell or command again to go on")
-    told = ROOT_CAUSE.search("".join(last[""]))
-    failed = next((who for who in last if who and told and re.search(r"\d+$", who)[0] == told[2]), "") or max(last, default="")
+    failed = _failed(last)
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     where = f" in process {failed}" if failed else ""
-    raise RuntimeError(f"{name} {how}{where}; the end of {paths.show(log)}:\n{''.join(last[failed])}")
+    raise RuntimeError(f"{name} {how}{where}; the end of {paths.show(log)}:\n{''.join(list(last[failed])[-20:])}")
+
+
+def _failed(last: dict[str, deque]) -> str:
+    """The process that torchrun, or the first of several torchruns, says failed first; '' where only one was started."""
+    told, names = ROOT_CAUSE.search("".join(last[""])), [who for who in last if who]
+    if told and names:
+        rank, local = int(told[1]), int(told[2])
+        node = (rank - local) // (1 + max(int(re.search(r"\d+$", who)[0]) for who in names))
+        names = [who for who in names if who in (f"node{node}.{local}", f"default{local}")] or names
+    return max(names, default="")
 
 
 class _Live:

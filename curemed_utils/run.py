@@ -1,4 +1,7 @@
-"""The chain of notebooks, headless: `python -m curemed_utils.run PROFILE [--only 03 04 …] [--from NN] [--run-dir DIR] [-p NAME VALUE]…`."""
+"""The chain of notebooks, headless.
+
+`python -m curemed_utils.run PROFILE [--only 03 04 …] [--from NN] [--to NN] [--run-dir DIR] [-p NAME VALUE]…`
+"""
 
 import argparse
 import difflib
@@ -94,7 +97,12 @@ class _Scrubbed(LocalHandler):
         super().write(scrub(buf), path)
 
 
-def run(profile: str, only=(), first: str = "", run_dir: str | Path = "", overrides: dict | None = None) -> None:
+def default_directory(profile: str) -> Path:
+    """`runs/<profile>`; a profile's name may hold dots, as in qwen2.5-1.5b."""
+    return paths.runs() / re.sub(r"\.ya?ml$", "", Path(profile).name)
+
+
+def run(profile: str, only=(), first: str = "", run_dir: str | Path = "", overrides: dict | None = None, last: str = "") -> None:
     """Runs the chain; done notebooks are skipped (see `fingerprint`), except those named in `only`.
 
     Raises UsageError before anything starts, and whatever ended a notebook, after which no later one is run.
@@ -104,8 +112,8 @@ def run(profile: str, only=(), first: str = "", run_dir: str | Path = "", overri
     check_parameters(given, known)
     if "run_dir" in (overrides or {}):
         raise UsageError("give the run directory by --run-dir, not by -p run_dir")
-    chosen = _choose([path.stem for path in notebooks()], only, first)
-    directory = paths.run_directory(run_dir or paths.runs() / Path(profile).stem)
+    chosen = _choose([path.stem for path in notebooks()], only, first, last)
+    directory = paths.run_directory(run_dir or default_directory(profile))
     try:
         with FileLock(directory / ".lock", timeout=0):
             _chain(chosen, given, known, directory, forced=bool(only))
@@ -113,11 +121,14 @@ def run(profile: str, only=(), first: str = "", run_dir: str | Path = "", overri
         raise UsageError(f"another run is at work in {paths.show(directory)}; wait for it or choose another --run-dir") from None
 
 
-def _choose(names: list[str], only, first: str) -> list[str]:
-    for number in [*only, *([first] if first else [])]:
+def _choose(names: list[str], only, first: str, last: str = "") -> list[str]:
+    for number in [*only, *filter(None, (first, last))]:
         if not any(name.startswith(f"{number}_") for name in names):
             raise UsageError(f"no notebook {number!r}; known: {', '.join(name[:2] for name in names)}")
-    return [name for name in names if (not only or name[:2] in only) and name[:2] >= first]
+    chosen = [name for name in names if (not only or name[:2] in only) and first <= name[:2] <= (last or "99")]
+    if not chosen:
+        raise UsageError("no notebook is left: --only, --from and --to choose none together")
+    return chosen
 
 
 def _chain(chosen: list[str], given: dict, known: dict, directory: Path, forced: bool) -> None:
@@ -185,13 +196,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("profile", help="a file of papermill_params, without .yaml")
     parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="just these notebooks, even if done before")
     parser.add_argument("--from", dest="first", default="", metavar="NN", help="this notebook and all later ones")
+    parser.add_argument("--to", dest="last", default="", metavar="NN", help="this notebook and all earlier ones")
     parser.add_argument("--run-dir", default="", metavar="DIR", help="where results go (default: runs/<profile>)")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
     args = parser.parse_args(argv)
-    run_dir = args.run_dir or paths.runs() / Path(args.profile).stem
+    run_dir = args.run_dir or default_directory(args.profile)
     try:
         overrides = {name: yaml.safe_load(value) for name, value in args.p}
-        run(args.profile, args.only, args.first, run_dir, overrides)
+        run(args.profile, args.only, args.first, run_dir, overrides, args.last)
     except (UsageError, yaml.YAMLError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -139,6 +139,37 @@ def test_a_pause_is_no_failure(tmp_path):
         follow(tmp_path, "import sys; print('sft paused after step 2 of 9'); sys.exit(75)")
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ('[node1.0]:{"step": 1}\n', ("node1.0", '{"step": 1}\n')),
+        ("[node12.10]: words\n", ("node12.10", "words\n")),
+        ("[default3]:words\n", ("default3", "words\n")),
+        ("[2026-11-23 05:36:31,423] words\n", ("", "[2026-11-23 05:36:31,423] words\n")),
+        ("words\n", ("", "words\n")),
+    ],
+)
+def test_a_line_is_told_by_its_process(text, read):
+    assert launch._whose(text) == read
+
+
+CAUSE = "Root Cause (first observed failure):\n[0]:\n  rank      : {} (local_rank: {})\n" + "then the other node's traceback\n" * 40
+
+
+@pytest.mark.parametrize(("rank", "who"), [(0, "node0.0"), (1, "node0.1"), (2, "node1.0"), (3, "node1.1")])
+def test_the_process_that_failed_first_is_named(tmp_path, rank, who):
+    last = {f"node{node}.{local}": [f"node{node}.{local} said\n"] for node in (1, 0) for local in (0, 1)}
+    last[""] = CAUSE.format(rank, rank % 2).splitlines(keepends=True)
+    with pytest.raises(RuntimeError, match=rf"in process {who};.*\n{who} said"):
+        launch._raise(1, "sft", tmp_path / "sft.log", last)
+
+
+def test_a_pause_of_several_nodes_is_a_pause(tmp_path):
+    last = {"": CAUSE.format(0, 0).splitlines(keepends=True), "node0.0": ["sft paused after step 2 of 3\n"]}
+    with pytest.raises(training.Paused):
+        launch._raise(1, "sft", tmp_path / "sft.log", last)
+
+
 def test_an_interrupt_ends_the_whole_process_group(tmp_path):
     pids = tmp_path / "pids"
     program = f"""

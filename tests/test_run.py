@@ -196,6 +196,19 @@ def test_from_runs_the_named_notebook_and_all_later_ones(chain):
     assert trace(chain) == "02 03"
 
 
+def test_to_runs_the_named_notebook_and_all_earlier_ones_unless_done(chain):
+    assert run.main(["small", "--to", "02"]) == 0
+    assert run.main(["small", "--from", "02", "--to", "03"]) == 0
+    assert trace(chain) == "01 02 03"
+
+
+def test_a_profile_with_dots_in_its_name_has_a_directory_of_its_own(chain, profiles):
+    (profiles / "model-1.5b.yaml").write_text("steps: 1\n")
+    assert run.main(["model-1.5b", "--to", "01"]) == 0
+    assert run.main([str(profiles / "model-1.5b.yaml"), "--to", "02"]) == 0
+    assert trace(chain.with_name("model-1.5b")) == "01 02"
+
+
 def test_the_run_directory_can_be_chosen(chain, tmp_path):
     assert run.main(["small", "--only", "01", "--run-dir", str(tmp_path / "elsewhere")]) == 0
     assert trace(tmp_path / "elsewhere") == "01"
@@ -266,6 +279,8 @@ def test_a_key_in_an_error_is_neither_written_nor_printed(chain, monkeypatch, ca
         (["small", "-p", "run_dir", "x"], "--run-dir"),
         (["small", "--only", "09"], "no notebook '09'"),
         (["small", "--from", "9"], "no notebook '9'"),
+        (["small", "--to", "09"], "no notebook '09'"),
+        (["small", "--from", "03", "--to", "02"], "choose none together"),
     ],
 )
 def test_a_wrong_command_exits_with_2_and_runs_nothing(chain, capsys, arguments, said):
