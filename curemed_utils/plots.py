@@ -213,7 +213,7 @@ def forgetting(levels: pd.DataFrame) -> Figure:
     ]
     with plt.rc_context(STYLE):
         figure, (ax,) = _figure(COLUMN, 0.5 + 0.45 * len(levels))
-        scale = dict(vmin=0, vmax=1, cmap="Greys", cbar=False, linewidths=1)
+        scale = dict(vmin=0, vmax=1.8, cmap="Greys", cbar=False, linewidths=1)
         sns.heatmap(levels.astype(float), annot=np.array(labels), fmt="", ax=ax, annot_kws={"fontsize": 7.5}, **scale)
         ax.set(xlabel="tier of the prompts", ylabel="")
     return figure

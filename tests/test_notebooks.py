@@ -69,9 +69,7 @@ class TestShape:
             name, help_text = line.split("  # ")
             node = ast.parse(name).body[0]
             assert isinstance(node, ast.AnnAssign), line
-            assert isinstance(
-                ast.literal_eval(node.value), {"int": int, "float": float, "str": str, "bool": bool, "dict": dict}[node.annotation.id]
-            )
+            assert isinstance(ast.literal_eval(node.value), run.TYPES[node.annotation.id])
             assert help_text
 
     def test_headings_step_down_one_level_at_a_time(self, path):
