@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from dataclasses import asdict
 from pathlib import Path
 
-from curemed_utils import paths, plots, preflight, stages, training
+from curemed_utils import checkpoints, paths, plots, preflight, stages, training
 from curemed_utils.callbacks import LAUNCHER
 
 STRATEGIES = ("none", "ddp", "zero2", "zero3", "zero3_offload", "fsdp2")
@@ -48,7 +48,9 @@ def stage(kind: str, run_dir: Path, name: str, processes: int = 1, strategy: str
     print(f"$ {' '.join(map(_short, line))}\n{world_size} process(es) = {nodes} node(s) x {processes}")
     started = time.monotonic()
     _follow(line, logs / f"{name}.log", name)
-    print(f"{name}: {time.monotonic() - started:.0f} s, checkpoint {paths.show(settings.output)}")
+    made = checkpoints.info(settings.output)
+    print(f"{name}: {made['steps']} steps in {time.monotonic() - started:.0f} s, checkpoint {paths.show(settings.output)}")
+    print(f"{made['rows']} rows used, {made['rows_over_length']} left out as too long")
     return Path(settings.output)
 
 
