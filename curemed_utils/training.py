@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import json
 import os
+import random
 import socket
 import sys
 from collections.abc import Iterator
@@ -58,10 +59,14 @@ def _train(kind: str, stage: Stage, output: Path) -> Path:
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=checkpoints.last_whole(part))
     if stop.paused:
-        stop.stop_file.unlink(missing_ok=True)
+        if trainer.is_world_process_zero():
+            stop.stop_file.unlink(missing_ok=True)
         raise Paused(f"{output.name} paused after step {trainer.state.global_step} of {trainer.state.max_steps}; the same call goes on")
     _save(trainer, stage, part)
+    trainer.accelerator.wait_for_everyone()  # a slower process may still be writing its part of the last checkpoint
     if trainer.is_world_process_zero():
+        if not any(part.glob("*.safetensors")):
+            raise RuntimeError(f"{paths.show(part)} holds no weights after saving; with ZeRO-3, zero3_save_16bit_model must be true")
         data.write_jsonl(trainer.state.log_history, part / "log.jsonl")
         _join_rollouts(part, trainer.state.global_step)
         made |= {"kind": kind, "made_from": made_from, "steps": trainer.state.global_step, "world_size": stage.world_size}
@@ -160,10 +165,17 @@ def sft_trainer(stage: SFT, part: Path):
     rows = data.read_jsonl(stage.train_file)
     kept = [row for row in rows if _tokens(tokenizer, prompts.messages(row) + prompts.completion(row, stage.traces)) <= stage.max_length]
     _some(kept, rows, f"max_length {stage.max_length}")
-    table = datasets.Dataset.from_list([{"prompt": prompts.messages(r), "completion": prompts.completion(r, stage.traces)} for r in kept])
+    filled = kept + _fill(kept, stage.batch_size, stage.seed)
+    table = datasets.Dataset.from_list([{"prompt": prompts.messages(r), "completion": prompts.completion(r, stage.traces)} for r in filled])
     config = SFTConfig(**_common(stage, part), num_train_epochs=stage.epochs, max_steps=stage.max_steps or -1, max_length=stage.max_length)
     trainer = SFTTrainer(model=stage.start, args=config, train_dataset=table, processing_class=tokenizer, peft_config=_lora(stage))
     return _quiet(trainer), {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
+
+
+def _fill(rows: list[data.Row], batch_size: int, seed: int) -> list[data.Row]:
+    """Rows that make the last batch of an epoch whole: accelerate would repeat others for each number of processes."""
+    drawn = random.Random(seed).sample(rows, len(rows))
+    return [drawn[place % len(rows)] for place in range(-len(rows) % batch_size)]
 
 
 def grpo_trainer(stage: GRPO, part: Path):
