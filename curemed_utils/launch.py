@@ -40,6 +40,7 @@ def stage(kind: str, run_dir: Path, name: str, processes: int = 1, strategy: str
     if stages.is_done(settings):
         print(f"{name}: done before with the same settings, data and start; nothing to do")
         return Path(settings.output)
+    _say_room(kind, settings, processes, nodes, strategy)
     logs = run_dir / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     config_file = logs / f"{name}.json"
@@ -52,6 +53,14 @@ def stage(kind: str, run_dir: Path, name: str, processes: int = 1, strategy: str
     print(f"{name}: {made['steps']} steps in {time.monotonic() - started:.0f} s, checkpoint {paths.show(settings.output)}")
     print(f"{made['rows']} rows used, {made['rows_over_length']} left out as too long")
     return Path(settings.output)
+
+
+def _say_room(kind: str, settings: stages.Stage, processes: int, nodes: int, strategy: str) -> None:
+    """Prints what the stage needs of this machine; preflight.DoesNotFit where there is less."""
+    room = preflight.check(kind, settings, processes, nodes, strategy).dropna(subset=["there"])
+    print("room, in GiB:", *(f"{item} {needed:.1f} of {there:.1f};" for item, needed, there in room.itertuples(index=False)))
+    if seconds := preflight.step_seconds(kind, settings, processes, nodes):
+        print(f"a step may take about {seconds:.0f} s")
 
 
 def check_machines(processes: int, nodes: int, strategy: str) -> int:

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from curemed_utils import launch, plots, preflight, training
+from curemed_utils import data, launch, plots, preflight, training
 
 
 @pytest.fixture
@@ -95,6 +95,15 @@ def test_several_nodes_start_one_launcher_each_by_srun(machine, tmp_path):
 @pytest.mark.parametrize("strategy", [name for name in launch.STRATEGIES if name != "none"])
 def test_every_strategy_has_its_file(strategy):
     assert (launch.paths.PROFILES / "accelerate" / f"{strategy}.yaml").exists()
+
+
+def test_a_stage_that_does_not_fit_is_refused_before_anything_starts(machine, tiny_base, sample, tmp_path, monkeypatch):
+    machine(0)
+    monkeypatch.setattr(preflight, "_free_disk", lambda output: 1e-6)
+    rows = data.write_jsonl(sample[:4], tmp_path / "rows.jsonl")
+    with pytest.raises(preflight.DoesNotFit, match="disk for checkpoints"):
+        launch.stage("sft", tmp_path / "run", "sft", start=str(tiny_base), train_file=str(rows), batch_size=2, micro_batch=2)
+    assert not (tmp_path / "run").exists()
 
 
 # Following ----------------------------------------------------------------------------------------------------------
