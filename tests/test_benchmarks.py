@@ -1,0 +1,48 @@
+"""The benchmarks of training run at a toy's size: that both sides do the same work is asserted inside."""
+
+import sys
+
+import pytest
+import torch
+
+from curemed_utils import paths
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """A function that imports a file of benchmarks/."""
+    monkeypatch.syspath_prepend(paths.ROOT / "benchmarks")
+    monkeypatch.delenv("CUREMED_RELEASE", raising=False)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+
+    def load(name):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+        return __import__(name)
+
+    return load
+
+
+def test_the_plain_loop_prepares_and_loses_the_same(benchmark, monkeypatch):
+    sft = benchmark("sft")
+    for name, value in {"ROUNDS": 1, "BATCH": 4, "MICRO_BATCH": 2, "EVERY": 100}.items():
+        monkeypatch.setattr(sft, name, value)
+    result = sft.measure()
+    assert result["rows"] == "sample" and result["preparation_ratio"] > 1
+    assert result["tokens_per_second"]["plain loop"] > 0 and result["loss_difference"] < 1e-4
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="it asks for what a machine without a GPU gives")
+def test_the_gpu_measurements_run_at_a_toys_size_without_one(benchmark):
+    result = benchmark("gpu").measure(benchmark("gpu").TINY)
+    assert result["device"] == "CPU" and result["packed_to_padded"] > 0
+    assert "share_of_peak" not in result["padded"] and result["grpo_transformers"]["seconds_per_step"] > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is one")
+def test_without_a_gpu_nothing_is_recorded(benchmark, monkeypatch):
+    gpu = benchmark("gpu")
+    monkeypatch.setattr("sys.argv", ["gpu.py"])
+    before = gpu.RESULTS.read_text()
+    with pytest.raises(SystemExit, match="no CUDA GPU is here"):
+        gpu.main()
+    assert gpu.RESULTS.read_text() == before
