@@ -221,6 +221,7 @@ def grpo_trainer(stage: GRPO, part: Path):
         loss_type=stage.loss_type,
         beta=stage.beta,
         reward_weights=[stage.accuracy_weight, stage.language_weight, stage.format_weight],
+        model_init_kwargs={"attn_implementation": sft.kernels()["attention"]},
         log_completions=True,
         num_completions_to_print=0,
     )
