@@ -1,6 +1,7 @@
 """The settings of a training stage: checked before anything starts, and the fingerprint of what shapes its weights."""
 
 import difflib
+import importlib.util
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from curemed_utils import checkpoints, curricula, data, paths, prompts, rewards
 OF_THE_MACHINE = ("start", "train_file", "output", "micro_batch", "world_size", "save_steps", "keep_checkpoints", "report_to")
 OF_THE_MACHINE += ("judge_cache", "vllm_memory", "vllm_tensor_parallel", "vllm_server_url")  # shape no weights, or count by content
 TRACES = ("code_switched", "monolingual")
+LOGGERS = ("none", "trackio", "tensorboard", "wandb")
 ENGINES = ("transformers", "vllm", "vllm_server")
 
 
@@ -42,6 +44,10 @@ class Stage:
             )
         if self.keep_checkpoints < 2:
             raise ValueError(f"keep_checkpoints is {self.keep_checkpoints}: keep 2 or more, since the newest may be half written")
+        if self.report_to not in LOGGERS:
+            raise ValueError(f"report_to is {self.report_to!r}, which is none of {', '.join(LOGGERS)}")
+        if self.report_to != "none" and not importlib.util.find_spec(self.report_to):
+            raise ValueError(f"report_to is {self.report_to!r}, which is not installed: pip install {self.report_to}")
         if not Path(self.train_file).exists():
             raise FileNotFoundError(f"train_file {paths.show(self.train_file)} is missing: run notebook 01 first")
         if not (Path(self.start) / "config.json").exists():

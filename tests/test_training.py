@@ -477,11 +477,30 @@ def test_an_empty_stage_is_refused(config, tmp_path):
         ({"curriculum": "random"}, "curriculum is 'random'"),
         ({"curriculum": "plateau"}, "needs a patience of 1"),
         ({"keep_checkpoints": 1}, "keep_checkpoints is 1"),
+        ({"report_to": "mlflow"}, "report_to is 'mlflow'"),
+        ({"report_to": "wandb"}, "report_to is 'wandb', which is not installed: pip install wandb"),
     ],
 )
-def test_a_wrong_choice_is_refused_by_name(grpo, given, said):
+def test_a_wrong_choice_is_refused_by_name(grpo, given, said, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=said):
         stages.settings("grpo", grpo | given)
+
+
+@pytest.mark.parametrize(
+    ("given", "mode", "value"),
+    [
+        ({"engine": "vllm", "vllm_memory": 0.4, "vllm_tensor_parallel": 2}, "colocate", 0.4),
+        ({"engine": "vllm_server", "vllm_server_url": "http://localhost:8000"}, "server", "http://localhost:8000"),
+    ],
+)
+def test_trl_takes_the_settings_of_every_engine(grpo, given, mode, value, tmp_path):
+    from trl import GRPOConfig
+
+    settings = training._engine(stages.settings("grpo", grpo | given))
+    config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **settings)
+    assert config.use_vllm and config.vllm_mode == mode and config.vllm_max_model_length == 1024 + 8
+    assert value in (config.vllm_gpu_memory_utilization, config.vllm_server_base_url)
 
 
 def test_monolingual_traces_that_are_not_there_are_refused(config, make_row, tmp_path):
