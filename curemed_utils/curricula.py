@@ -31,19 +31,28 @@ def pool(rft: list[Row], stage: str, curriculum: str = "retain", retain: float =
         raise ValueError(f"curriculum is {curriculum!r}, which is none of {', '.join(NAMES)}")
     if not 0 <= retain <= 1:
         raise ValueError(f"retain must lie in 0-1, not {retain}")
-    tier = languages.TIERS.index(languages.STAGES[stage])
-    wanted = [name for name in languages.NAMES if curriculum == "none" or _rank(name) <= tier]
     pools = defaultdict(list)
-    for row in rft:
+    for row in checked(rft, stage, curriculum):
         pools[row.language].append(row)
-    if missing := [name for name in wanted if not pools[name]]:
-        raise DataError(f"{stage} has no rows in {', '.join(missing)}: raise max_per_language or rft_share, or choose another data_source")
     rows = []
-    for name in wanted:
-        whole = curriculum in ("mixture", "none") or _rank(name) == tier
+    for name in _wanted(stage, curriculum):
+        whole = curriculum in ("mixture", "none") or languages.get(name).tier == languages.STAGES[stage]
         keep = len(pools[name]) if whole else math.floor(retain * len(pools[name]) + 1e-9)
         rows += sorted(pools[name], key=lambda r: draw(r.id, seed))[:keep]
     return rows
+
+
+def checked(rows: list[Row], stage: str, curriculum: str) -> list[Row]:
+    """The rows, if each language that the stage should draw from has one; DataError names those without."""
+    there = {row.language for row in rows}
+    if missing := [name for name in _wanted(stage, curriculum) if name not in there]:
+        raise DataError(f"{stage} has no rows in {', '.join(missing)}: raise max_per_language or rft_share, or choose another data_source")
+    return rows
+
+
+def _wanted(stage: str, curriculum: str) -> list[str]:
+    tier = languages.TIERS.index(languages.STAGES[stage])
+    return [name for name in languages.NAMES if curriculum == "none" or _rank(name) <= tier]
 
 
 def _rank(language: str) -> int:
