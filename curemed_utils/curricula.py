@@ -24,8 +24,8 @@ def pool(rft: list[Row], stage: str, curriculum: str = "retain", retain: float =
 
     `retain` and `plateau` keep floor(retain * n) rows of each earlier language, as the released files do (Section 4.1; French
     421 -> 357 -> 357), and the new tier whole. `mixture` keeps all rows of all tiers so far, since alpha and not the pools
-    decides how often each is drawn. `none` takes everything in every stage. Raises DataError that names the languages
-    which should be in the pool and have no row.
+    decides how often each is drawn. `none` takes everything in every stage. Raises DataError that names the
+    stage's new languages without a row.
     """
     if curriculum not in NAMES:
         raise ValueError(f"curriculum is {curriculum!r}, which is none of {', '.join(NAMES)}")
@@ -34,25 +34,21 @@ def pool(rft: list[Row], stage: str, curriculum: str = "retain", retain: float =
     pools = defaultdict(list)
     for row in checked(rft, stage, curriculum):
         pools[row.language].append(row)
-    rows = []
-    for name in _wanted(stage, curriculum):
-        whole = curriculum in ("mixture", "none") or languages.get(name).tier == languages.STAGES[stage]
+    rows, tier = [], languages.TIERS.index(languages.STAGES[stage])
+    for name in [name for name in languages.NAMES if curriculum == "none" or _rank(name) <= tier]:
+        whole = curriculum in ("mixture", "none") or _rank(name) == tier
         keep = len(pools[name]) if whole else math.floor(retain * len(pools[name]) + 1e-9)
         rows += sorted(pools[name], key=lambda r: draw(r.id, seed))[:keep]
     return rows
 
 
 def checked(rows: list[Row], stage: str, curriculum: str) -> list[Row]:
-    """The rows, if each language that the stage should draw from has one; DataError names those without."""
+    """The rows, if each language that is new in the stage has one; DataError names those without."""
     there = {row.language for row in rows}
-    if missing := [name for name in _wanted(stage, curriculum) if name not in there]:
+    new = languages.NAMES if curriculum == "none" else languages.in_tier(languages.STAGES[stage])
+    if missing := [name for name in new if name not in there]:
         raise DataError(f"{stage} has no rows in {', '.join(missing)}: raise max_per_language or rft_share, or choose another data_source")
     return rows
-
-
-def _wanted(stage: str, curriculum: str) -> list[str]:
-    tier = languages.TIERS.index(languages.STAGES[stage])
-    return [name for name in languages.NAMES if curriculum == "none" or _rank(name) <= tier]
 
 
 def _rank(language: str) -> int:
