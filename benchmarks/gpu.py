@@ -20,7 +20,7 @@ import torch
 from sft import Clock
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from curemed_utils import data, paths, prompts, stages, tiny, training
+from curemed_utils import data, paths, prompts, stages, tiny, trainers
 
 RESULTS = Path(__file__).with_name("results.json")
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bf16 FLOP/s by the maker's data sheets
@@ -105,7 +105,7 @@ def _model(size: Size, rows: list[data.Row], folder: Path) -> int:
 
 
 def _sft(stage: stages.SFT, warm: int, parameters: int, device: str) -> dict:
-    trainer, made, seconds, memory = _run(training.sft_trainer, stage, warm)
+    trainer, made, seconds, memory = _run(trainers.sft_trainer, stage, warm)
     per_step = statistics.mean(map(len, trainer.train_dataset["input_ids"])) * stage.batch_size
     peak = next((flops for name, flops in PEAK.items() if name in device), None)
     share = {"share_of_peak": round(6 * parameters * per_step / seconds / peak, 3)} if peak else {}
@@ -114,7 +114,7 @@ def _sft(stage: stages.SFT, warm: int, parameters: int, device: str) -> dict:
 
 
 def _grpo(stage: stages.GRPO, warm: int) -> dict:
-    trainer, _, seconds, memory = _run(training.grpo_trainer, stage, warm)
+    trainer, _, seconds, memory = _run(trainers.grpo_trainer, stage, warm)
     lengths = [record["completions/mean_length"] for record in trainer.state.log_history if "completions/mean_length" in record]
     counts = {"completions": stage.batch_size, "mean_completion_tokens": round(statistics.mean(lengths), 1)}
     return {"seconds_per_step": round(seconds, 2), **counts, "peak_GB": memory}

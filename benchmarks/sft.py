@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from curemed_utils import checkpoints, data, paths, prompts, sft, stages, tiny, training
+from curemed_utils import checkpoints, data, paths, prompts, sft, stages, tiny, trainers
 
 ROUNDS = 3
 BATCH, STEPS = 32, 2  # the paper's batch
@@ -121,7 +121,7 @@ def now() -> float:
 
 
 def _our_steps(stage: stages.SFT, examples: list[dict], part: Path) -> tuple[list[float], list[float]]:
-    trainer, clock = training.sft_trainer(stage, part)[0], Clock()
+    trainer, clock = trainers.sft_trainer(stage, part)[0], Clock()
     trainer.add_callback(clock)
     trainer.train()
     return clock.seconds, [record["loss"] for record in trainer.state.log_history if "loss" in record]

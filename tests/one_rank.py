@@ -14,7 +14,7 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from trl import GRPOTrainer
 
-from curemed_utils import data, prompts, training
+from curemed_utils import data, prompts, trainers, training
 
 
 def recorded(trainer: GRPOTrainer, prompt_ids: list[list[int]], rows: list[data.Row]) -> tuple[list[list[int]], None]:
@@ -31,8 +31,8 @@ def recorded(trainer: GRPOTrainer, prompt_ids: list[list[int]], rows: list[data.
 
 
 def deepspeed_on_cpu() -> None:
-    common = training._common
-    training._common = lambda stage, part: common(stage, part) | {"use_cpu": False}  # else accelerate leaves DeepSpeed out
+    common = trainers.common
+    trainers.common = lambda stage, part: common(stage, part) | {"use_cpu": False}  # else accelerate leaves DeepSpeed out
     PartialState._prepare_backend = lambda self, *_, **__: ("gloo", DistributedType.MULTI_CPU)
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # compiled at first use, which takes minutes; gloo does without
 

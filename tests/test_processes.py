@@ -16,7 +16,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from curemed_utils import checkpoints, data, paths, prompts, stages, training
+from curemed_utils import checkpoints, data, paths, prompts, stages, trainers, training
 
 CONFIGS = paths.ROOT / "papermill_params" / "accelerate"
 RANK = str(Path(__file__).with_name("one_rank.py"))
@@ -117,10 +117,10 @@ def test_a_stage_made_by_two_processes_is_done_for_one(trained, kind, how):
 
 @pytest.mark.parametrize(("rows", "batch_size", "fills"), [(8, 4, 0), (9, 4, 3), (3, 8, 5), (5, 64, 59)])
 def test_the_last_batch_of_an_epoch_is_filled_with_rows_as_often_as_each_other(rows, batch_size, fills):
-    filled = training._fill(list(range(rows)), batch_size, seed=0)
+    filled = trainers._fill(list(range(rows)), batch_size, seed=0)
     times = [filled.count(row) for row in range(rows)]
     assert len(filled) == fills and max(times) - min(times) <= 1
-    assert filled == training._fill(list(range(rows)), batch_size, seed=0)
+    assert filled == trainers._fill(list(range(rows)), batch_size, seed=0)
 
 
 def test_a_stage_whose_weights_were_not_gathered_is_not_done(sample, tiny_base, tmp_path, monkeypatch):

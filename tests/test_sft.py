@@ -5,7 +5,7 @@ import pytest
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from curemed_utils import checkpoints, data, languages, prompts, sft, stages, tiny, training
+from curemed_utils import checkpoints, data, languages, prompts, sft, stages, tiny, trainers
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def stage(rows, tiny_base, tmp_path):
     "changes", [{"micro_batch": 4, "batch_size": 4}, {"micro_batch": 1, "batch_size": 4}, {"packing": True, "batch_size": 1}]
 )
 def test_losses_are_those_of_padded_training(changes, stage, plain_losses, tmp_path):
-    trainer, made = training.sft_trainer(stage(**changes), tmp_path)
+    trainer, made = trainers.sft_trainer(stage(**changes), tmp_path)
     assert made["rows"] == 4
     assert len(trainer.train_dataset) == (1 if "packing" in changes else 4)
     assert losses(trainer) == pytest.approx(plain_losses, abs=1e-5)
@@ -120,7 +120,7 @@ def test_losses_are_those_of_padded_training(changes, stage, plain_losses, tmp_p
 
 
 def test_packed_rows_do_not_see_each_other(stage, tmp_path):
-    trainer, _ = training.sft_trainer(stage(packing=True, batch_size=1), tmp_path)
+    trainer, _ = trainers.sft_trainer(stage(packing=True, batch_size=1), tmp_path)
     batch = next(iter(trainer.get_train_dataloader()))
     *starts, end = batch["cu_seq_lens_q"].tolist()
     assert len(starts) == 4

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from server import running
 from transformers import AutoModelForCausalLM
 
-from curemed_utils import callbacks, checkpoints, curricula, data, launch, prompts, stages, training
+from curemed_utils import callbacks, checkpoints, curricula, data, launch, prompts, stages, trainers, training
 
 
 @pytest.fixture
@@ -244,9 +244,7 @@ def test_another_learning_rate_sets_the_old_checkpoint_aside(trained, config):
 
 def test_rows_over_the_length_are_left_out_and_counted(config, train_file):
     tokenizer = checkpoints.load_tokenizer(config["start"])
-    lengths = [
-        training._tokens(tokenizer, training.prompts.messages(r) + training.prompts.completion(r)) for r in data.read_jsonl(train_file)
-    ]
+    lengths = [trainers._tokens(tokenizer, prompts.messages(r) + prompts.completion(r)) for r in data.read_jsonl(train_file)]
     longest = max(lengths)
     output = training.train("sft", stages.settings("sft", config | {"max_length": longest - 1}))
     info = checkpoints.info(output)
@@ -497,7 +495,7 @@ def test_a_wrong_choice_is_refused_by_name(grpo, given, said, monkeypatch):
 def test_trl_takes_the_settings_of_every_engine(grpo, given, mode, value, tmp_path):
     from trl import GRPOConfig
 
-    settings = training._engine(stages.settings("grpo", grpo | given))
+    settings = trainers._engine(stages.settings("grpo", grpo | given))
     config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **settings)
     assert config.use_vllm and config.vllm_mode == mode and config.vllm_max_model_length == 1024 + 8
     assert value in (config.vllm_gpu_memory_utilization, config.vllm_server_base_url)
