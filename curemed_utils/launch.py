@@ -48,7 +48,7 @@ def stage(kind: str, run_dir: Path, name: str, processes: int = 1, strategy: str
     line = command(kind, config_file, processes, nodes, strategy)
     print(f"$ {' '.join(map(_short, line))}\n{world_size} process(es) = {nodes} node(s) x {processes}")
     started = time.monotonic()
-    _follow(line, logs / f"{name}.log", name)
+    _follow(line, logs / f"{name}.log", name, _environment(strategy))
     made = checkpoints.info(settings.output)
     print(f"{name}: {made['steps']} steps in {time.monotonic() - started:.0f} s, checkpoint {paths.show(settings.output)}")
     print(f"{made['rows']} rows used, {made['rows_over_length']} left out as too long")
@@ -104,16 +104,20 @@ def _short(part: str) -> str:
     return f"'{shown}'" if " " in shown else shown
 
 
-def _environment() -> dict[str, str]:
+def _environment(strategy: str) -> dict[str, str]:
     environment = os.environ | {"PYTHONUNBUFFERED": "1", LAUNCHER: f"{socket.gethostname()}:{os.getpid()}"}
-    return environment if preflight.gpus() else environment | {"ACCELERATE_USE_CPU": "true"}
+    if not preflight.gpus():
+        return environment | {"ACCELERATE_USE_CPU": "true"}
+    if strategy == "none":  # with more GPUs in sight, the trainer would split every batch over them in one process
+        return environment | {"CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]}
+    return environment
 
 
-def _follow(line: list[str], log: Path, name: str) -> None:
+def _follow(line: list[str], log: Path, name: str, environment: dict[str, str]) -> None:
     """Runs a command, copies its output to `log` and keeps one picture of its progress up to date."""
     live, last = _Live(name), defaultdict(lambda: deque(maxlen=200))
     process = subprocess.Popen(
-        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=_environment(), start_new_session=True
+        line, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment, start_new_session=True
     )
     try:
         with log.open("a", encoding="utf-8") as file:

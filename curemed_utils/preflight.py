@@ -50,7 +50,9 @@ def gpus() -> list[str]:
         return []
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     done = subprocess.run(query, capture_output=True, text=True)
-    return done.stdout.strip().splitlines() if done.returncode == 0 else []
+    found = done.stdout.strip().splitlines() if done.returncode == 0 else []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else found[: len([one for one in visible.split(",") if one.strip() not in ("", "-1")])]
 
 
 @dataclass(frozen=True)

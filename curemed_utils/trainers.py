@@ -14,6 +14,7 @@ ROW_FIELDS = ("accepted", "id", "question", "language", "answer")  # what the re
 
 
 def common(stage: Stage, part: Path) -> dict:
+    """The settings that both of TRL's configs take: AdamW and its schedule, the batch, bf16 on a GPU, checkpoints, loggers."""
     import torch
 
     cuda = torch.cuda.is_available()

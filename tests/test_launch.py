@@ -106,11 +106,19 @@ def test_a_stage_that_does_not_fit_is_refused_before_anything_starts(machine, ti
     assert not (tmp_path / "run").exists()
 
 
+def test_one_process_sees_one_gpu(machine, monkeypatch):
+    machine(8)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert launch._environment("none")["CUDA_VISIBLE_DEVICES"] == "0" and "CUDA_VISIBLE_DEVICES" not in launch._environment("zero3")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert launch._environment("none")["CUDA_VISIBLE_DEVICES"] == "3" and launch._environment("ddp")["CUDA_VISIBLE_DEVICES"] == "3,5"
+
+
 # Following ----------------------------------------------------------------------------------------------------------
 
 
 def follow(tmp_path, program):
-    launch._follow([sys.executable, "-c", textwrap.dedent(program)], tmp_path / "sft.log", "sft")
+    launch._follow([sys.executable, "-c", textwrap.dedent(program)], tmp_path / "sft.log", "sft", dict(os.environ))
     return (tmp_path / "sft.log").read_text()
 
 
