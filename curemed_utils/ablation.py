@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from IPython.utils.capture import capture_output
 
 from curemed_utils import checkpoints, curricula, data, evaluation, languages, launch, notebook
 
@@ -41,19 +42,27 @@ def _train(run_dir: Path, folder: Path, seed: int) -> None:
     rows = data.read_jsonl(run_dir / "data" / "sft.jsonl")
     base = checkpoints.prepare_base(made["model_id"], folder, rows, seed)
     shared = {"start": str(base), "train_file": str(run_dir / "data" / "sft.jsonl")}
-    naive = launch.stage("sft", folder, "naive_sft", **sft | shared | {"traces": "monolingual"})
-    codeswitch = launch.stage("sft", folder, "codeswitch_sft", **sft | shared | {"traces": "code_switched"})
+    naive = _stage("sft", folder, "naive_sft", **sft | shared | {"traces": "monolingual"})
+    codeswitch = _stage("sft", folder, "codeswitch_sft", **sft | shared | {"traces": "code_switched"})
     rft = data.read_jsonl(run_dir / "data" / "rft.jsonl")
     retain = notebook.summary(run_dir, "01_data_curation")["retain"]
     once = grpo | {"curriculum": "none", "steps": len(languages.STAGES) * grpo["steps"], "start": str(naive)}
-    launch.stage("grpo", folder, "naive_rft", **once | {"train_file": _pool(folder, rft, "stage3_low", "none", retain)})
+    _stage("grpo", folder, "naive_rft", **once | {"train_file": _pool(folder, rft, "stage3_low", "none", retain)})
     for curriculum in ("retain", "mixture", "plateau"):
         start = codeswitch
         for stage in languages.STAGES:
             name = curriculum if stage == "stage3_low" else f"{curriculum}_{stage}"
             given = {"start": str(start), "train_file": _pool(folder, rft, stage, curriculum, retain), "curriculum": curriculum}
             patience = {"patience": max(1, grpo["steps"] // 4)} if curriculum == "plateau" else {}
-            start = launch.stage("grpo", folder, name, **grpo | given | patience)
+            start = _stage("grpo", folder, name, **grpo | given | patience)
+
+
+def _stage(kind: str, folder: Path, name: str, **config) -> Path:
+    """`launch.stage` that says one line, since there are dozens of them."""
+    with capture_output():
+        checkpoint = launch.stage(kind, folder, name, **config)
+    print(f"{folder.name}: {name}, {checkpoints.info(checkpoint)['steps']} steps", flush=True)
+    return checkpoint
 
 
 def _settings(file: Path) -> dict:
