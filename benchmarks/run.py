@@ -3,17 +3,11 @@
 Where no GPU is, what gpu.py recorded there on a machine with one is kept.
 """
 
+import importlib
 import json
 import os
 import platform
 from pathlib import Path
-
-import generation
-import gpu
-import judge
-import language
-import sft
-import torch
 
 RESULTS = Path(__file__).with_name("results.json")
 
@@ -22,11 +16,12 @@ def main() -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     recorded = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results = {"machine": machine}
-    for module in (judge, language, generation, sft):
+    for name in ("judge", "language", "generation", "sft"):
+        module = importlib.import_module(name)  # not above: the processes that judge.py starts and kills begin by importing this file
         print(f"\n{module.__doc__.strip().splitlines()[0]}")
-        results[module.__name__] = module.measure()
-    if torch.cuda.is_available():
-        results["gpu"] = gpu.measure()
+        results[name] = module.measure()
+    if importlib.import_module("curemed_utils.preflight").gpus():
+        results["gpu"] = importlib.import_module("gpu").measure()
     elif "gpu" in recorded:
         results["gpu"] = recorded["gpu"]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
