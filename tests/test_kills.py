@@ -11,7 +11,7 @@ import pytest
 from curemed_utils import checkpoints, data, stages, training
 
 KILLS = 20
-STEPS = {"sft": {"max_steps": 160}, "grpo": {"steps": 60}}
+STEPS = {"sft": {"max_steps": 240}, "grpo": {"steps": 100}}
 COMMON = {"learning_rate": 1e-3, "batch_size": 4, "micro_batch": 4, "save_steps": 1}
 GRPO = {"num_generations": 2, "max_completion_length": 8, "weight_decay": 0.0}
 
