@@ -29,8 +29,8 @@ lint: .venv/.ready  ## check style and format of module, tests and notebooks
 bench: .venv/.ready  ## measure speed side by side with plain baselines
 	$(BIN)/python benchmarks/run.py
 
-figures: .venv/.ready  ## redraw the paper's figures from figures/source_data
-	$(BIN)/python -m curemed_utils.run demo --only 08
+figures: .venv/.ready  ## redraw the paper's figures and tables from figures/source_data
+	$(BIN)/python -m curemed_utils.run demo --only 08 --run-dir runs/figures
 
 lab: .venv/.ready  ## open JupyterLab at the first notebook
 	$(BIN)/jupyter lab notebooks/00_start_here.ipynb

@@ -15,7 +15,7 @@ from collections import defaultdict, deque
 from dataclasses import asdict
 from pathlib import Path
 
-from curemed_utils import checkpoints, paths, plots, preflight, stages, training
+from curemed_utils import checkpoints, paths, preflight, run_plots, stages, training
 from curemed_utils.callbacks import LAUNCHER
 
 STRATEGIES = ("none", "ddp", "zero2", "zero3", "zero3_offload", "fsdp2")
@@ -193,7 +193,7 @@ class _Live:
     def draw(self) -> None:
         if self.handle and self.records:
             self.drawn = time.monotonic()
-            picture = plots.live(self.records, self.name)
+            picture = run_plots.live(self.records, self.name)
             self.handle.update({"text/plain": words(self.records[-1], self.name), "text/html": picture}, raw=True)
 
 

@@ -13,9 +13,10 @@ import pandas as pd
 from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from IPython.display import Markdown
+from matplotlib.figure import Figure
 from transformers.utils import logging
 
-from curemed_utils import checkpoints, paths, preflight
+from curemed_utils import checkpoints, paths, preflight, style
 
 
 def setup(run_dir: str = "") -> Path:
@@ -26,7 +27,8 @@ def setup(run_dir: str = "") -> Path:
     if not preflight.gpus():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, wherever it is imported, warns that it found no GPU
     if shell := get_ipython():
-        select_figure_formats(shell, {"png"}, bbox_inches=None)
+        select_figure_formats(shell, {"png"})
+        shell.display_formatter.formatters["image/png"].for_type(Figure, style.shown)
     return paths.run_directory(run_dir)
 
 

@@ -463,7 +463,7 @@ def test_the_bars_of_each_model_add_up():
         verdicts([(True, True, True, 60), (True, False, False, 30), (False, True, False, 10)], "a"),
         verdicts([(True, True, True, 5)], "b"),
     ]
-    (ax,) = plots.lc_decomposition(calibration.decompose(pd.concat(parts))).axes
+    (ax,) = plots.lc_decomposition(calibration.decompose(pd.concat(parts)).reset_index()).axes
     widths = {bars.get_label(): [bar.get_width() for bar in bars] for bars in ax.containers}
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     assert {name: round(width[0]) for name, width in widths.items()} == {

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from curemed_utils import data, launch, plots, preflight, training
+from curemed_utils import data, launch, preflight, run_plots, training
 
 
 @pytest.fixture
@@ -235,12 +235,12 @@ def test_a_log_record_is_said_in_a_few_words():
 
 
 def test_the_picture_has_a_bar_and_a_curve_with_alternative_text():
-    html = plots.live(STEPS, "sft")
+    html = run_plots.live(STEPS, "sft")
     assert '<progress value="3" max="4"' in html and "loss 0.333" in html and 'alt="loss of sft by step"' in html
 
 
 def test_a_first_step_has_no_curve_yet():
-    assert "<img" not in plots.live(STEPS[:1], "sft")
+    assert "<img" not in run_plots.live(STEPS[:1], "sft")
 
 
 def test_a_run_is_shown_in_one_output(monkeypatch):
