@@ -48,13 +48,13 @@ def write(name: str, made: dict, log: list[dict]) -> str:
         codes=", ".join(language.code for language in languages.ALL),
         name=name,
         kind={"sft": ": supervised fine-tuning", "grpo": ": GRPO"}.get(made.get("kind"), ""),
-        settings=_table(("setting", "value"), [(key, f"`{value}`") for key, value in made["made_from"].items()]),
+        settings=table(("setting", "value"), [(key, f"`{value}`") for key, value in made["made_from"].items()]),
         rows=made.get("rows", 0),
         left=made.get("rows_over_length", 0),
         steps=made.get("steps", 0),
         world_size=made.get("world_size", 1),
         versions=", ".join(f"{package} {version}" for package, version in made["versions"].items()),
-        curve=_table(("", "first step", "last step"), curve) if curve else "No training: this is where it starts.",
+        curve=table(("", "first step", "last step"), curve) if curve else "No training: this is where it starts.",
     )
 
 
@@ -62,8 +62,9 @@ def add_results(text: str, results: pd.DataFrame) -> str:
     """The card with `results` (one line a row, its index first) in place of what stood under Results."""
     head, rest = text.split("## Results\n", 1)
     rows = [(str(name), *(f"{value:.2f}" for value in row)) for name, row in zip(results.index, results.to_numpy(), strict=True)]
-    return f"{head}## Results\n\n{_table(('', *results.columns), rows)}\n\n## Limits\n{rest.split('## Limits' + chr(10), 1)[1]}"
+    return f"{head}## Results\n\n{table(('', *results.columns), rows)}\n\n## Limits\n{rest.split('## Limits' + chr(10), 1)[1]}"
 
 
-def _table(head: tuple, rows: list[tuple]) -> str:
+def table(head: tuple, rows: list[tuple]) -> str:
+    """A Markdown table; cells are text."""
     return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])

@@ -13,6 +13,7 @@ from curemed_utils import languages, paths
 
 SPLITS = ("sft", "rft", "test")
 HUB_DATASET = "Aikyam-Lab/CUREMED-BENCH"
+_JSON = "_json"  # ends the name of a table's column whose cells hold JSON
 
 
 class DataError(ValueError):
@@ -197,7 +198,7 @@ def _test_rows(path: Path, language: languages.Language) -> list[Row]:
 
 
 def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
-    """Rows by split of a dataset on the hub, or of a local folder in a form that `datasets` opens."""
+    """Rows by split of a dataset on the hub, or of a local folder in a form that `datasets` opens, as `export.export` writes."""
     import datasets
 
     try:
@@ -212,8 +213,35 @@ def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
 
 def _hub_row(record: dict, dataset: str, split_name: str, number: int) -> Row:
     source = f"hub-{split_name}"
-    given = {key: value for key, value in record.items() if value is not None}
+    given = {}
+    for key, value in record.items():
+        if value is not None:
+            given |= _column(key, value)
     try:
         return _row({"id": f"{source}-{number}", "source": source} | given)
     except DataError as error:
         raise DataError(f"{dataset}, split {split_name!r}, row {number}: {error}") from None
+
+
+def as_column(field: str, value: object) -> tuple[str, object]:
+    """The table column and the cell of a row's field: text and `accepted` as they are, all else as JSON in `<field>_json`.
+
+    Parquet has one type a column and fills in the keys that a dict lacks; JSON keeps every value as it was. Raises DataError
+    for a value that JSON can't hold.
+    """
+    if field == "accepted" or (isinstance(value, str) and not field.endswith(_JSON)):
+        return field, value
+    try:
+        return field + _JSON, json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"field {field!r} can't be written as JSON ({error})") from None
+
+
+def _column(name: str, cell: object) -> dict:
+    """The field that `as_column` made a column of; a column of another origin that only looks like one is left as it is."""
+    if name.endswith(_JSON) and isinstance(cell, str):
+        try:
+            return {name.removesuffix(_JSON): json.loads(cell)}
+        except ValueError:
+            pass
+    return {name: cell}

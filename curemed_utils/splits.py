@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,8 @@ from curemed_utils import data, paths
 from curemed_utils.data import DataError, Row
 
 SOURCES = ("sample", "release", "hub")
+_PASSES = 20  # over the groups of a split; three or four suffice as a rule
+_GAIN = 1e-12  # what is less is rounding
 
 
 def draw(key: str, seed: int) -> str:
@@ -31,8 +34,9 @@ def load(
 ) -> dict[str, list[Row]]:
     """The rows of `source` as {'sft', 'rft', 'test'} (Section 4.1).
 
-    `sample` and `hub` rows are split here (`split`); the release comes split. `max_per_language` (0: no limit) keeps a
-    seeded choice of each language's rows: of the whole before a split, of each split of the release.
+    `sample` and `hub` rows are split here (`split`); the release comes split, and so does a hub dataset that holds all
+    three splits, as an exported folder does. `max_per_language` (0: no limit) keeps a seeded choice of each language's rows:
+    of the whole before a split, of each split of what comes split.
     """
     if max_per_language < 0:
         raise ValueError(f"max_per_language must be 0 (no limit) or more, not {max_per_language}")
@@ -42,6 +46,8 @@ def load(
         parts = {"train": data.read_folder(paths.SAMPLE, "sample")}
     elif source == "hub":
         parts = data.read_hub(hub_dataset)
+        if parts.keys() >= set(data.SPLITS):
+            return {name: limit(parts[name], max_per_language, seed) for name in data.SPLITS}
     else:
         near = difflib.get_close_matches(str(source), SOURCES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -68,8 +74,8 @@ def split(
 ) -> dict[str, list[Row]]:
     """Section 4.1: `test_share` of the rows held out, then `rft_share` of the rest for RFT and what remains for SFT.
 
-    A group never straddles two splits: all rows of a topic, over all languages, or, where rows have no topic, a language's
-    equal questions. `rft_seen` is the share of RFT groups that SFT learns as well: 0 in the paper, 0.26 of the rows in the
+    A group never straddles two splits: the rows that a topic, over all languages, or a language's equal questions connect,
+    directly or through each other. `rft_seen` is the share of RFT groups that SFT learns as well: 0 in the paper, 0.26 of the rows in the
     released files. A `test` set that the source brings is kept as it is, and `test_share` has no say. Raises DataError if a
     split would be empty.
     """
@@ -88,18 +94,45 @@ def split(
 
 
 def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows in and out of a share of the groups, drawn within each stratum (topics, or one language)."""
-    groups: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        groups["" if row.topic else row.language].add(_group(row))
-    taken = set()
-    for stratum in groups.values():
-        taken |= set(sorted(stratum, key=lambda g: draw(g, seed))[: round(share * len(stratum))])
-    return [r for r in rows if _group(r) in taken], [r for r in rows if _group(r) not in taken]
+    """Rows in and out of a share: groups in seeded order go in, or out again, where that brings their languages nearer to it."""
+    groups = _groups(rows)
+    sizes: dict[str, Counter] = defaultdict(Counter)
+    for row, group in zip(rows, groups, strict=True):
+        sizes[group][row.language] += 1
+    total = Counter(row.language for row in rows)
+    missing = {language: share * number for language, number in total.items()}
+    order, chosen = sorted(sizes, key=lambda g: draw(g, seed)), set()
+    for _ in range(_PASSES):
+        before = set(chosen)
+        for group in order:
+            sign = -1 if group in chosen else 1
+            left = {language: missing[language] - sign * size for language, size in sizes[group].items()}
+            # fsum is exact: neither a machine nor the order of the rows rounds it differently
+            if math.fsum((missing[name] ** 2 - left[name] ** 2) / total[name] ** 2 for name in left) > _GAIN:
+                chosen ^= {group}
+                missing |= left
+        if chosen == before:
+            break
+    sides = [[], []]
+    for row, group in zip(rows, groups, strict=True):
+        sides[group not in chosen].append(row)
+    return sides[0], sides[1]
 
 
-def _group(row: Row) -> str:
-    return f"topic {row.topic}" if row.topic else f"{row.language} {data.normalize(row.question)}"
+def _groups(rows: list[Row]) -> list[str]:
+    """The group of each row: a row ties its question to its topic, and what is tied together is one group."""
+    parent: dict[tuple[int, str], tuple[int, str]] = {}
+
+    def root(node: tuple[int, str]) -> tuple[int, str]:
+        while parent.setdefault(node, node) != node:
+            parent[node] = node = parent[parent[node]]
+        return node
+
+    questions = [(1, f"{row.language} {data.normalize(row.question)}") for row in rows]
+    for row, question in zip(rows, questions, strict=True):
+        first, second = sorted((root(question), root((0, f"topic {row.topic}")) if row.topic else root(question)))
+        parent[second] = first  # the smaller name leads, whatever the order of the rows
+    return [root(question)[1] for question in questions]
 
 
 def count(splits: dict[str, list[Row]], by: Callable[[Row], str] = lambda row: row.language) -> pd.DataFrame:
