@@ -61,9 +61,14 @@ def _row_findings(row: data.Row) -> list[tuple[str, str]]:
     found = []
     if row.reasoning and (fault := step_fault(row.reasoning)):
         found.append(("malformed_steps", fault))
-    if all(regex.search(rf"^\s*\(?{letter}[.):]", row.question, regex.MULTILINE) for letter in "ABC"):
+    if lists_options(row.question):
         found.append(("multiple_choice_questions", row.question[:80]))
     return found
+
+
+def lists_options(question: str) -> bool:
+    """Whether A, B and C each start a line of `question`, as `A.`, `A)`, `A:` or `(A)`."""
+    return all(regex.search(rf"^\s*\(?{letter}[.):]", question, regex.MULTILINE) for letter in "ABC")
 
 
 def step_fault(reasoning: str) -> str:

@@ -26,7 +26,7 @@ class Row(BaseModel):
     `reasoning` holds `<thinking><step1>…</step1>…</thinking>` and `answer` holds `<answer>…</answer>`; test rows of the
     release have no reasoning. `reasoning_monolingual` is the same argument wholly in `language`, for the ablation's naive
     SFT, and empty where there is none. `accepted` is a closed list of short right answers, empty where only a judge can
-    tell. Further fields are kept as they are.
+    tell. `lineage` is what made the row (`curation`). Further fields are kept as they are.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -43,6 +43,7 @@ class Row(BaseModel):
     options: dict[str, str] = {}
     key: str = ""
     source: str = ""
+    lineage: dict = {}
 
     @field_validator("id", "question", "answer")
     @classmethod

@@ -64,8 +64,8 @@ def price_of(model: str) -> tuple[float, float] | None:
 class Client:
     """Asks an OpenAI-compatible server, at most `max_concurrency` requests at a time.
 
-    `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY; with neither, only `cache` answers. Limits are per
-    minute and shared evenly by the ranks of a distributed run (WORLD_SIZE). `timeout` is in seconds for a whole answer. `price`
+    `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY; with neither, or `offline`, only `cache` answers. Limits
+    are per minute and shared evenly by the ranks of a distributed run (WORLD_SIZE). `timeout` is in seconds for a whole answer. `price`
     is (USD per million prompt tokens, USD per million completion tokens); `max_usd` caps what everything in the cache file may
     have cost, over restarts and ranks. The client runs in a thread of its own, so it works in scripts, in a notebook's
     running event loop and in asynchronous reward functions alike.
@@ -82,6 +82,7 @@ class Client:
         timeout: float = 60.0,
         price: tuple[float, float] | None = None,
         max_usd: float | None = None,
+        offline: bool = False,
     ):
         given = dict(
             max_concurrency=max_concurrency, requests_per_minute=requests_per_minute, tokens_per_minute=tokens_per_minute, timeout=timeout
@@ -94,7 +95,7 @@ class Client:
         key, url = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip(), base_url or os.environ.get("OPENAI_BASE_URL")
         if not (key.isascii() and key.isprintable()):
             raise ValueError("the API key holds characters that no key has: copy it again")
-        self.server = _server(url or OPENAI) if key or url else None
+        self.server = _server(url or OPENAI) if (key or url) and not offline else None
         self._key, self._url = key or "none", url or OPENAI
         self._max, self._timeout, self._price, self._max_usd = max_concurrency, timeout, price, max_usd
         self._rates = (requests_per_minute, tokens_per_minute)

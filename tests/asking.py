@@ -9,7 +9,9 @@ from curemed_utils import llm
 
 # Imports take longer than what is tried here; a server of forks makes them once.
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["openai", "aiohttp", "aiolimiter", "httpx2", "tqdm.auto", "curemed_utils.llm"])
+context.set_forkserver_preload(
+    ["openai", "aiohttp", "aiolimiter", "httpx2", "tqdm.auto", "curemed_utils.llm", "curemed_utils.curation", "curemed_utils.medlineplus"]
+)
 
 
 def requests(n: int, **fields) -> list[dict]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 from aiohttp import web
@@ -25,6 +25,7 @@ class Server:
     A fault is drawn from the request and how often it came, so it does not depend on timing; only the first `faulty_tries` of a
     request are affected. `poison` maps a text to the fault of every request that holds it. `delay` is in seconds, or a range.
     `reply` is the answer's text, {n} in it the count of that request, {question} its last message; a list has one for each time.
+    `replies`, a file of {key, text} lines, has the answers to the requests with these keys, the first line first.
     `body` replaces the whole answer, `headers` and `error` are added to an error's. `finished` counts, per request, the answers
     sent whole; `again` has, for every request that came although it had been answered, when that was.
     """
@@ -32,7 +33,9 @@ class Server:
     def __init__(self, delay=0.0, faults=None, reply="True", echo_headers=False, **options):
         self.delay, self.faults, self.reply, self.echo_headers = delay, faults or {}, reply, echo_headers
         self.faulty_tries, self.poison, self.body, self.headers, self.error = float("inf"), {}, None, {}, {}
+        self.replies = None
         vars(self).update(options)
+        self.by_key = recorded(self.replies) if self.replies else {}
         self.seen, self.finished, self.flying, self.most_flying, self.keys = Counter(), Counter(), 0, 0, set()
         self.arrivals, self.finished_at, self.again = [], {}, []
 
@@ -93,6 +96,9 @@ class Server:
 
     def answer(self, body, name, request):
         text = self.reply[min(self.seen[name], len(self.reply)) - 1] if isinstance(self.reply, list) else self.reply
+        key = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        if texts := self.by_key.get(key):
+            text = texts[min(self.finished[name], len(texts) - 1)]
         text = text.replace("{n}", str(self.seen[name])).replace("{question}", body["messages"][-1]["content"])
         echo = f" {request.headers.get('Authorization')}" if self.echo_headers else ""
         return {
@@ -109,6 +115,13 @@ class Server:
         twice = sum(n > 1 for n in self.finished.values())
         about = dict(again=self.again, most_flying=self.most_flying, keys=sorted(self.keys), arrivals=self.arrivals[-1000:])
         return web.json_response(counts | dict(twice=twice) | about)
+
+
+def recorded(path):
+    texts = defaultdict(list)
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        texts[json.loads(line)["key"]].append(json.loads(line)["text"])
+    return texts
 
 
 async def serve(options):
