@@ -154,7 +154,7 @@ def read(source: str | Path | list[str | Path], rows: list[Row]) -> Ratings:
     faults = pd.DataFrame(sorted(faults), columns=["file", "sheet", "row", "fault"])
     if len(faults):
         warnings.warn(
-            f"{len(faults)} mistakes in {faults['file'].nunique()} files: see .faults; their places count as unrated", stacklevel=2
+            f"{len(faults)} mistakes in {faults['file'].nunique()} files, see .faults: those places count as unrated", stacklevel=2
         )
     return Ratings(table, pd.DataFrame(edits, columns=["id", "field", "before", "after", "group", "rater"]).drop_duplicates(), faults)
 
