@@ -167,14 +167,18 @@ def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
 
 def read_release_test(root: Path) -> list[Row]:
     """The test questions (1,431 in the release), which stand only in the CSVs of judged baseline outputs."""
-    rows = []
-    for language in languages.ALL:
-        pattern = f"*_logic_evaluation/{language.name}_*.csv"
-        found = sorted((root / "baseline_inference").rglob(pattern))
-        if not found:
-            raise DataError(f"{paths.show(root / 'baseline_inference')} has no {pattern}; set CUREMED_RELEASE to the release's root")
-        rows += _test_rows(found[0], language)
-    return rows
+    return [row for language in languages.ALL for row in _test_rows(release_file(root, "test", language.name), language)]
+
+
+def release_file(root: Path, split: str, language: str) -> Path:
+    """The file of the release that holds a split's rows of a language: JSON Lines, for test the first CSV of judged outputs."""
+    if split != "test":
+        return root / "datasets" / f"{split.upper()}_data" / f"{language}.jsonl"
+    pattern = f"*_logic_evaluation/{language}_*.csv"
+    found = sorted((root / "baseline_inference").rglob(pattern))
+    if not found:
+        raise DataError(f"{paths.show(root / 'baseline_inference')} has no {pattern}; set CUREMED_RELEASE to the release's root")
+    return found[0]
 
 
 def _test_rows(path: Path, language: languages.Language) -> list[Row]:

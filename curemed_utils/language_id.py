@@ -13,6 +13,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from curemed_utils import languages
 
 SHORT = 20  # letters under which a detector's opinion is worth nothing
+QUOTING = 0.1  # share of own letters that a text which quotes must have: an instruction and what it is about
 MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
 WORD = 4.0  # nats: the most that one word can say for a foreign language or against it
@@ -51,10 +52,11 @@ class Check(NamedTuple):
     reason: str
 
 
-def check_language(text: str, language: str) -> Check:
+def check_language(text: str, language: str, quotes: bool = False) -> Check:
     """Whether `text` is written in `language` (a name out of the 13), as language consistency asks (Section 4.1).
 
-    English terms and units are tolerated inside a sentence of the language; passages of another language are not.
+    English terms and units are tolerated inside a sentence of the language; passages of another language are not, unless the
+    text `quotes`, as questions do: titles, words to sort, options. Then only the language of the whole and its letters count.
     """
     target = languages.get(language)
     text = _NOISE.sub(" ", unicodedata.normalize("NFC", text)).strip()
@@ -67,10 +69,30 @@ def check_language(text: str, language: str) -> Check:
     if stray:
         return Check(False, f"letter of another script: {stray.group()}")
     if target.script != "Latin":
-        check = _own_script(text, target, n_letters)
+        check = _own_script(text, target, n_letters, quotes)
         if check.verdict is not True or target.code != "hi":
             return check
-    return _detected(text, target, n_letters)
+    return _detected(text, target, n_letters, quotes)
+
+
+def foreign_letter(text: str, language: str) -> str:
+    """The first letter of `text` in a script that neither `language` nor Latin or Greek terms use; empty where there is none."""
+    stray = _stray(languages.get(language).script)
+    if not stray.search(text):
+        return ""
+    found = stray.search(_NOISE.sub(" ", unicodedata.normalize("NFC", text)))
+    return found.group() if found else ""
+
+
+def named_by_both(text: str) -> str:
+    """The one of the 13 languages that both detectors name, even for a text too short for `check_language`; empty if they don't.
+
+    English counts as none, because so many terms read as English.
+    """
+    text = _NOISE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    code = _cld2(text)[0] if text else ""
+    found = [language.name for language in languages.ALL if language.code == code]
+    return found[0] if found and _identifier().rank(text)[0][0] == code else ""
 
 
 def _n_letters(text: str) -> int:
@@ -92,7 +114,7 @@ def _stray(script: str) -> regex.Pattern:
 # Targets with a script of their own ----------------------------------------------------------------------------------
 
 
-def _own_script(text: str, target: languages.Language, n_letters: int) -> Check:
+def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
     own = "".join(_own(target.script).findall(text))
     if target.code == "ja":
         if not _in_japanese_use(own):
@@ -103,9 +125,9 @@ def _own_script(text: str, target: languages.Language, n_letters: int) -> Check:
         return Check(None, "a short Latin term") if n_letters < SHORT else Check(False, f"no {target.script} letter")
     words = [word for word in _LATIN_WORD.findall(_GLOSS.sub(" ", text)) if not word.isupper()]
     share = len(own) / (len(own) + sum(len(word) for word in words if len(word) > 2))
-    if share < (0.5 if n_letters >= MANY else 0.3):
+    if share < (QUOTING if quotes else 0.5 if n_letters >= MANY else 0.3):
         return Check(False, f"only {share:.0%} {target.script} letters")
-    if len(words) > 2 and any(map(_is_latin_passage, _own(target.script).split(text))):
+    if not quotes and len(words) > 2 and any(map(_is_latin_passage, _own(target.script).split(text))):
         return Check(False, "a passage in Latin letters")
     return Check(True, f"{share:.0%} {target.script} letters")
 
@@ -131,7 +153,7 @@ def _is_latin_passage(stretch: str) -> bool:
 # Targets that share their script -------------------------------------------------------------------------------------
 
 
-def _detected(text: str, target: languages.Language, n_letters: int) -> Check:
+def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
     if n_letters < SHORT:
         return Check(None, "too short to tell")
     code, sure = _cld2(text)
@@ -142,7 +164,7 @@ def _detected(text: str, target: languages.Language, n_letters: int) -> Check:
         second = next(code for code in ranked if code in _CODES)
         if second != target.code:
             return Check(False, f"reads as {'/'.join(sorted({code, second}))}")
-    foreign = _passage(text, target.code, suspect=code) if target.script == "Latin" else None
+    foreign = _passage(text, target.code, suspect=code) if target.script == "Latin" and not quotes else None
     return Check(False, f"a passage in {foreign}") if foreign else Check(True, f"reads as {target.code}")
 
 

@@ -1,0 +1,66 @@
+"""The audit with all its checks over the rows once, twice and four times: seconds, peak memory, and what doubling costs.
+
+Copies are no duplicates of the rows: their questions are cut into pieces of four characters that change places, the same for equal
+questions, so each copy has as many exact duplicates as the rows have. Each size runs in a process of its own, loading of models included.
+"""
+
+import itertools
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from curemed_utils import audit, data, splits
+
+SIZES = (1, 2, 4)
+PIECE = 4
+
+
+def measure() -> dict:
+    """Seconds on the clock and of one core, and peak MB, by size, of the release or else the sample.
+
+    The ratios of one size to the one before are those of the core's seconds, which other load on the machine leaves alone.
+    """
+    results = {"rows": "released" if os.environ.get("CUREMED_RELEASE") else "sample"}
+    for size in SIZES:
+        command = [sys.executable, __file__, str(size)]
+        results[f"{size}x"] = run = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+        print(
+            f"{run['n_rows']:7,} rows: {run['seconds']:5.1f} s, {run['core_seconds']:5.1f} s of a core, peak {run['peak_mb']:,} MB",
+            flush=True,
+        )
+    for smaller, larger in itertools.pairwise(SIZES):
+        ratio = results[f"{larger}x"]["core_seconds"] / results[f"{smaller}x"]["core_seconds"]
+        results[f"{larger}x to {smaller}x"] = round(ratio, 2)
+        print(f"{larger}x to {smaller}x: {ratio:.2f}")
+    return results
+
+
+def audited(size: int) -> dict:
+    """One run in this process."""
+    parts = splits.load("release" if os.environ.get("CUREMED_RELEASE") else "sample")
+    parts = {name: rows + [copied(row, k) for k in range(1, size) for row in rows] for name, rows in parts.items()}
+    started, core_started = time.perf_counter(), time.process_time()
+    found = audit.audit_splits(parts)
+    seconds, core_seconds = time.perf_counter() - started, time.process_time() - core_started
+    assert found.counts["malformed_steps"] % size == 0, "the copies' traces are those of the rows"
+    peak = int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+    return {"n_rows": sum(map(len, parts.values())), "seconds": round(seconds, 1), "core_seconds": round(core_seconds, 1), "peak_mb": peak}
+
+
+def copied(row: data.Row, number: int) -> data.Row:
+    text = data.normalize(row.question)
+    pieces = [text[start : start + PIECE] for start in range(0, len(text), PIECE)]
+    random.Random(f"{number}:{text}").shuffle(pieces)
+    return row.model_copy(update={"id": f"{row.id}-{number}", "question": f"{number}" + "".join(pieces)})
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        print(json.dumps(audited(int(sys.argv[1]))))
+    else:
+        measure()
