@@ -13,6 +13,7 @@ from curemed_utils.data import Row
 GRAM = 5  # characters, white space among them, so that scripts without spaces are served alike
 THRESHOLD = 0.5  # of the Jaccard index; questions that are near by it share most of their words
 PERMUTATIONS, BANDS = 256, 64  # a pair at the threshold escapes in 1 of 60 cases, at 0.6 in 1 of 7,000
+MARGIN = 0.12  # below the threshold an estimate isn't verified: four standard errors of one from 256 values
 N_DIGITS = 7  # the fewest, in different numbers together, by which a case is known again
 
 _NUMBER = regex.compile(r"\p{Nd}+(?:[.,٫٬]\p{Nd}+)*")
@@ -62,19 +63,20 @@ class Index:
 
     def __init__(self):
         self._lsh = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
-        self._entries: list[tuple[str, str, Any]] = []
+        self._entries: list[tuple[Sketch, str, Any]] = []
         self._by_numbers: dict[tuple[str, ...], list[tuple[str, Any]]] = defaultdict(list)
 
     def add(self, item: Sketch, language: str, label: Any) -> None:
         self._lsh.insert(len(self._entries), item.minhash)
-        self._entries.append((item.text, language, label))
+        self._entries.append((item, language, label))
         if item.numbers:
             self._by_numbers[item.numbers].append((language, label))
 
     def near(self, item: Sketch, language: str) -> list[tuple[Any, float]]:
         """Labels and Jaccard indices above THRESHOLD, nearest first."""
         found = [self._entries[key] for key in sorted(self._lsh.query(item.minhash))]
-        found = [(text, label) for text, its_language, label in found if its_language in (language, "")]
+        found = [(other, label) for other, its_language, label in found if its_language in (language, "")]
+        found = [(other.text, label) for other, label in found if item.minhash.jaccard(other.minhash) > THRESHOLD - MARGIN]
         own = grams(item.text) if found else set()
         scored = [(label, jaccard(own, grams(text))) for text, label in found]
         return sorted((pair for pair in scored if pair[1] > THRESHOLD), key=lambda pair: -pair[1])
