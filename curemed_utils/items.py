@@ -144,9 +144,8 @@ def compose_requests(items: list[Item], settings: Settings = DEFAULT) -> Request
         shown = {"title": group[0].topic.title, "summary": group[0].topic.summary, "languages": [item.language for item in lacking]}
         if done:
             shown["written"] = {"language": done[0].language, "question": done[0].question, "answer": done[0].options[done[0].key]}
-        if tries := max(
-            item.tries for item in lacking
-        ):  # a number in the request, or one that failed in the same way would be read from the file
+        # Without its number, a repeat that failed in the same way would be answered from the file.
+        if tries := max(item.tries for item in lacking):
             shown |= {"try": tries + 1, "faults": {item.language: item.fault for item in lacking}}
         system = prompts.filled(text, aspect=prompts.ASPECTS[(group[0].number - 1) % len(prompts.ASPECTS)])
         return _request(settings, settings.composer, system, shown, settings.compose_tokens * len(lacking), 0.7)

@@ -299,7 +299,7 @@ def human_ratings(table: pd.DataFrame) -> Figure:
     table = table.sort_values(["medical_correctness", "language"], ascending=False).reset_index(drop=True)
     means = table[["medical_correctness", "language_quality"]].mean()
     alt = f"Mean ratings of {len(table)} languages; over all {means.iloc[0]:.2f} for medicine, {means.iloc[1]:.2f} for language; lowest"
-    alt += f"  {table['language'].iloc[-1]} with {table['medical_correctness'].iloc[-1]:.2f}"
+    alt += f" {table['language'].iloc[-1]} with {table['medical_correctness'].iloc[-1]:.2f}"
     with style.applied():
         figure, (ax,) = style.figure(COLUMN, 3.2, alt)
         ax.hlines(table.index, table["medical_correctness"], table["language_quality"], color=GREY, linewidth=1)
@@ -310,6 +310,53 @@ def human_ratings(table: pd.DataFrame) -> Figure:
         low = min(4.35, table[["medical_correctness", "language_quality"]].min().min() - 0.1)
         ax.set(xlabel="mean rating (1-5)", xlim=(low, 5.05))
         figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+def rating_intervals(table: pd.DataFrame) -> Figure:
+    """One's own mean ratings with their 95% intervals beside the published ones; `table` is `agreement.beside_published`'s."""
+    measures = list(table["measure"].unique())
+    ours = table.dropna(subset="mean")
+    alt = "Own mean ratings with intervals beside Table 5: " + "; ".join(
+        f"{measure.replace('_', ' ')} {part['mean'].min():.2f} to {part['mean'].max():.2f} over {len(part)} languages"
+        for measure, part in ours.groupby("measure", sort=False)
+    )
+    order = sorted(table["language"].unique(), reverse=True)
+    low = min(4.3, ours["low"].fillna(ours["mean"]).min() - 0.1)
+    with style.applied():
+        figure, axes = style.figure(PAGE, 3.1, alt, len(measures), sharey=True)
+        for ax, measure in zip(axes, measures, strict=True):
+            part = table[table["measure"].eq(measure)].set_index("language").loc[order]
+            y = np.arange(len(order))
+            ax.plot(part["published"], y, "o", color=BLUE, markerfacecolor="none", markersize=8, label="published, no interval")
+            errors = [part["mean"] - part["low"], part["high"] - part["mean"]]
+            ax.errorbar(part["mean"], y, xerr=np.nan_to_num(errors), fmt="D", color=RED, markersize=4, linewidth=1, label="these ratings")
+            ax.set(title=measure.replace("_", " "), xlabel="mean rating (1-5)", xlim=(low, 5.1))
+            ax.set_yticks(y, order)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
+    return figure
+
+
+def audit_findings(rows: pd.DataFrame, sizes: dict[str, int]) -> Figure:
+    """Findings of each check in each language as a share of the language's rows; `rows` is an audit's, `sizes` counts rows by language.
+
+    Checks that found nothing are left out.
+    """
+    counts = pd.crosstab(rows["check"], rows["language"]).reindex(columns=list(languages.NAMES), fill_value=0)
+    counts = counts.loc[rows["check"].value_counts().index]
+    shares = 100 * counts / pd.Series(sizes).reindex(counts.columns).clip(lower=1)
+    top = "; ".join(f"{check} {n:,}" for check, n in counts.sum(axis=1).head(4).items())
+    with style.applied():
+        figure, (ax,) = style.figure(
+            PAGE, 1.0 + 0.24 * max(len(shares), 1), f"Findings of the audit by check and language; most: {top or 'none'}"
+        )
+        if len(shares):
+            look = dict(cmap="Greys", vmin=0, vmax=45, cbar=False, linewidths=0.5, annot_kws={"fontsize": 7, "color": "black"})
+            sns.heatmap(np.sqrt(10 * shares), annot=counts.to_numpy(), fmt="d", ax=ax, **look)
+        ax.set(xlabel="", ylabel="", title="Findings (number), shaded by share of the language's rows")
+        ax.set_xticks(np.arange(len(languages.NAMES)) + 0.5, languages.NAMES, rotation=45, ha="right", rotation_mode="anchor")
+        ax.set_yticks(np.arange(len(shares)) + 0.5, [check.replace("_", " ") for check in shares.index], rotation=0)
+        ax.tick_params(axis="both", length=0)
     return figure
 
 

@@ -13,12 +13,16 @@ import sys
 import time
 from pathlib import Path
 
-import papermill
 import yaml
 from filelock import FileLock, Timeout
-from papermill.iorw import LocalHandler, papermill_io
 
-from curemed_utils import paths
+# jsonschema would spend seconds on a grammar of web addresses, which no notebook has to be checked for.
+sys.modules.setdefault("rfc3987_syntax", None)
+
+import papermill  # noqa: E402
+from papermill.iorw import LocalHandler, papermill_io  # noqa: E402
+
+from curemed_utils import paths  # noqa: E402
 
 SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
 TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}

@@ -12,7 +12,7 @@ import pandas as pd
 from curemed_utils import data, paths
 from curemed_utils.data import DataError, Row
 
-SOURCES = ("sample", "release", "hub")
+SOURCES = ("sample", "release", "hub", "curated")
 _PASSES = 20  # over the groups of a split; three or four suffice as a rule
 _GAIN = 1e-12  # what is less is rounding
 
@@ -31,12 +31,13 @@ def load(
     rft_seen: float = 0.0,
     release_root: str | Path | None = None,
     hub_dataset: str = data.HUB_DATASET,
+    curated: list[Row] = (),
 ) -> dict[str, list[Row]]:
     """The rows of `source` as {'sft', 'rft', 'test'} (Section 4.1).
 
-    `sample` and `hub` rows are split here (`split`); the release comes split, and so does a hub dataset that holds all
-    three splits, as an exported folder does. `max_per_language` (0: no limit) keeps a seeded choice of each language's rows:
-    of the whole before a split, of each split of what comes split.
+    `sample`, `hub` and `curated` rows (the argument of that name) are split here (`split`); the release comes split, and so does
+    a hub dataset that holds all three splits, as an exported folder does. `max_per_language` (0: no limit) keeps a seeded choice
+    of each language's rows: of the whole before a split, of each split of what comes split.
     """
     if max_per_language < 0:
         raise ValueError(f"max_per_language must be 0 (no limit) or more, not {max_per_language}")
@@ -44,6 +45,8 @@ def load(
         return {name: limit(rows, max_per_language, seed) for name, rows in data.read_release(release_root).items()}
     if source == "sample":
         parts = {"train": data.read_folder(paths.SAMPLE, "sample")}
+    elif source == "curated":
+        parts = {"train": list(curated)}
     elif source == "hub":
         parts = data.read_hub(hub_dataset)
         if parts.keys() >= set(data.SPLITS):

@@ -88,9 +88,8 @@ def shown(figure: Figure) -> tuple[bytes, dict]:
         raw = io.BytesIO()
         with applied():
             if layout := figure.get_layout_engine():
-                for _ in range(2):  # the second pass makes room for what the first one moved
-                    layout.execute(figure)
-                figure.set_layout_engine("none")  # so that PNG and PDF are the same picture
+                layout.execute(figure)
+                figure.set_layout_engine("none")  # laid out once, so that PNG and PDF are the same picture
             figure.savefig(raw, format="png", metadata={"Software": None, "Description": figure.alt})
         figure.png = raw.getvalue()
     return figure.png, {"alt": figure.alt, "width": int(figure.get_figwidth() * 100)}
@@ -169,7 +168,7 @@ def _placed(spots, radii, sizes, order, frame, per_point) -> tuple[np.ndarray, l
         corners = spots[i] + (radii[i] + _REACH[:, None] * per_point) * _WAY - sizes[i] * (1 - _WAY) / 2
         places = np.hstack([corners, corners + sizes[i]])
         inside = (corners >= frame[:2]).all(axis=1) & (places[:, 2:] <= frame[2:]).all(axis=1)
-        free = np.flatnonzero(inside & ~_overlap(places, np.vstack([marks, boxes])))
+        free = np.flatnonzero(inside & ~_overlap(places, np.vstack([marks, boxes])) & _plain(places, spots, radii, i, per_point))
         if not len(free):
             return placed, lines, np.inf
         in_the_way = np.vstack([boxes, marks[~((marks[:, :2] < spots[i]) & (spots[i] < marks[:, 2:])).all(axis=1)]])
@@ -183,6 +182,14 @@ def _placed(spots, radii, sizes, order, frame, per_point) -> tuple[np.ndarray, l
         if np.hypot(*np.diff(_leader(spots[i], placed[i]), axis=0)[0]) > radii[i] + 8 * per_point:
             lines.append(_leader(spots[i], placed[i]))
     return placed, lines, total
+
+
+def _plain(places: np.ndarray, spots: np.ndarray, radii: np.ndarray, i: int, per_point: float) -> np.ndarray:
+    """Which places (n x 4) nobody would take for another mark's: nearest to their own, or at a leader's length and away from others."""
+    away = np.clip(spots[None], places[:, None, :2], places[:, None, 2:]) - spots[None]
+    gaps = np.hypot(away[..., 0], away[..., 1]) - radii
+    others = np.delete(gaps, i, axis=1).min(axis=1, initial=np.inf)
+    return (gaps[:, i] <= others + per_point) | ((gaps[:, i] > 8 * per_point) & (others > 4 * per_point))
 
 
 def _leader(spot: np.ndarray, box: np.ndarray) -> np.ndarray:

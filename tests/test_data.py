@@ -227,6 +227,10 @@ def test_a_local_dataset_folder_is_read_as_hub_source(tmp_path):
     assert parts["test"][0].grade == int(parts["test"][0].id[1:])
 
 
+def test_curated_rows_are_split_like_the_sample(sample):
+    assert splits.load("curated", curated=sample) == splits.split(sample, 0.2, 0.2, 0)
+
+
 def test_a_bad_row_of_a_hub_dataset_is_named_by_split_row_and_field(tmp_path):
     write_lines(tmp_path / "train.jsonl", LINE, LINE | {"id": "b", "question": " "})
     with pytest.raises(data.DataError, match="split 'train', row 1: field 'question'"):

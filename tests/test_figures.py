@@ -27,6 +27,24 @@ OWN = pd.DataFrame(
 )
 LEVELS = pd.DataFrame({"high": [0.8, 0.9], "medium": [0.4, 0.6], "low": [0.5, 0.45]}, index=["sft", "stage3_low"])
 
+BESIDE = pd.DataFrame(
+    [
+        (language, measure, 4.9, 4.0 + 0.05 * i, 3.5 + 0.05 * i, 4.2 + 0.05 * i)
+        for measure in ("medical_correctness", "language_quality")
+        for i, language in enumerate(languages.NAMES)
+    ],
+    columns=["language", "measure", "published", "mean", "low", "high"],
+)
+FOUND = pd.DataFrame(
+    [
+        (check, language)
+        for n, check in enumerate(("near_duplicates", "answers_with_option_letter"), 1)
+        for language in languages.NAMES[: 6 * n]
+        for _ in range(9 * n)
+    ],
+    columns=["check", "language"],
+)
+
 
 def gaps():
     return {f"{size} {name}": t for size, number in (("3B", "table07"), ("7B", "table06")) for name, t in paper.per_tier(P(number)).items()}
@@ -53,6 +71,8 @@ DRAWN = {
     "agreement": lambda: plots.verifier_agreement(P("verifier_agreement")),
     "rewards": lambda: run_plots.reward_curves(P("demo_rewards")),
     "forgetting": lambda: run_plots.forgetting(run_plots.levels(P("demo_levels"))),
+    "rating intervals": lambda: plots.rating_intervals(BESIDE),
+    "audit": lambda: plots.audit_findings(FOUND, dict.fromkeys(languages.NAMES, 100)),
     "gap own": lambda: plots.tier_gap({"mean reward x 100": 100 * LEVELS}),
 }
 COMMITTED = {  # files in figures/ -> how they are drawn
@@ -291,6 +311,24 @@ def test_the_forgetting_matrix_writes_levels_and_changes(figures):
         for tier, value in row.items()
     ]
     assert [text.get_text() for text in ax.texts] == wanted
+
+
+def test_rating_intervals_stand_where_the_table_says(figures):
+    for ax, (_, part) in zip(figures("rating intervals").axes, BESIDE.groupby("measure", sort=False), strict=True):
+        names = [label.get_text() for label in figures("rating intervals").axes[0].get_yticklabels()]
+        part = part.set_index("language").loc[names]
+        published, means = ax.lines[0].get_xdata(), ax.lines[1].get_xdata()
+        assert (published.tolist(), means.tolist()) == (part["published"].tolist(), part["mean"].tolist())
+        ends = [segment[:, 0].tolist() for segment in ax.collections[0].get_segments()]
+        assert ends == [pytest.approx([row.low, row.high]) for row in part.itertuples()]
+
+
+def test_the_audit_s_picture_counts_findings(figures):
+    ax = figures("audit").axes[0]
+    checks = [label.get_text().replace(" ", "_") for label in ax.get_yticklabels()]
+    wanted = [str(len(FOUND.query("check == @check and language == @name"))) for check in checks for name in languages.NAMES]
+    assert [text.get_text() for text in ax.texts] == wanted and checks[0] == "answers_with_option_letter"
+    assert plots.audit_findings(FOUND.iloc[:0], {}).alt.endswith("most: none")
 
 
 def test_rewards_are_read_from_logs_and_missing_parts_stay_missing():
