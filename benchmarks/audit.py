@@ -1,8 +1,8 @@
 """The audit with all its checks over the rows once, twice and four times: seconds, peak memory, and what doubling costs.
 
-A copy's question is the first half of the row's and the second half of another of its language: in the language, under half alike, and
-the same for equal questions, so that copies have as many exact duplicates as the rows. Each size runs in a process of its own, which
-loads the models as well.
+A copy's question is pieced together from eighths of eight questions of its language, the first of them the row's own, so that it is a
+question that was not there before, of the same language and length; equal questions get equal copies, so that copies have as many
+exact duplicates as the rows. Each size runs in a process of its own, which loads the models as well.
 """
 
 import itertools
@@ -19,6 +19,7 @@ from pathlib import Path
 from curemed_utils import audit, data, splits
 
 SIZES = (1, 2, 4)
+PIECES = 8
 
 
 def measure() -> dict:
@@ -58,8 +59,9 @@ def audited(size: int) -> dict:
 
 def copied(row: data.Row, number: int, others: list[str]) -> data.Row:
     text = data.normalize(row.question)
-    other = random.Random(f"{number}:{text}").choice(others)
-    return row.model_copy(update={"id": f"{row.id}-{number}", "question": f"{text[: len(text) // 2]} {other[len(other) // 2 :]}"})
+    sources = [text, *random.Random(f"{number}:{text}").choices(others, k=PIECES - 1)]
+    pieces = [source[k * len(source) // PIECES : (k + 1) * len(source) // PIECES] for k, source in enumerate(sources)]
+    return row.model_copy(update={"id": f"{row.id}-{number}", "question": "".join(pieces)})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import card, data, paths, prompts, tiny
+from curemed_utils import card, data, paths, prompts
 
 MARK = "whole"  # a file in a checkpoint to resume from, written last
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
@@ -22,6 +22,8 @@ def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int =
     `tiny` is built from `rows`; a local folder or a hub id becomes a link to its files. What stood there for another
     model, rows or seed is set aside, not deleted.
     """
+    from curemed_utils import tiny
+
     base = run_dir / "checkpoints" / "base"
     if model_id != "tiny":
         return _link(base, model_id)

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import evaluation, paper
+from curemed_utils import paper
 
 COLUMNS = ("claim", "published", "recomputed", "rule", "tolerance", "source")
-ABLATION = {"lc": "lc_mean", "la": "la_mean"}
 FIGURE06 = {  # Figure 6's names of models -> Table 2's
     "Meditron-70B": "Meditron-70B",
     "MMed-LLaMA-70B": "MMed-LLaMA-3.1-70B",
@@ -121,6 +120,8 @@ def _proprietary() -> Iterator[tuple]:
 
 def _released(root: str | Path | None) -> Iterator[tuple]:
     """Against the released files: sizes and shares of Section 3.1 and Figure 8; with the files at hand, Tables 8-10 from their verdicts."""
+    from curemed_utils import evaluation
+
     rows = paper.published("figure08")
     n = rows[["n_sft", "n_rft", "n_test"]].sum(axis=1).set_axis(rows["language"])
     source = "arXiv:2601.13262 Section 3.1 and Appendix C"

@@ -5,16 +5,17 @@ import inspect
 import json
 import os
 import subprocess
+import sys
 import time
 import warnings
 from pathlib import Path
 
 import pandas as pd
+from huggingface_hub.utils import disable_progress_bars
 from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
 from IPython.display import Markdown
 from matplotlib.figure import Figure
-from transformers.utils import logging
 
 from curemed_utils import checkpoints, paths, preflight, style
 
@@ -23,7 +24,9 @@ def setup(run_dir: str = "") -> Path:
     """Prepares tables, figures, progress bars and warnings and returns the run directory (empty: the demo's)."""
     pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 60)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
-    logging.disable_progress_bar()
+    disable_progress_bars()  # transformers asks for this when it is imported
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
     if not preflight.gpus():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, wherever it is imported, warns that it found no GPU
     if shell := get_ipython():
