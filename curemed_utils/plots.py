@@ -329,8 +329,8 @@ def rating_intervals(table: pd.DataFrame) -> Figure:
             part = table[table["measure"].eq(measure)].set_index("language").loc[order]
             y = np.arange(len(order))
             ax.plot(part["published"], y, "o", color=BLUE, markerfacecolor="none", markersize=8, label="published, no interval")
-            errors = [part["mean"] - part["low"], part["high"] - part["mean"]]
-            ax.errorbar(part["mean"], y, xerr=np.nan_to_num(errors), fmt="D", color=RED, markersize=4, linewidth=1, label="these ratings")
+            ax.hlines(y, part["low"], part["high"], color=RED, linewidth=1)
+            ax.plot(part["mean"], y, "D", color=RED, markersize=4, label="these ratings")
             ax.set(title=measure.replace("_", " "), xlabel="mean rating (1-5)", xlim=(low, 5.1))
             ax.set_yticks(y, order)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
