@@ -94,6 +94,11 @@ def read_jsonl(path: str | Path, source: str = "", language: str | None = None) 
 
 
 def _parse(line: bytes, default_id: str, source: str) -> Row:
+    return _row({"id": default_id, "source": source} | parse_object(line))
+
+
+def parse_object(line: bytes) -> dict:
+    """The JSON object in one line of a file; DataError says what else the line is."""
     try:
         record = json.loads(line.decode("utf-8"))
         json.dumps(record, ensure_ascii=False).encode()
@@ -105,7 +110,7 @@ def _parse(line: bytes, default_id: str, source: str) -> Row:
         raise DataError(f"is not JSON ({error})") from None
     if not isinstance(record, dict):
         raise DataError(f"is a JSON {type(record).__name__}, not an object")
-    return _row({"id": default_id, "source": source} | record)
+    return record
 
 
 def _row(record: dict) -> Row:

@@ -34,9 +34,10 @@ def respond(
     """
     posed = [(row, n) for row in rows for n in range(samples)]
     messages = [prompts.messages(row) for row, _ in posed]
+    tiers = {language.name: language.tier for language in languages.ALL}  # other languages, as those of `ood`, have none
     answers = generation.generate(checkpoint, messages, max_new_tokens, temperature, seed, batch_size)
     records = [
-        {"id": row.id, "language": row.language, "tier": languages.get(row.language).tier, "sample": n, "response": a.text}
+        {"id": row.id, "language": row.language, "tier": tiers.get(row.language), "sample": n, "response": a.text}
         | {"finish_reason": a.finish_reason, "n_tokens": a.n_tokens, "seed": seed}
         | verdict(a, row)
         for (row, n), a in zip(posed, answers, strict=True)

@@ -26,6 +26,20 @@ def messages(row: Row) -> list[dict[str, str]]:
     ]
 
 
+OPTIONS = "{question}\n\n{options}\n\nGive {wanted} in <answer> and nothing else there."
+
+
+def lettered(options: dict[str, str]) -> str:
+    """One line an option, as in "B. text"."""
+    return "\n".join(f"{letter}. {text}" for letter, text in options.items())
+
+
+def with_options(question: str, options: dict[str, str], several: bool = False) -> str:
+    """`question` with its lettered options, asking for the letter of the right one; of all right ones where `several` may be right."""
+    wanted = "the letters of all right options, with commas between them," if several else "the letter of the one right option"
+    return OPTIONS.format(question=question, options=lettered(options), wanted=wanted)
+
+
 def completion(row: Row, traces: str = "code_switched") -> list[dict[str, str]]:
     """The turn that SFT learns (Section 3.2): reasoning steps, then the answer. `traces` 'monolingual' takes the other trace."""
     reasoning = row.reasoning_monolingual if traces == "monolingual" else row.reasoning

@@ -9,7 +9,7 @@ import re
 
 import regex
 
-from curemed_utils import data, language_id
+from curemed_utils import data, language_id, languages
 
 WEIGHTS = {"accuracy": 0.65, "language": 0.30, "format": 0.05}  # Eq. 4 and Appendix B.1
 
@@ -86,10 +86,10 @@ def composite(scores: dict[str, float | None], weights: dict[str, float] = WEIGH
 
 
 def score(text: str, row: data.Row) -> dict[str, float | None]:
-    """The three parts for one response to `row`, as {'accuracy', 'language', 'format'}."""
+    """The three parts for one response to `row`, as {'accuracy', 'language', 'format'}; outside the 13 languages `language` is None."""
     return {
         "accuracy": accuracy_reward(text, row.accepted, row.answer),
-        "language": language_reward(text, row.language),
+        "language": language_reward(text, row.language) if row.language in languages.BY_NAME else None,
         "format": format_reward(text),
     }
 
