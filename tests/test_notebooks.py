@@ -101,9 +101,14 @@ def test_a_parameter_means_the_same_in_every_notebook():
     assert {name: types for name, types in helps.items() if len(types) > 1} == {}
 
 
+OTHER_VERSIONS = ("vllm", "harness", "lighteval")  # extras that ask for versions of their own, for environments of their own
+
+
 def requirements():
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-    listed = project["dependencies"] + [one for name, group in project["optional-dependencies"].items() if name != "vllm" for one in group]
+    listed = project["dependencies"] + [
+        one for name, group in project["optional-dependencies"].items() if name not in OTHER_VERSIONS for one in group
+    ]
     return {re.match(r"[\w-]+", one).group().lower(): one for one in listed}
 
 
