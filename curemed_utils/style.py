@@ -73,13 +73,25 @@ def save(figure: Figure, name: str, folder: str | Path) -> list[Path]:
     return [pdf, png]
 
 
-def save_all(figures: dict[str, Figure], folder: str | Path) -> list[Path]:
-    """`save` for every named figure, two at a time: most of the work is making PDFs of fonts."""
-    for figure in figures.values():
+class Album(dict):
+    """Figures by name, each written to `folder` (`save`) by another process while the next one is drawn; `close` waits for them."""
+
+    def __init__(self, folder: str | Path, figures: dict[str, Figure] | None = None):
+        super().__init__()
+        self._folder, self._saving = folder, []
+        self._pool = ProcessPoolExecutor(1, mp_context=get_context("fork"))
+        for name, figure in (figures or {}).items():
+            self[name] = figure
+
+    def __setitem__(self, name: str, figure: Figure) -> None:
+        super().__setitem__(name, figure)
         shown(figure)
-    with ProcessPoolExecutor(2, mp_context=get_context("fork")) as pool:
-        saved = pool.map(save, figures.values(), figures, [folder] * len(figures))
-        return [path for paths in saved for path in paths]
+        self._saving.append(self._pool.submit(save, figure, name, self._folder))
+
+    def close(self) -> list[Path]:
+        """The files written."""
+        with self._pool:
+            return [path for saving in self._saving for path in saving.result()]
 
 
 def shown(figure: Figure) -> tuple[bytes, dict]:

@@ -449,6 +449,13 @@ def test_two_processes_in_two_folders_write_the_same_bytes(tmp_path, call):
         assert (tmp_path / "a" / f"x.{suffix}").read_bytes() == (tmp_path / "b" / f"x.{suffix}").read_bytes()
 
 
+def test_an_album_writes_what_is_put_into_it(figures, tmp_path):
+    album = style.Album(tmp_path, {"a": figures("fig05")})
+    album["b"] = figures("fig06")
+    assert sorted(path.name for path in album.close()) == ["a.pdf", "a.png", "b.pdf", "b.png"]
+    assert (tmp_path / "b.png").read_bytes() == style.shown(figures("fig06"))[0]
+
+
 @pytest.mark.parametrize("file", ["fig02_code_switching", "fig04_tradeoff", "fig06_medical_baselines", "fig08_composition"])
 def test_the_committed_figures_are_those_of_the_committed_tables(figures, tmp_path, file):
     for path in style.save(figures(COMMITTED[file]), file, tmp_path):
