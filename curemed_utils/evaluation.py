@@ -9,6 +9,10 @@ import pandas as pd
 from curemed_utils import checkpoints, data, generation, languages, paths, prompts, rewards
 from curemed_utils.judge import Judge
 
+METRICS = ("la", "lc", "complete", "la_paper", "lc_paper")
+HARNESS = ("truncated", "empty", "judge_failed")  # faults of how it was run, not of what the model knows
+OUTCOMES = ("right", "wrong", *HARNESS, "undecided")
+MAX_FAULTS = 5.0  # percent; a result with more is marked
 MODELS = ("base", "sft", *languages.STAGES)
 RELEASED_MODELS = {  # folder under baseline_inference/closed_source, letters and digits only -> name in Tables 8-10
     "gptgpt5nano": "GPT-5-nano",
@@ -147,19 +151,51 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     Responses without a verdict (`n_unknown_*`) are left out of that measure alone; a measure nobody could take is NaN.
     `la_paper` and `lc_paper` follow the paper, so that results stay comparable: the judge's verdicts where there are any,
     else exact match, and language together with completeness; a response without a verdict stays in the denominator.
+    Where the verdicts hold responses and finish reasons, `faults` is the percentage of harness faults (`outcomes`), and `marked`
+    says that it is over 5%.
     """
-    verdicts = verdicts.assign(_la=_as_published(verdicts, "judged_correct", verdicts["correct"]))
-    verdicts["_lc"] = _as_published(verdicts, "judged_language", verdicts["in_language"] & verdicts["complete"])
-    groups = verdicts.groupby(by, sort=False)
-    percent = {"la": "correct", "lc": "in_language", "complete": "complete", "well_formed": "well_formed"}
-    result = pd.DataFrame({name: 100 * groups[column].mean().astype("Float64") for name, column in percent.items()}).astype(float)
-    for name in ("la", "lc"):
-        result[f"{name}_paper"] = 100 * groups[f"_{name}"].sum(min_count=1).astype("Float64") / groups.size()
+    found = measures(verdicts).assign(well_formed=verdicts["well_formed"])
+    names = [verdicts[name] for name in by]
+    groups, published = verdicts.groupby(by, sort=False), found.groupby(names, sort=False)
+    result = pd.DataFrame({name: 100 * published[name].mean().astype("Float64") for name in ("la", "lc", "complete", "well_formed")})
+    result = result.astype(float)
+    for name in ("la_paper", "lc_paper"):
+        result[name] = 100 * published[name].sum(min_count=1).astype("Float64") / groups.size()
     result["reward"] = groups["reward"].mean()
     result["n"] = groups.size()
-    for name, column in (("la", "correct"), ("lc", "in_language")):
-        result[f"n_unknown_{name}"] = groups[column].apply(lambda values: int(values.isna().sum()))
+    for name in ("la", "lc"):
+        result[f"n_unknown_{name}"] = published[name].apply(lambda values: int(values.isna().sum()))
+    if {"response", "finish_reason"} <= set(verdicts):
+        result["faults"] = 100 * outcomes(verdicts).isin(HARNESS).groupby(names, sort=False).mean()
+        result["marked"] = result["faults"] > MAX_FAULTS
     return result
+
+
+def measures(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """The columns METRICS (boolean, NA where there is no verdict) of each response; `table` says what they mean."""
+    return pd.DataFrame(
+        {
+            "la": verdicts["correct"],
+            "lc": verdicts["in_language"],
+            "complete": verdicts["complete"],
+            "la_paper": _as_published(verdicts, "judged_correct", verdicts["correct"]),
+            "lc_paper": _as_published(verdicts, "judged_language", verdicts["in_language"] & verdicts["complete"]),
+        }
+    ).astype("boolean")
+
+
+def outcomes(verdicts: pd.DataFrame, metric: str = "la_paper") -> pd.Series:
+    """What became of each response under `metric`: one of OUTCOMES, the first of these that holds.
+
+    truncated (cut off at the token limit) · empty · judge_failed (no verdict, as the judge gave none) · undecided (no verdict,
+    as nothing could tell) · wrong · right. A truncated response keeps its verdict in the metric: this says why it is so.
+    """
+    value = measures(verdicts)[metric]
+    failed = verdicts["judge_error"].notna() if "judge_error" in verdicts else False
+    found = value.map({True: "right", False: "wrong"}).astype(object)
+    found = found.mask(value.isna(), "undecided").mask(value.isna() & failed, "judge_failed")
+    blank = verdicts["response"].fillna("").str.strip() == ""
+    return found.mask(blank, "empty").mask(verdicts["finish_reason"] == "length", "truncated")
 
 
 def _as_published(verdicts: pd.DataFrame, column: str, otherwise: pd.Series) -> pd.Series:
