@@ -1,33 +1,40 @@
 """Batched generation against one prompt at a time: same tiny model, prompts, length and settings, in one run."""
 
+import statistics
 import tempfile
 import time
 
 from curemed_utils import data, generation, paths, prompts, tiny
 
-BATCHES = (1, 8, 64)
-N_PROMPTS = 64
+BATCHES = (1, 8, 64, 96)
+N_PROMPTS = 192
+EVERY = 8  # every so many prompts by length, one at a time: a rate, and loading the model weighs no more than a hundredth in it
 NEW_TOKENS = 64
+ROUNDS = 3
 
 
 def measure() -> dict:
-    """Responses a second by batch size, and the ratio to one at a time."""
+    """Responses a second by batch size, and the ratio to one at a time: medians of ROUNDS, in which the sizes take turns."""
     rows = data.read_folder(paths.SAMPLE, "sample")
     texts = [turn["content"] for row in rows for turn in [*prompts.messages(row), *prompts.completion(row)]]
-    posed = [prompts.messages(row) for row in rows[:: len(rows) // N_PROMPTS][:N_PROMPTS]]
-    rates = {}
+    posed = sorted((prompts.messages(row) for row in rows[:N_PROMPTS]), key=lambda turns: len(turns[-1]["content"].encode()))
+    rates, ratios = {size: [] for size in BATCHES}, {size: [] for size in BATCHES}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = tiny.build(texts, folder)
         generation.generate(checkpoint, posed[:2], NEW_TOKENS, seed=0)  # imports and first-call costs, outside the measurement
-        for batch_size in BATCHES:
-            started = time.perf_counter()
-            generation.generate(checkpoint, posed, NEW_TOKENS, seed=0, batch_size=batch_size)
-            rates[batch_size] = len(posed) / (time.perf_counter() - started)
-            print(f"batch {batch_size:3d}: {rates[batch_size]:6.1f} responses/s, {rates[batch_size] / rates[1]:5.1f}x one at a time")
+        for _ in range(ROUNDS):
+            for size in BATCHES:
+                some = posed[EVERY // 2 :: EVERY] if size == 1 else posed
+                started = time.perf_counter()
+                generation.generate(checkpoint, some, NEW_TOKENS, seed=0, batch_size=size)
+                rates[size].append(len(some) / (time.perf_counter() - started))
+                ratios[size].append(rates[size][-1] / rates[1][-1])
+                print(f"batch {size:3d}: {rates[size][-1]:6.1f} responses/s, {ratios[size][-1]:5.1f}x one at a time", flush=True)
     return {
-        "what": f"{len(posed)} responses of up to {NEW_TOKENS} tokens, tiny model",
-        "responses_per_second": {size: round(rate, 2) for size, rate in rates.items()},
-        "ratio_to_one_at_a_time": {size: round(rate / rates[1], 2) for size, rate in rates.items()},
+        "what": f"{len(posed)} responses of up to {NEW_TOKENS} tokens, tiny model; medians of {ROUNDS} rounds",
+        "responses_per_second": {size: round(statistics.median(found), 2) for size, found in rates.items()},
+        "ratio_to_one_at_a_time": {size: round(statistics.median(found), 2) for size, found in ratios.items()},
+        "ratios_of_the_largest": [round(ratio, 2) for ratio in ratios[BATCHES[-1]]],
     }
 
 

@@ -44,7 +44,7 @@ def write(
     Left out: what the cache answers, what waits in an earlier file of the folder, and repetitions. `base_url` defaults to
     OPENAI_BASE_URL. Requests are streamed; about 130 bytes each stay in memory. Raises DataError for a request that can't be sent.
     """
-    server, folder, files = llm._server(base_url or os.environ.get("OPENAI_BASE_URL") or llm.OPENAI), Path(folder), {}
+    server, folder, files = llm.address(base_url or os.environ.get("OPENAI_BASE_URL") or llm.OPENAI), Path(folder), {}
     with locked(folder) as state, closing(Cache(cache)) as stored, ExitStack() as stack:
         seen = {c.rsplit("-", 1)[0] for name, e in state["files"].items() if e["server"] == server for c in _waiting(folder / name, e)}
         current: dict[str, str] = {}  # by model

@@ -82,7 +82,7 @@ def _service(state: dict, base_url: str | None):
     key, url = os.environ.get("OPENAI_API_KEY", "").strip(), base_url or os.environ.get("OPENAI_BASE_URL")
     if not key and not url:
         raise ValueError("no service to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL for one without keys")
-    server = llm._server(url or llm.OPENAI)
+    server = llm.address(url or llm.OPENAI)
     if other := {entry["server"] for entry in state["files"].values() if not entry["done"]} - {server}:
         raise ValueError(f"these files were written for {', '.join(sorted(other))}, not for {server}: give that base_url")
     try:

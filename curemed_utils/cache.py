@@ -23,6 +23,14 @@ class Totals(NamedTuple):
     usd: float | None
 
 
+class About(NamedTuple):
+    """How an answer ended, in the server's word, and the tokens it reported (0 where it didn't)."""
+
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
 def key_of(request: dict) -> str:
     """A digest of everything in a request that shapes its answer; the server's address is kept beside it."""
     return hashlib.sha256(json.dumps(request, sort_keys=True, ensure_ascii=False).encode(errors="surrogatepass")).hexdigest()
@@ -64,6 +72,16 @@ class Cache:
             f"SELECT request, attempt, text FROM replies WHERE request IN ({marks}){where} ORDER BY server DESC", values
         )
         return {(key, attempt): text for key, attempt, text in found}
+
+    def about(self, keys: list[str], server: str | None) -> dict[str, About]:
+        """What is stored besides the text of each key's first answer; `server` as in `find`."""
+        marks = ",".join("?" * len(keys))
+        where, values = ("", keys) if server is None else (" AND server = ?", [*keys, server])
+        columns = "request, finish_reason, prompt_tokens, completion_tokens"
+        found = self._db.execute(
+            f"SELECT {columns} FROM replies WHERE attempt = 0 AND request IN ({marks}){where} ORDER BY server DESC", values
+        )
+        return {key: About(*rest) for key, *rest in found}
 
     def store(self, *row) -> None:
         """One line of the table, `created` left to the clock; a line already there stays."""

@@ -26,7 +26,7 @@ def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int =
 
     base = run_dir / "checkpoints" / "base"
     if model_id != "tiny":
-        return _link(base, model_id)
+        return link(base, model_id)
     texts = [turn["content"] for row in rows for turn in [*prompts.messages(row), *prompts.completion(row)]]
     recipe = digest(Path(tiny.__file__).read_bytes())
     made_from = {"model_id": model_id, "seed": seed, "texts": digest("\n".join(texts).encode()), "recipe": recipe}
@@ -38,7 +38,7 @@ def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int =
     return base
 
 
-def _link(base: Path, model_id: str) -> Path:
+def link(base: Path, model_id: str) -> Path:
     source = Path(model_id).expanduser()
     if not source.is_dir():
         from huggingface_hub import snapshot_download

@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import checkpoints, data, generation, languages, paths, prompts, rewards
+from curemed_utils import checkpoints, data, generation, languages, llm, paths, prompts, rewards
 from curemed_utils.judge import Judge
 
 METRICS = ("la", "lc", "complete", "la_paper", "lc_paper")
@@ -30,47 +31,117 @@ def respond(
     temperature: float = 0.8,
     max_new_tokens: int = 1024,
     seed: int = 0,
-    batch_size: int = 64,
+    batch_size: int | None = None,
+    engine: str = "transformers",
+    prompt_style: str = "chat",
+    request: dict | None = None,
+    kept: str | Path | None = None,
+    **access,
 ) -> pd.DataFrame:
-    """`samples` responses of a checkpoint to each row, with their verdicts.
+    """`samples` seeded runs (Section 4: three) of a checkpoint, or of a server's model, over the rows, with their verdicts.
 
-    One line a response: id, language, tier, sample, response, finish_reason, n_tokens, seed, and the fields of `verdict`.
+    One line a response: id, language, tier, sample (the run's number), response, finish_reason, n_tokens, seed (with sample it gives
+    the run's own, `generation.seed_of`), n_prompt_tokens, error, engine, temperature, max_new_tokens, prompt_style, and the fields of
+    `verdict`. The arguments are those of `generation.in_batches`; `request` and `access` are for engine 'server'. The file `kept`
+    (JSON Lines) takes each batch the moment it is there and is asked first: what it holds for an item, run and settings is not
+    generated again. A response that could not be had (finish_reason 'error') has no verdict and is not kept.
     """
-    posed = [(row, n) for row in rows for n in range(samples)]
-    messages = [prompts.messages(row) for row, _ in posed]
+    how = {"engine": engine, "temperature": temperature, "max_new_tokens": max_new_tokens, "prompt_style": prompt_style}
+    made_by = how | {"seed": seed, "request": request, "model": _identity(checkpoint, engine, access.get("base_url"))}
+    made_by = checkpoints.fingerprint(made_by)
     tiers = {language.name: language.tier for language in languages.ALL}  # other languages, as those of `ood`, have none
-    answers = generation.generate(checkpoint, messages, max_new_tokens, temperature, seed, batch_size)
+    posed = [(row, n, prompts.messages(row)) for row in rows for n in range(samples)]
+    keys = [checkpoints.fingerprint({"made_by": made_by, "id": row.id, "run": n, "prompt": messages}) for row, n, messages in posed]
+    known = _read_kept(Path(kept)) if kept else {}
+    left = list({key: place for place, key in enumerate(keys) if key not in known}.values())
+    if engine == "server":
+        access = {"cache": Path(kept).with_suffix(".sqlite") if kept else "responses.sqlite", "request": request} | access
+    batches = generation.in_batches(
+        checkpoint, [posed[i][2] for i in left], max_new_tokens, temperature, [generation.seed_of(seed, posed[i][1]) for i in left],
+        batch_size, engine, prompt_style, **access,
+    )  # fmt: skip
+    for batch in batches:
+        answers = {keys[left[place]]: response for place, response in batch.items()}
+        known |= answers
+        if kept:
+            _keep(answers, {"made_by": made_by, "seed": seed} | how, Path(kept))
     records = [
-        {"id": row.id, "language": row.language, "tier": tiers.get(row.language), "sample": n, "response": a.text}
-        | {"finish_reason": a.finish_reason, "n_tokens": a.n_tokens, "seed": seed}
-        | verdict(a, row)
-        for (row, n), a in zip(posed, answers, strict=True)
+        {"id": row.id, "language": row.language, "tier": tiers.get(row.language), "sample": n, "response": known[key].text}
+        | {"finish_reason": known[key].finish_reason, "n_tokens": known[key].n_tokens, "seed": seed}
+        | {"n_prompt_tokens": known[key].n_prompt_tokens, "error": known[key].error}
+        | how
+        | verdict(known[key], row)
+        for (row, n, _), key in zip(posed, keys, strict=True)
     ]
     return _typed(pd.DataFrame(records))
 
 
+def _identity(model: str | Path, engine: str, base_url: str | None) -> str:
+    if engine == "server":
+        return f"{model} at {llm.address(base_url or os.environ.get('OPENAI_BASE_URL') or llm.OPENAI)}"
+    return checkpoints.identity(model)
+
+
+def _read_kept(file: Path) -> dict[str, generation.Response]:
+    """Responses by key; a last line that a kill tore off is cut from the file, any other broken line is a DataError."""
+    if not file.exists():
+        return {}
+    whole, _, torn = file.read_bytes().rpartition(b"\n")
+    if torn:
+        with file.open("r+b") as opened:
+            opened.truncate(len(whole) + bool(whole))
+    known = {}
+    for number, line in enumerate(whole.splitlines(), 1):
+        try:
+            record = json.loads(line)
+            known[record["key"]] = generation.Response(*(record[name] for name in generation.Response._fields))
+        except (ValueError, LookupError, TypeError) as error:
+            raise data.DataError(
+                f"{paths.show(file)}, line {number}: no response ({type(error).__name__}: {error}); delete the line to generate it again"
+            ) from None
+    return known
+
+
+def _keep(answers: dict[str, generation.Response], made: dict, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    lines = [json.dumps({"key": key} | a._asdict() | made, ensure_ascii=False) + "\n" for key, a in answers.items() if a.text is not None]
+    with file.open("ab") as opened:
+        opened.write("".join(lines).encode())
+
+
 def evaluate(
-    run_dir: Path, model: str, sets: dict[str, list[data.Row]], judge: Judge | None = None, into: str = "evaluation", **settings
+    run_dir: Path,
+    model: str,
+    sets: dict[str, list[data.Row]],
+    judge: Judge | None = None,
+    into: str = "evaluation",
+    source: str | Path | None = None,
+    **settings,
 ) -> pd.DataFrame:
     """`respond` for checkpoint `model` of a run to every row of each named set; `settings` are those of `respond`.
 
-    Writes `<run_dir>/<into>/<model>/verdicts.jsonl`. A finished file made by the same checkpoint, prompt, rows and
-    settings is read back instead. A `judge` adds its verdicts (`judged`); where it failed before, it is asked again.
+    `source` is a checkpoint elsewhere, or what engine 'server' calls the model; then `model` only names the results. Responses go to
+    `<run_dir>/<into>/<model>/responses.jsonl` batch by batch, so that a killed evaluation goes on where it was; verdicts to
+    `verdicts.jsonl` beside it. A finished file made by the same checkpoint, prompt, rows and settings is read back instead.
+    A `judge` adds its verdicts (`judged`); where it failed before, it is asked again, as is a server for a missing response.
     """
-    checkpoint = checkpoints.find(run_dir, model)
+    checkpoint = source or checkpoints.find(run_dir, model)
     folder = run_dir / into / model
     made_from = {
-        "checkpoint": checkpoints.identity(checkpoint),
+        "checkpoint": _identity(checkpoint, settings.get("engine", "transformers"), settings.get("base_url")),
         "prompt": prompts.fingerprint(),
         "rows": checkpoints.digest("".join(f"{name}{row.model_dump_json()}" for name, rows in sets.items() for row in rows).encode()),
-        "settings": settings,
+        "settings": json.loads(json.dumps(settings, default=str)),
     }
     mark = folder / "made_from.json"
     if not (mark.exists() and json.loads(mark.read_text()) == made_from):
         mark.unlink(missing_ok=True)
-        verdicts = pd.concat(respond(checkpoint, rows, **settings).assign(set=name) for name, rows in sets.items())
+        posed = [(name, row) for name, rows in sets.items() for row in rows]
+        verdicts = respond(checkpoint, [row for _, row in posed], kept=folder / "responses.jsonl", **settings)
+        verdicts["set"] = [name for name, _ in posed for _ in range(settings.get("samples", 1))]
         _write(verdicts, folder)
-        mark.write_text(json.dumps(made_from, indent=1))
+        if verdicts["response"].notna().all():
+            mark.write_text(json.dumps(made_from, indent=1))
     if judge is not None:
         rows = {row.id: row for rows in sets.values() for row in rows}
         _write(judged(read_verdicts(run_dir, model, into).drop(columns="model"), rows, judge), folder)
@@ -114,13 +185,17 @@ def verdict(response: generation.Response, row: data.Row) -> dict:
     """What can be said of one response: `correct`, `in_language` (None where nothing can tell), `complete`, `well_formed`, `reward`.
 
     `correct` is exact match against the row's accepted answers. `complete` means the model ended its turn and closed its
-    answer. A response without an answer is not correct and not in the language: the model had its chance.
+    answer. A response without an answer is not correct and not in the language: the model had its chance. Where there is no
+    response, all is None.
     """
-    scores = rewards.score(response.text, row)
+    if response.text is None:
+        return dict.fromkeys(("correct", "in_language", "complete", "well_formed", "reward"))
+    scores, answered = rewards.score(response.text, row), rewards.answer_of(response.text) is not None
+    unknown = answered and response.finish_reason == "unknown"
     return {
         "correct": _truth(scores["accuracy"]),
         "in_language": _truth(scores["language"]),
-        "complete": response.finish_reason == "stop" and rewards.answer_of(response.text) is not None,
+        "complete": None if unknown else response.finish_reason == "stop" and answered,
         "well_formed": bool(scores["format"]),
         "reward": None if math.isnan(total := rewards.composite(scores)) else round(total, 4),
     }

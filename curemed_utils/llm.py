@@ -25,7 +25,7 @@ import httpx2
 import yaml
 
 from curemed_utils import paths
-from curemed_utils.cache import Cache, Totals, key_of
+from curemed_utils.cache import About, Cache, Totals, key_of
 
 OPENAI = "https://api.openai.com/v1"
 TRIES = 8  # requests for one answer while the server is busy, broken or slow
@@ -95,7 +95,7 @@ class Client:
         key, url = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip(), base_url or os.environ.get("OPENAI_BASE_URL")
         if not (key.isascii() and key.isprintable()):
             raise ValueError("the API key holds characters that no key has: copy it again")
-        self.server = _server(url or OPENAI) if (key or url) and not offline else None
+        self.server = address(url or OPENAI) if (key or url) and not offline else None
         self._key, self._url = key or "none", url or OPENAI
         self._max, self._timeout, self._price, self._max_usd = max_concurrency, timeout, price, max_usd
         self._rates = (requests_per_minute, tokens_per_minute)
@@ -124,6 +124,10 @@ class Client:
     async def ask_async(self, requests: Iterable[dict], parse: Callable[[str], Any] = str, progress: str = "") -> list[Reply]:
         """`ask` for callers that have an event loop of their own."""
         return await asyncio.wrap_future(self._submit(self._ask(requests, parse, progress)))
+
+    def about(self, requests: Iterable[dict]) -> list[About | None]:
+        """What is stored of each request's first answer besides its text; None where there is none. Asks nobody."""
+        return self._call(self._about(requests))
 
     def quote(self, requests: Iterable[dict]) -> Totals:
         """What `ask` would still have to pay for: an estimate with the longest answers allowed, asking nobody."""
@@ -190,6 +194,10 @@ class Client:
 
     async def _cache_totals(self) -> Totals:
         return self._cache.totals()
+
+    async def _about(self, requests: Iterable[dict]) -> list[About | None]:
+        found = ((chunk, self._cache.about([key for key, _ in chunk], self.server)) for chunk in _chunks(requests))
+        return [known.get(key) for chunk, known in found for key, _ in chunk]
 
     async def _quote(self, requests: Iterable[dict]) -> Totals:
         n = prompt = completion = 0
@@ -403,7 +411,7 @@ def _openai(url: str, key: str, max_concurrency: int, timeout: float):
     return AsyncOpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
 
 
-def _server(url: str) -> str:
+def address(url: str) -> str:
     """The address as files and messages name it, checked to hold nothing secret."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc or parts.query:
