@@ -6,6 +6,8 @@ import pandas as pd
 from curemed_utils import evaluation, statistics
 from curemed_utils.data import DataError
 
+FEW = 6  # groups under which a bootstrap's spread says nothing
+
 
 def compare(verdicts: pd.DataFrame, first: str, second: str, metric: str = "la", groups: dict[str, str] | None = None, **more) -> pd.Series:
     """One line of `compare_all`, without Holm's correction; `more` are its seed and resamples."""
@@ -25,9 +27,11 @@ def compare_all(
     value_first, value_second, difference (second minus first) with its 95% interval (low, high) and p_paired are of each item's mean
     over runs. Interval and p rest on the difference's standard deviation in a paired bootstrap, groups drawn as in
     `statistics.scores`, and a t distribution: percentiles reject a true null too often where few items are discordant. Where
-    nothing varies there is no interval, and p is 1. McNemar's exact test (p_mcnemar) needs one verdict an item: the majority of its
-    runs; only_first and only_second are the discordant items, and n_tied those left out because half the runs say either. It takes
-    items for independent, so where items are parallel p_paired is the one to read. *_holm: Holm's correction over all pairs.
+    nothing varies there is no interval, and p is 1; with under FEW groups there is neither, and `note` says so.
+
+    McNemar's exact test (p_mcnemar) needs one verdict an item: the majority of its runs; only_first and only_second are the
+    discordant items, and n_tied those left out because half the runs say either. It takes items for independent, so where items are
+    parallel p_paired is the one to read. *_holm: Holm's correction over all pairs.
 
     n_items are compared. Left out are n_only_first and n_only_second (the other model has no response) and n_unknown (no verdict for
     one of them); `note` names an id of each. DataError if nothing is left, or a model is not there.
@@ -53,10 +57,15 @@ def compare_all(
     for n, (pair, side, both) in enumerate(zip(pairs, sides, shared.T, strict=True)):
         means_of_pair = means[both][:, side]
         named = dict(zip(("first", "second"), pair, strict=True)) | {"metric": metric, "n_items": int(both.sum())}
-        found = _difference(means_of_pair, draws[1:, n], items["group"][both].nunique()) | _mcnemar(means_of_pair)
-        records.append(named | found | left_out[n])
+        n_groups = items["group"][both].nunique()
+        found = _difference(means_of_pair, draws[1:, n], n_groups) | _mcnemar(means_of_pair)
+        few = f"{n_groups} groups are too few for an interval" if n_groups < FEW else ""
+        records.append(named | found | left_out[n] | {"note": "; ".join(filter(None, [few, left_out[n]["note"]]))})
     table = pd.DataFrame(records)
-    return table.assign(**{f"{name}_holm": multipletests(table[name], method="holm")[1] for name in ("p_mcnemar", "p_paired")})
+    for name in ("p_mcnemar", "p_paired"):
+        there = table[name].notna()
+        table.loc[there, f"{name}_holm"] = multipletests(table.loc[there, name], method="holm")[1] if there.any() else []
+    return table.reindex(columns=[*records[0], "p_mcnemar_holm", "p_paired_holm"])
 
 
 def _means(
@@ -91,7 +100,9 @@ def _difference(means: np.ndarray, draws: np.ndarray, n_groups: int) -> dict:
 
     first, second = means.mean(axis=0)
     spread = draws.std()
-    if spread > 1e-9:
+    if n_groups < FEW:
+        half, p = np.nan, np.nan
+    elif spread > 1e-9:
         freedom = max(n_groups - 1, 1)
         half, p = stats.t.isf(0.025, freedom) * spread, 2 * stats.t.sf(abs(second - first) / spread, freedom)
     else:

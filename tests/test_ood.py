@@ -255,7 +255,9 @@ def test_asked_with_options(questions):
 
 def test_other_languages_are_posed_and_judged_but_the_benchmark_stays_strict(questions, monkeypatch):
     rows = ood.rows(list(questions.values()), "options")
-    monkeypatch.setattr(evaluation.generation, "generate", lambda _, posed, *__: [Response("<answer>C</answer>", "stop", 3) for _ in posed])
+    said = Response("<answer>C</answer>", "stop", 3)
+    monkeypatch.setattr(evaluation.generation, "in_batches", lambda _, posed, *__: iter([dict.fromkeys(range(len(posed)), said)]))
+    monkeypatch.setattr(evaluation.checkpoints, "identity", str)
     table = evaluation.respond("checkpoint", rows).set_index("id")
     assert table.loc["medqa-zh-0", "correct"] and not table.loc["medqa-tw-0", "correct"]
     assert pd.isna(table.loc["medqa-zh-0", "tier"]) and table.loc["mmedbench-fr-0", "tier"] == "high"

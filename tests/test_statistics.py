@@ -160,6 +160,12 @@ def test_equal_models_do_not_differ():
     assert found[["difference", "p_mcnemar", "p_paired"]].tolist() == [0, 1, 1]
 
 
+def test_few_groups_give_no_interval_and_say_so():
+    found = comparisons.compare(pair(), "a", "b", groups={f"fr-{n}": str(n % 5) for n in range(24)})
+    assert pd.isna(found[["low", "high", "p_paired"]]).all() and found["note"] == "5 groups are too few for an interval"
+    assert found["difference"] == pytest.approx(100 * -7 / 24) and found["p_mcnemar"] < 0.05
+
+
 def test_holm_corrects_over_all_pairs():
     table = both(pair(), verdicts("c", French=[True] * 12 + [False] * 12))
     found = comparisons.compare_all(table, list(itertools.combinations("abc", 2)))
