@@ -16,6 +16,7 @@ from curemed_utils import data, evaluation, language_id, paths, rewards
 
 LABELS = ("in_language", "complete", "correct")
 ALLOWED = {"yes": True, "no": False, "unsure": None, "": None}
+CHOSEN = "chosen by hand"  # begins the note of a label that somebody picked out: no random draw, so no ground for a rate
 SHEET = ("id", "language", "question", "reference", "response", *LABELS, "labeller", "note")
 
 _MARK = regex.compile(r"""(?:[\p{SB=ST}\p{SB=AT}።፨…]|፡፡)[\p{Pe}\p{Pf}"'*_`~|\s]*$""")
@@ -185,12 +186,36 @@ def write_sheet(table: pd.DataFrame, path: str | Path, per_language: int, seed: 
         raise FileExistsError(f"{paths.show(path)} already holds labels; move it away, or choose another name")
     table = table.assign(id=ids(table), outcome=outcomes(table), **dict.fromkeys([*LABELS, "labeller", "note"], ""))
     parts = [_balanced(group, "outcome", per_language, seed).sort_values("id") for _, group in table.groupby("language")]
-    sheet = pd.concat(parts)[list(SHEET)].replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
+    _write_records(pd.concat(parts), path)
+    return path
+
+
+def mark(path: str | Path, entry: pd.DataFrame, label: str, value: str, labeller: str) -> Path:
+    """Puts one label ('yes', 'no' or 'unsure') for the one response of `entry` on the sheet at `path`, which is made if it isn't there.
+
+    `entry` has model, language, row, question, reference and response. A response that the sheet drew gets its label filled in, with
+    a note that the labeller had seen the verdicts; another is added as chosen by hand, and counts in no corrected rate (`weigh`).
+    """
+    if label not in LABELS or value not in ALLOWED:
+        raise ValueError(f"label {label!r} must be one of {', '.join(LABELS)} and value {value!r} one of yes, no, unsure")
+    path, key = Path(path), ids(entry)[0]
+    records = [record for _, record in _records(path)] if path.exists() else []
+    mine = next((record for record in records if record["id"] == key), None)
+    if mine is None:
+        texts = entry.iloc[0][["language", "question", "reference", "response"]].fillna("").to_dict()
+        mine = dict.fromkeys(SHEET, "") | texts | {"id": key, "note": CHOSEN}
+        records.append(mine)
+    mine |= {label: value, "labeller": labeller, "note": mine["note"] or "labelled in view of the verdicts"}
+    _write_records(pd.DataFrame(records, columns=list(SHEET)), path)
+    return path
+
+
+def _write_records(table: pd.DataFrame, path: Path) -> None:
+    sheet = table[list(SHEET)].replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     sheet.to_csv(part, index=False, encoding="utf-8-sig")
     part.replace(path)
-    return path
 
 
 def ids(table: pd.DataFrame) -> list[str]:
@@ -261,8 +286,11 @@ def weigh(table: pd.DataFrame, labels: pd.DataFrame, name: str) -> pd.DataFrame:
 
     `table` is what the sheet was drawn from. The sheet takes equal parts of unequal groups, so each label stands for `weight`
     rows: those of its language and offline outcome, shared among the labels there. A group without labels is stood for by
-    the others with the same verdict. Rows that the check leaves undecided have no verdict and are left out.
+    the others with the same verdict. Rows that the check leaves undecided have no verdict and are left out, and so are labels that
+    were chosen by hand (`mark`).
     """
+    if "note" in labels:
+        labels = labels[~labels["note"].fillna("").str.startswith(CHOSEN)]
     rows = table.assign(id=ids(table), outcome=outcomes(table), verdict=table[name])
     if strange := set(labels["id"]) - set(rows["id"]):
         raise data.DataError(
