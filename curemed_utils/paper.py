@@ -112,7 +112,8 @@ class Own(NamedTuple):
     """What a run has to show beside the paper; a table is None where the run has not come that far, and `missing` says what to run.
 
     `scores`: model, params_b (billions), metric ('la' | 'lc', as published), language (a name, or 'all': micro), value (percent), n,
-    of the held-out prompts. `composition` as in Figure 8. `rewards` and `levels` as `run_plots` wants them.
+    of the held-out prompts; a model's name has a dagger where over 5% of its responses were cut off, empty or not judged.
+    `composition` as in Figure 8. `rewards` and `levels` as `run_plots` wants them.
     """
 
     scores: pd.DataFrame | None
@@ -157,10 +158,11 @@ def _scores(run: Path) -> pd.DataFrame | None:
         verdicts = evaluation.read_verdicts(run, name)
         held_out = verdicts[verdicts["set"].eq("test")]
         tables = [evaluation.table(held_out.assign(language="all"), ["language"]), evaluation.table(held_out, ["language"])]
+        shown = f"{name} †" if tables[0]["marked"].any() else name  # over 5% of its responses are faults of the harness
         wide = pd.concat(tables).reset_index().rename(columns={"la_paper": "LA", "lc_paper": "LC"})
         long = wide.melt(["language", "n"], ["LA", "LC"], "metric", "value").dropna(subset="value")
         billions = preflight.shape(checkpoints.find(run, name)).total / 1e9
-        parts.append(long.assign(model=name, params_b=billions, metric=long["metric"].str.lower()))
+        parts.append(long.assign(model=shown, params_b=billions, metric=long["metric"].str.lower()))
     return pd.concat(parts, ignore_index=True)[["model", "params_b", "metric", "language", "value", "n"]] if parts else None
 
 

@@ -175,6 +175,8 @@ def tradeoff(table: pd.DataFrame, own: pd.DataFrame | None = None) -> Figure:
     if own is not None:
         points = pd.concat([points, _overall(own).assign(kind="own")], ignore_index=True)
     kinds = {"baseline": ("o", BLUE, "baseline"), "cure-med": ("*", RED, "CURE-MED"), "own": ("D", PURPLE, "this run")}
+    if own is not None and own["model"].str.contains("†").any():
+        kinds["own"] = ("D", PURPLE, "this run († over 5% cut off, empty or not judged)")
     area = 22 + 3.2 * points["params_b"] * points["kind"].map({"cure-med": 3}).fillna(1)
     with style.applied():
         figure, (ax,) = style.figure(PAGE, 4.9, alt)

@@ -112,9 +112,12 @@ def forgetting(levels: pd.DataFrame) -> Figure:
 def checkpoints(table: pd.DataFrame) -> Figure:
     """The run's own learning: reward, LA, LC and well-formed share of each checkpoint, on trained and on held-out prompts.
 
-    `table` is `evaluation.table(verdicts, ['model', 'set'])`; a measure that nobody could take stays empty and says so.
+    `table` is `evaluation.table(verdicts, ['model', 'set'])`; a measure that nobody could take stays empty and says so. A checkpoint
+    has a dagger where over 5% of its responses in a set are faults of the harness.
     """
     models = [model for model in STAGES if model in table.index.get_level_values("model")]
+    marked = table["marked"] if "marked" in table else pd.Series(False, table.index)
+    dagger = {model: " †" * bool(marked.xs(model, level="model").any()) for model in models}
     trained = table["reward"].xs("train", level="set").reindex(models) if "train" in table.index.get_level_values("set") else None
     alt = "Reward, logical accuracy, language consistency and well-formed share of each checkpoint, on trained and held-out prompts"
     if trained is not None:
@@ -128,7 +131,7 @@ def checkpoints(table: pd.DataFrame) -> Figure:
                 ax.plot(range(len(models)), values, color=color, marker=marker, markersize=4, label=label)
             if table[column].isna().all():
                 ax.text(0.5, 0.5, "not measured:\nneeds a judge", transform=ax.transAxes, ha="center", va="center", color=GREY)
-            ax.set_xticks(range(len(models)), [model.replace("_", "\n") for model in models], rotation=60, fontsize=7)
+            ax.set_xticks(range(len(models)), [model.replace("_", "\n") + dagger[model] for model in models], rotation=60, fontsize=7)
             ax.set(title=title, ylim=(-4, 104))
             ax.grid(axis="y")
         axes[0].set_ylabel("%")

@@ -168,6 +168,15 @@ def test_figure_4_adds_a_run_s_models(figures):
     assert sorted(found) == sorted([*zip(table["lc_mean"], table["la_mean"], strict=True), (50, 20), (59, 29)])
 
 
+def test_a_run_with_many_faults_carries_its_dagger_into_the_figures():
+    figure = plots.tradeoff(P("table02"), OWN.replace("base", "base †"))
+    assert "base †" in [t.get_text() for t in figure.axes[0].texts]
+    assert any("† over 5%" in t.get_text() for t in figure.axes[0].get_legend().get_texts())
+    index = pd.MultiIndex.from_product([["base", "sft"], ["train", "test"]], names=["model", "set"])
+    table = pd.DataFrame({name: 1.0 for name in ("reward", "la", "lc", "well_formed")}, index).assign(marked=[True, False, False, False])
+    assert [t.get_text() for t in run_plots.checkpoints(table).axes[0].get_xticklabels()] == ["base †", "sft"]
+
+
 def test_figure_4_s_labels_stand_nearest_to_their_own_marks_and_touch_none(figures):
     figure = figures("fig04")
     ax, renderer = figure.axes[0], figure.canvas.get_renderer()
