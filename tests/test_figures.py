@@ -173,7 +173,7 @@ def test_a_run_with_many_faults_carries_its_dagger_into_the_figures():
     assert "base †" in [t.get_text() for t in figure.axes[0].texts]
     assert any("† over 5%" in t.get_text() for t in figure.axes[0].get_legend().get_texts())
     index = pd.MultiIndex.from_product([["base", "sft"], ["train", "test"]], names=["model", "set"])
-    table = pd.DataFrame({name: 1.0 for name in ("reward", "la", "lc", "well_formed")}, index).assign(marked=[True, False, False, False])
+    table = pd.DataFrame(dict.fromkeys(("reward", "la", "lc", "well_formed"), 1.0), index).assign(marked=[True, False, False, False])
     assert [t.get_text() for t in run_plots.checkpoints(table).axes[0].get_xticklabels()] == ["base †", "sft"]
 
 
