@@ -13,7 +13,7 @@ ALL = "all"
 VERDICTS = ("correct", "in_language", "complete", "judged_correct", "judged_language")
 COLUMNS = ("model", "language", "row", "question", "reference", "response", "outcome", "disagree", *VERDICTS)
 _TAG = re.compile(r"(</?(?:thinking|answer|step\d+)>)")
-_LOOKS = {"english": "color:#222", "target": "color:#0072B2;font-style:italic"}
+_LOOKS = {"english": "", "target": "color:#0072B2;font-style:italic"}
 
 
 def of_run(verdicts: pd.DataFrame, rows: list[data.Row]) -> pd.DataFrame:
