@@ -68,13 +68,14 @@ def evaluate(
     judge: Judge | None = None,
     path: str | Path = MODELS,
     into: str = "evaluation",
+    max_usd: float | None = None,
     **settings,
 ) -> pd.DataFrame:
     """`evaluation.evaluate` for one row of a file of models: verdicts at `<run_dir>/<into>/<name>/verdicts.jsonl`.
 
     `settings` are those of `evaluation.respond` and go before the row's own, e.g. engine='transformers' where vLLM is not installed.
-    Weights become a link at `<run_dir>/checkpoints/<name>`, fetched from the hub if need be. ValueError for an unknown name or a row
-    without an id.
+    `max_usd` caps what a server's answers may have cost, for a model that `prices.yaml` has a price of. Weights become a link at
+    `<run_dir>/checkpoints/<name>`, fetched from the hub if need be. ValueError for an unknown name or a row without an id.
     """
     rows = load(path)
     if name not in rows:
@@ -91,6 +92,6 @@ def evaluate(
     if settings["engine"] != "server":
         source = checkpoints.link(Path(run_dir) / "checkpoints" / name, model.id)
         return evaluation.evaluate(Path(run_dir), name, sets, judge, into, source, **settings)
-    server = {"base_url": model.base_url or None, "key_name": model.key_name, "request": model.request or None}
+    server = {"base_url": model.base_url or None, "key_name": model.key_name, "request": model.request or None, "max_usd": max_usd}
     server = {field: value for field, value in server.items() if value is not None}
     return evaluation.evaluate(Path(run_dir), name, sets, judge, into, model.id, **server | settings)

@@ -233,6 +233,12 @@ def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, 
     assert (tmp_path / "evaluation" / "my tiny one" / "verdicts.jsonl").exists()
 
 
+def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
+    file = write_models(tmp_path / "m.yaml", {"name": "served", "id": "m", "engine": "server", "base_url": serve().url})
+    with pytest.raises(ValueError, match="max_usd needs a price"):
+        models.evaluate("served", tmp_path, {"test": sample[:1]}, path=file, max_usd=1.0)
+
+
 @pytest.mark.parametrize(
     ("name", "settings", "said"),
     [
