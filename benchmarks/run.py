@@ -16,7 +16,7 @@ def main() -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     recorded = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results = {"machine": machine}
-    for name in ("judge", "language", "audit", "generation", "sft"):
+    for name in ("judge", "language", "audit", "intervals", "generation", "sft"):
         module = importlib.import_module(name)  # not above: the processes that judge.py starts and kills begin by importing this file
         print(f"\n{module.__doc__.strip().splitlines()[0]}")
         results[name] = module.measure()

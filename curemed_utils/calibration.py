@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import regex
 
-from curemed_utils import data, evaluation, language_id, paths, rewards
+from curemed_utils import data, evaluation, language_id, paths, rewards, sheets
 
 LABELS = ("in_language", "complete", "correct")
 ALLOWED = {"yes": True, "no": False, "unsure": None, "": None}
@@ -211,7 +211,7 @@ def mark(path: str | Path, entry: pd.DataFrame, label: str, value: str, labeller
 
 
 def _write_records(table: pd.DataFrame, path: Path) -> None:
-    sheet = table[list(SHEET)].replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
+    sheet = table[list(SHEET)].map(lambda text: sheets.escaped(str(text)))
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     sheet.to_csv(part, index=False, encoding="utf-8-sig")

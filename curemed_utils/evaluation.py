@@ -14,7 +14,7 @@ METRICS = ("la", "lc", "complete", "la_paper", "lc_paper")
 HARNESS = ("truncated", "empty", "judge_failed")  # faults of how it was run, not of what the model knows
 OUTCOMES = ("right", "wrong", *HARNESS, "undecided")
 MAX_FAULTS = 5.0  # percent; a result with more is marked
-MODELS = ("base", "sft", *languages.STAGES)
+MODELS = languages.CHECKPOINTS
 RELEASED_MODELS = {  # folder under baseline_inference/closed_source, letters and digits only -> name in Tables 8-10
     "gptgpt5nano": "GPT-5-nano",
     "gptgpt5mini": "GPT-5-mini",

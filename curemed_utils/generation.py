@@ -36,19 +36,10 @@ def seed_of(seed: int, run: int) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}/{run}".encode()).digest()[:4], "big") >> 1
 
 
-def generate(
-    model: str | Path,
-    prompts: list[list[dict[str, str]]],
-    max_new_tokens: int = 1024,
-    temperature: float = 0.8,
-    seed: int | list[int] = 0,
-    batch_size: int | None = None,
-    engine: str = "transformers",
-    **options,
-) -> list[Response]:
+def generate(model: str | Path, prompts: list[list[dict[str, str]]], *settings, **options) -> list[Response]:
     """One response per prompt (a list of chat messages), in the prompts' order; the arguments are those of `in_batches`."""
     responses: dict[int, Response] = {}
-    for batch in in_batches(model, prompts, max_new_tokens, temperature, seed, batch_size, engine, **options):
+    for batch in in_batches(model, prompts, *settings, **options):
         responses |= batch
     return [responses[i] for i in range(len(prompts))]
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 TIERS = ("high", "medium", "low")
 STAGES = {"stage1_high": "high", "stage2_medium": "medium", "stage3_low": "low"}
+CHECKPOINTS = ("base", "sft", *STAGES)  # of a run, in the order in which they are trained
 
 
 class Language(NamedTuple):

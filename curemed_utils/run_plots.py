@@ -11,8 +11,6 @@ from matplotlib.figure import Figure
 from curemed_utils import curricula, languages, style
 from curemed_utils.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, TIER_COLORS
 
-STAGES = ("base", "sft", *languages.STAGES)
-
 
 def sft_loss(log: pd.DataFrame) -> Figure:
     """Training loss of one SFT run by step; `log` is a checkpoint's log.jsonl."""
@@ -115,7 +113,7 @@ def checkpoints(table: pd.DataFrame) -> Figure:
     `table` is `evaluation.table(verdicts, ['model', 'set'])`; a measure that nobody could take stays empty and says so. A checkpoint
     has a dagger where over 5% of its responses in a set are faults of the harness.
     """
-    models = [model for model in STAGES if model in table.index.get_level_values("model")]
+    models = [model for model in languages.CHECKPOINTS if model in table.index.get_level_values("model")]
     marked = table["marked"] if "marked" in table else pd.Series(False, table.index)
     dagger = {model: " †" * bool(marked.xs(model, level="model").any()) for model in models}
     trained = table["reward"].xs("train", level="set").reindex(models) if "train" in table.index.get_level_values("set") else None

@@ -75,11 +75,16 @@ def cells(row: Row, group: str, rater: str) -> dict:
 
 def _is_formula(text: str) -> bool:
     """Whether a spreadsheet might run the text."""
-    return unicodedata.normalize("NFKC", text.lstrip()[:1]) in tuple("=+-@")
+    return text[:1] in ("\t", "\r") or unicodedata.normalize("NFKC", text.lstrip()[:1]) in tuple("=+-@")
+
+
+def escaped(text: str) -> str:
+    """A cell's text, with an apostrophe before what a spreadsheet might run."""
+    return f"'{text}" if _is_formula(text) else text
 
 
 def unescaped(text: str) -> str:
-    """A cell's text without the apostrophe that kept it from being run."""
+    """`escaped` undone."""
     return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
 
 
@@ -88,7 +93,7 @@ def write_csv(path: Path, group: str, records: list[dict]) -> None:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         for record in records:
-            table.writerow([f"'{text}" if _is_formula(text := str(record[name])) else text for name in COLUMNS])
+            table.writerow([escaped(str(record[name])) for name in COLUMNS])
 
 
 def write_xlsx(path: Path, group: str, records: list[dict]) -> None:
