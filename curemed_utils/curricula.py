@@ -66,7 +66,7 @@ def mixture(rows: list[Row], alpha: float, seed: int = 0) -> Iterator[Row]:
         raise ValueError(f"alpha must lie in 0-1, and below 1 so that the new tier is drawn at all, not {alpha}")
     newest = max(_rank(row.language) for row in rows)
     earlier = [row for row in rows if _rank(row.language) < newest]
-    new = _passes([row for row in rows if _rank(row.language) == newest], seed + newest)
+    new = passes([row for row in rows if _rank(row.language) == newest], seed + newest)
     old = mixture(earlier, alpha, seed) if earlier else new
     due = 0.0
     while True:
@@ -75,8 +75,8 @@ def mixture(rows: list[Row], alpha: float, seed: int = 0) -> Iterator[Row]:
         due -= due >= 1 - 1e-9
 
 
-def _passes(rows: list[Row], seed: int) -> Iterator[Row]:
-    """The rows over and over, each pass in another seeded order."""
+def passes(rows: list[Row], seed: int) -> Iterator[Row]:
+    """The rows over and over, each pass in another seeded order, the same on every machine."""
     for number in itertools.count():
         yield from sorted(rows, key=lambda row: draw(f"{number} {row.id}", seed))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import ipywidgets as widgets
 import pandas as pd
 
-from curemed_utils import calibration, code_switching, data, evaluation, languages
+from curemed_utils import calibration, code_switching, data, evaluation, languages, notebook
 
 ALL = "all"
 VERDICTS = ("correct", "in_language", "complete", "judged_correct", "judged_language")
@@ -82,7 +82,7 @@ def _coloured(response: str, entry: pd.Series, known: str) -> str:
     return "".join(parts)
 
 
-def explore(table: pd.DataFrame, sheet: str | Path) -> widgets.Widget:
+def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
     """A widget over `of_run`'s or `of_release`'s table. What is marked goes to the labelling sheet `sheet` (`calibration.mark`)."""
     filters = {
         name: widgets.Dropdown(options=[ALL, *sorted(table[name].dropna().unique())], description=name, layout={"width": "230px"})
@@ -117,4 +117,5 @@ def explore(table: pd.DataFrame, sheet: str | Path) -> widgets.Widget:
         widget.observe(show, names="value")
     button.on_click(mark)
     show()
-    return widgets.VBox([widgets.HBox(list(filters.values())), place, shown, widgets.HBox([label, truth, who, button]), said])
+    filtered, marks = widgets.HBox(list(filters.values())), widgets.HBox([label, truth, who, button])
+    return notebook.Interactive([filtered, place, shown, marks, said], shown.value)

@@ -10,6 +10,7 @@ import time
 import warnings
 from pathlib import Path
 
+import ipywidgets as widgets
 import pandas as pd
 from huggingface_hub.utils import disable_progress_bars
 from IPython import get_ipython
@@ -40,7 +41,18 @@ def show_source(thing) -> Markdown:
     return Markdown(f"```python\n{inspect.getsource(thing)}```")
 
 
-def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) -> dict:
+class Interactive(widgets.VBox):
+    """Widgets, and the HTML that readers without a kernel see instead of them."""
+
+    def __init__(self, children: list[widgets.Widget], still: str):
+        super().__init__(children)
+        self._still = f"<div>{still}</div><p><i>A still picture: in JupyterLab this can be moved.</i></p>"
+
+    def _repr_mimebundle_(self, **options) -> dict:
+        return super()._repr_mimebundle_(**options) | {"text/html": self._still}
+
+
+def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) -> None:
     """Writes `<run_dir>/summary/<notebook>.json`: the results, what they rest on and which files were made."""
     made = {
         "notebook": notebook,
@@ -52,7 +64,7 @@ def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) ->
     file = run_dir / "summary" / f"{notebook}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(made | summary, indent=1, ensure_ascii=False, default=_plain), encoding="utf-8")
-    return summary
+    print(f"recorded in summary/{file.name}: {', '.join(summary)}")
 
 
 def summary(run_dir: Path, notebook: str) -> dict:

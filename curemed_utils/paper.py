@@ -181,7 +181,8 @@ def own_examples(run: Path, language: str = "Spanish") -> dict[str, pd.DataFrame
     if len(models) > 1:
         questions = {row.id: row.question for name in ("rft", "test") for row in data.read_jsonl(run / "data" / f"{name}.jsonl")}
         first, last = (evaluation.read_verdicts(run, name) for name in (models[0], models[-1]))
-        for after in last[last["language"].eq(language)].sort_values("correct", ascending=False, kind="stable").head(1).itertuples():
+        known = last[last["language"].eq(language) & last["id"].isin(questions)]  # a reader's own questions are on no file of the run
+        for after in known.sort_values("correct", ascending=False, kind="stable").head(1).itertuples():
             before = first[first["id"].eq(after.id)].iloc[0]
             both = {"untrained": before, "trained": after}
             texts = [textwrap.shorten(style.boxed(v.response), 400, placeholder=" …") for v in both.values()]

@@ -87,7 +87,12 @@ def test_the_widget_filters_and_turns_pages(table, tmp_path):
     found["judge and offline check disagree"].value = True
     assert found["response"].max == 1
     found["language"].value = "Thai"
-    assert any("no response passes" in each.value for each in walk(found["VBox"]) if isinstance(each, widgets.HTML))
+    assert any("no response passes" in each.value for each in walk(found["Interactive"]) if isinstance(each, widgets.HTML))
+
+
+def test_readers_without_a_kernel_see_the_first_response(table, tmp_path):
+    bundle = explorer.explore(table, tmp_path / "sheet.csv")._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle and "¿Qué tiene con fiebre" in bundle["text/html"]
 
 
 def test_a_mark_needs_a_name_and_lands_on_the_labelling_sheet(table, tmp_path):

@@ -51,14 +51,20 @@ class TestShape:
 
     def test_it_has_as_much_prose_as_code(self, path):
         notebook = read(path)
-        prose = sum(len(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
-        code = sum(len(cell.source.split()) for cell in code_cells(notebook))
-        assert prose >= max(300, code)
+        prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
+        code = [cell.source for cell in code_cells(notebook)]
+        words, letters = (sum(len(part.split()) for part in prose), sum(len(part) for part in prose))
+        assert words >= max(300, sum(len(part.split()) for part in code)) and letters >= sum(len(part) for part in code)
 
-    def test_it_states_question_inputs_checks_and_exercises(self, path):
+    def test_it_goes_from_question_and_goals_to_checks_findings_and_exercises(self, path):
         prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
         assert re.match(r"# \d\d · .+\n\n\*\*.+\?\*\*", prose)
-        for part in ("**Paper**", "**Needs**", "**Makes**", "**Hardware, time**", "## Checks", "## Exercises", "<details>"):
+        parts = ["**Paper**", "**Needs**", "**Makes**", "**Hardware, time**", "**Learning goals.**", "## Checks", "## Exercises"]
+        if path.name[:2] != "00":  # which is the map, and has its findings before its checks
+            parts.insert(-1, "## What the paper found, what the demo shows, what it can't")
+        places = [prose.index(part) for part in parts]
+        assert places == sorted(places)
+        for part in ("**The paper found**", "**The demo shows**", "**It can't show**", "<details>"):
             assert part in prose
 
     def test_its_checks_can_fail(self, path):
@@ -77,6 +83,27 @@ class TestShape:
         levels = [len(mark) for mark in re.findall(r"^(#+) ", prose, re.MULTILINE)]
         assert levels[0] == 1 and levels.count(1) == 1
         assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+@pytest.mark.parametrize(
+    ("number", "formula", "code"),
+    [
+        ("00", r"\lambda_\text{acc} R_\text{acc}", "show_source(rewards.composite)"),
+        ("03", r"\mathcal{L}_\text{SFT} = -\log p_\theta", "math.log(p) for p in probabilities"),
+        ("04", r"\tag{1}", "show_source(rewards.accuracy_reward)"),
+        ("04", r"\tag{2}", "show_source(rewards.language_reward)"),
+        ("04", r"\tag{3}", "show_source(rewards.format_reward)"),
+        ("04", r"\tag{4}", "rewards.composite(scores)"),
+        ("04", r"\hat A_i = \frac", "def advantages("),
+        ("04", r"\mathcal{J}(\theta)", "def objective("),
+        ("05", r"\mathcal{D}_i = \alpha\, \mathcal{D}_{i-1}", "show_source(curricula.mixture)"),
+    ],
+)
+def test_every_formula_of_the_paper_stands_before_the_code_that_computes_it(number, formula, code):
+    cells = read(next(path for path in NOTEBOOKS if path.name.startswith(number))).cells
+    (stated,) = [n for n, cell in enumerate(cells) if cell.cell_type == "markdown" and formula in cell.source]
+    computed = next(n for n, cell in enumerate(cells) if n > stated and cell.cell_type == "code" and code in cell.source)
+    assert computed - stated <= 5
 
 
 @pytest.mark.parametrize("path", sorted(paths.PROFILES.glob("*.yaml")), ids=lambda path: path.stem)
