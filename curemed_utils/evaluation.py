@@ -36,6 +36,7 @@ def respond(
     prompt_style: str = "chat",
     request: dict | None = None,
     kept: str | Path | None = None,
+    progress: str = "",
     **access,
 ) -> pd.DataFrame:
     """`samples` seeded runs (Section 4: three) of a checkpoint, or of a server's model, over the rows, with their verdicts.
@@ -44,7 +45,8 @@ def respond(
     the run's own, `generation.seed_of`), n_prompt_tokens, error, engine, temperature, max_new_tokens, prompt_style, and the fields of
     `verdict`. The arguments are those of `generation.in_batches`; `request` and `access` are for engine 'server'. The file `kept`
     (JSON Lines) takes each batch the moment it is there and is asked first: what it holds for an item, run and settings is not
-    generated again. A response that could not be had (finish_reason 'error') has no verdict and is not kept.
+    generated again. A response that could not be had (finish_reason 'error') has no verdict and is not kept. `progress` names a
+    progress bar; empty shows none.
     """
     how = {"engine": engine, "temperature": temperature, "max_new_tokens": max_new_tokens, "prompt_style": prompt_style}
     made_by = how | {"seed": seed, "request": request, "model": _identity(checkpoint, engine, access.get("base_url"))}
@@ -60,11 +62,13 @@ def respond(
         checkpoint, [posed[i][2] for i in left], max_new_tokens, temperature, [generation.seed_of(seed, posed[i][1]) for i in left],
         batch_size, engine, prompt_style, **access,
     )  # fmt: skip
-    for batch in batches:
-        answers = {keys[left[place]]: response for place, response in batch.items()}
-        known |= answers
-        if kept:
-            _keep(answers, {"made_by": made_by, "seed": seed} | how, Path(kept))
+    with llm.progress_bar(progress if left else "", left) as bar:
+        for batch in batches:
+            answers = {keys[left[place]]: response for place, response in batch.items()}
+            known |= answers
+            if kept:
+                _keep(answers, {"made_by": made_by, "seed": seed} | how, Path(kept))
+            bar.update(len(batch))
     records = [
         {"id": row.id, "language": row.language, "tier": tiers.get(row.language), "sample": n, "response": known[key].text}
         | {"finish_reason": known[key].finish_reason, "n_tokens": known[key].n_tokens, "seed": seed}
@@ -137,7 +141,7 @@ def evaluate(
     if not (mark.exists() and json.loads(mark.read_text()) == made_from):
         mark.unlink(missing_ok=True)
         posed = [(name, row) for name, rows in sets.items() for row in rows]
-        verdicts = respond(checkpoint, [row for _, row in posed], kept=folder / "responses.jsonl", **settings)
+        verdicts = respond(checkpoint, [row for _, row in posed], kept=folder / "responses.jsonl", progress=model, **settings)
         verdicts["set"] = [name for name, _ in posed for _ in range(settings.get("samples", 1))]
         _write(verdicts, folder)
         if verdicts["response"].notna().all():

@@ -212,7 +212,7 @@ class Client:
     async def _ask(self, requests: Iterable[dict], parse: Callable, progress: str) -> list[Reply]:
         replies: list[Reply | None] = []
         state = {"since": time.monotonic(), "down": None}
-        with _bar(progress, requests) as bar:
+        with progress_bar(progress, requests) as bar:
             try:
                 async with asyncio.TaskGroup() as group:
                     for chunk in _chunks(requests):
@@ -460,9 +460,10 @@ def _retry_after(headers) -> float | None:
         return None
 
 
-def _bar(progress: str, requests: Iterable):
-    """Plain text on standard output: unlike a widget it is still right in an executed notebook that is read later."""
+def progress_bar(progress: str, items: Iterable):
+    """A bar called `progress` (empty: none), as plain text on standard output: unlike a widget it is still right in an executed
+    notebook that is read later."""
     from tqdm import tqdm
 
-    total = len(requests) if hasattr(requests, "__len__") else None
+    total = len(items) if hasattr(items, "__len__") else None
     return tqdm(total=total, desc=progress, disable=not progress, file=sys.stdout, mininterval=0.5)
