@@ -4,7 +4,7 @@ BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint bench figures lab
+.PHONY: help setup demo test lint bench figures book lab
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -13,7 +13,7 @@ setup: .venv/.ready  ## install everything into .venv
 .venv/.ready: pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; none of python3, python3.11, python3.12 is one" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,book]'
 	@touch $@
 
 demo: .venv/.ready  ## run all nine notebooks on the tiny model, on a CPU, into runs/demo
@@ -32,5 +32,8 @@ bench: .venv/.ready  ## measure speed side by side with plain baselines
 figures: .venv/.ready  ## redraw the paper's figures and tables from figures/source_data
 	$(BIN)/python -m curemed_utils.run demo --only 08 --run-dir runs/figures
 
-lab: .venv/.ready  ## open JupyterLab at the first notebook
-	$(BIN)/jupyter lab notebooks/00_start_here.ipynb
+book: demo  ## render the executed notebooks as a web site that needs no network, into runs/book
+	$(BIN)/python -m curemed_utils.book
+
+lab: .venv/.ready  ## open JupyterLab at the first notebook (LAB=... gives it options: --allow-root, --no-browser)
+	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/00_start_here.ipynb $(LAB)
