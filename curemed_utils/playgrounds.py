@@ -43,9 +43,10 @@ def reward(row: data.Row, translations: list[data.Row]) -> notebook.Interactive:
 
 def _parts(text: str, row: data.Row, weights: dict[str, float]) -> str:
     scores, answer = rewards.score(text, row), rewards.answer_of(text)
+    reads = {1.0: f"the answer reads as {row.language}", 0.0: "not the language: ", None: "undecided: "}[scores["language"]]
     why = {
         "accuracy": "no single answer block" if answer is None else f"the answer read is “{answer[:80]}”",
-        "language": language_id.check_language(answer or "", row.language).reason or f"the answer is in {row.language}",
+        "language": reads if scores["language"] else reads + language_id.check_language(answer or "", row.language).reason,
         "format": f"Equation 3; steps {audit.step_fault(text) or 'numbered in order'}",
     }
     loose = rewards.format_reward(text, strict=False)
