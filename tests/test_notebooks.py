@@ -48,6 +48,8 @@ class TestShape:
         cells = code_cells(read(path))
         assert 12 <= len(cells) <= 25
         assert max(len(cell.source.splitlines()) for cell in cells) <= 25
+        lines = [line for cell in cells if "parameters" not in cell.metadata.get("tags", []) for line in cell.source.splitlines()]
+        assert max(map(len, lines)) <= 140
 
     def test_it_has_as_much_prose_as_code(self, path):
         notebook = read(path)
