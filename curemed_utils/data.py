@@ -143,19 +143,20 @@ def normalize(text: str) -> str:
 
 
 def read_folder(folder: Path, prefix: str) -> list[Row]:
-    """Rows of `<folder>/<Language>.jsonl` for all 13 languages; DataError names what is missing or misnamed."""
+    """Rows of `<folder>/<Language>.jsonl`; DataError names the published languages that are missing, and what is misnamed."""
     if not folder.is_dir():
         raise DataError(f"{paths.show(folder)} is not a folder; set CUREMED_RELEASE to the unpacked release's root")
     for path in sorted(folder.glob("*.jsonl")):
         if path.stem not in languages.NAMES:
             near = difflib.get_close_matches(path.stem.title(), languages.NAMES, n=1)
             raise DataError(f"{paths.show(path)}: no language has this name" + (f"; rename it to {near[0]}.jsonl" if near else ""))
-    missing = [name for name in languages.NAMES if not (folder / f"{name}.jsonl").exists()]
+    missing = [name for name in languages.PUBLISHED if not (folder / f"{name}.jsonl").exists()]
     if missing:
         raise DataError(f"{paths.show(folder)} lacks {', '.join(name + '.jsonl' for name in missing)}")
     return [
         row
         for language in languages.ALL
+        if (folder / f"{language.name}.jsonl").exists()
         for row in read_jsonl(folder / f"{language.name}.jsonl", f"{prefix}-{language.code}", language.name)
     ]
 
@@ -172,7 +173,7 @@ def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
 
 def read_release_test(root: Path) -> list[Row]:
     """The test questions (1,431 in the release), which stand only in the CSVs of judged baseline outputs."""
-    return [row for language in languages.ALL for row in _test_rows(release_file(root, "test", language.name), language)]
+    return [row for name in languages.PUBLISHED for row in _test_rows(release_file(root, "test", name), languages.get(name))]
 
 
 def release_file(root: Path, split: str, language: str) -> Path:

@@ -65,7 +65,11 @@ class Judge:
     def quote(self, task: str, items: Iterable[dict]) -> llm.Totals:
         """Requests, tokens and price that `score` would still need, with the longest replies; nobody is asked. A reply that
         can't be read is asked for again, which comes on top."""
-        return self.client.quote(self._requests(task, _checked(task, items)))
+        return self.client.quote(self.requests(task, items))
+
+    def requests(self, task: str, items: Iterable[dict]) -> "_Requests":
+        """What `score` would send, for `batch.write` with PARSE[task]: a batch's answers, once collected, are `score`'s."""
+        return self._requests(task, _checked(task, items))
 
     def close(self) -> None:
         self.client.close()

@@ -20,9 +20,10 @@ WORD = 4.0  # nats: the most that one word can say for a foreign language or aga
 PASSAGE = 4 * WORD  # more than this in one stretch is a foreign passage, and no longer a term
 GRAM = 6  # bytes in the longest sequence that the second detector knows
 
+_SHARED = ("Arabic", "Cyrillic", "Devanagari")  # scripts of many languages, which letters alone don't tell apart
 _CODES = [language.code for language in languages.ALL] + ["en"]
 _FOREIGN = ["en", "de", "it", "pt", "id", "nl", "pl", "sv", "ro", "cs", "hu", "tl", "so", "ig", "zu", "rw", "az", "fi"]
-_FOREIGN += [language.code for language in languages.ALL if language.script == "Latin"]
+_FOREIGN += [language.code for language in languages.ALL if language.script == "Latin" and language.code not in _FOREIGN]
 _LETTERS = {language.script: rf"\p{{{language.script}}}" for language in languages.ALL}
 _LETTERS["Japanese"] = r"\p{Han}\p{Hiragana}\p{Katakana}ー々〆"
 _NOISE = re.compile(r"</?\w+>|https?://\S+|\$[^$]*\$|\\[a-zA-Z]+|[*_#`|~\x00-\x1f\x7f-\x9f]+")
@@ -70,7 +71,7 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
         return Check(False, f"letter of another script: {stray.group()}")
     if target.script != "Latin":
         check = _own_script(text, target, n_letters, quotes)
-        if check.verdict is not True or target.code != "hi":
+        if check.verdict is not True or target.script not in _SHARED:
             return check
     return _detected(text, target, n_letters, quotes)
 

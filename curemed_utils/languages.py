@@ -14,6 +14,7 @@ class Language(NamedTuple):
     script: str  # the Unicode script property's name of its own letters
     family: str
     tier: str
+    published: bool = True  # whether the paper's tables and the released files have it
 
 
 ALL = (
@@ -33,6 +34,7 @@ ALL = (
 )
 BY_NAME = {language.name: language for language in ALL}
 NAMES = tuple(BY_NAME)
+PUBLISHED = tuple(language.name for language in ALL if language.published)
 
 
 def get(name: str) -> Language:
@@ -45,7 +47,7 @@ def get(name: str) -> Language:
 
 
 def in_tier(tier: str) -> list[str]:
-    """Names of the languages of one tier, in alphabetical order."""
+    """Names of the published languages of one tier, in alphabetical order."""
     if tier not in TIERS:
         raise ValueError(f"unknown tier {tier!r}; known: {', '.join(TIERS)}")
-    return [language.name for language in ALL if language.tier == tier]
+    return [language.name for language in ALL if language.tier == tier and language.published]

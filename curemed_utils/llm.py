@@ -58,6 +58,8 @@ class _NotAsked(Exception):
 def price_of(model: str) -> tuple[float, float] | None:
     """USD per million prompt and completion tokens from `prices.yaml`; None for a model that is not listed."""
     listed = yaml.safe_load(PRICES.read_text(encoding="utf-8")).get(model)
+    if listed and not (isinstance(listed, list) and len(listed) == 2 and all(isinstance(usd, int | float) for usd in listed)):
+        raise ValueError(f"{paths.show(PRICES)}: {model!r} needs two numbers, USD per million prompt and completion tokens, not {listed!r}")
     return tuple(listed) if listed else None
 
 

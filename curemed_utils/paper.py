@@ -100,9 +100,11 @@ def measured(root: str | Path | None = None) -> dict[str, pd.DataFrame]:
 def composition(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
     """Rows per language and split in the columns of Figure 8's table: language, family, tier, n_sft, n_rft, n_test."""
     counts = {f"n_{name}": pd.Series([row.language for row in rows], dtype=str).value_counts() for name, rows in parts.items()}
-    about = pd.DataFrame([(each.name, each.family, each.tier) for each in languages.ALL], columns=["language", "family", "tier"])
+    known = {*languages.PUBLISHED, *(row.language for rows in parts.values() for row in rows)}
+    about = [(each.name, each.family, each.tier) for each in languages.ALL if each.name in known]
     return (
-        about.join(pd.DataFrame(counts).reindex(columns=["n_sft", "n_rft", "n_test"]), on="language")
+        pd.DataFrame(about, columns=["language", "family", "tier"])
+        .join(pd.DataFrame(counts).reindex(columns=["n_sft", "n_rft", "n_test"]), on="language")
         .fillna(0)
         .astype(dict.fromkeys(counts, int))
     )

@@ -145,7 +145,7 @@ def _overall(_: int, own: pd.DataFrame | None) -> Styler:
 def _models(number: int, own: pd.DataFrame | None) -> Styler:
     metric = {9: "la", 10: "lc"}[number]
     rows = paper.published(f"table{number:02d}")
-    frame = rows.pivot(index="language", columns="model", values=metric).loc[list(languages.NAMES), rows["model"].unique()]
+    frame = rows.pivot(index="language", columns="model", values=metric).loc[list(languages.PUBLISHED), rows["model"].unique()]
     last = _last(own)
     for model, part in last[last["metric"].eq(metric)].groupby("model"):
         frame[f"this run: {model}"] = part.set_index("language")["value"]

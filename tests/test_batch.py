@@ -17,6 +17,7 @@ from asking import requests as ask_for
 from curemed_utils import batch, batch_service, llm, paths
 from curemed_utils.cache import Cache
 from curemed_utils.data import DataError
+from curemed_utils.judge import PARSE, Judge
 
 KEY = "sk-made-up-0123456789abcdef"
 
@@ -93,6 +94,19 @@ def test_all_answers_come_through_the_cache_and_the_failed_are_written_again(pla
     assert batch.write(requests, cache, folder) == []
     replies = ask_offline(monkeypatch, cache, requests)
     assert [reply.value for reply in replies] == [f"QUESTION {k}" for k in range(40)] and all(reply.cached for reply in replies)
+
+
+def test_a_judges_verdicts_come_by_batch(place, tmp_path, monkeypatch):
+    cache, folder = place
+    items = [{"question": f"{n}?", "reference": "a", "response": f"{n}"} for n in range(3)]
+    with Judge("gpt-4o", cache=cache) as judge:
+        (file,) = batch.write(judge.requests("logic", items), cache, folder, parse=PARSE["logic"])
+    batch.read([save(tmp_path / "output.jsonl", [answered(line, "True") for line in lines_of(file)])], cache, folder)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with Judge("gpt-4o", cache=cache) as judge:
+        assert [(verdict.value, verdict.cached) for verdict in judge.score("logic", items)] == [(True, True)] * 3
+        with pytest.raises(ValueError, match="no text under 'reference'"):
+            judge.requests("logic", [{"question": "?", "response": "a"}])
 
 
 def test_what_is_known_waiting_or_repeated_is_not_written(place, serve):

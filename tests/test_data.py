@@ -145,6 +145,17 @@ def test_a_folder_holds_all_13_languages(folder):
     assert [row.language for row in data.read_folder(folder, "x")] == list(languages.NAMES)
 
 
+def test_a_language_of_ones_own_is_read_where_it_has_a_file_and_missed_nowhere(folder, monkeypatch):
+    own, before = languages.Language("Esperanto", "eo", "Latin", "constructed", "high", published=False), data.read_folder(folder, "x")
+    monkeypatch.setattr(languages, "ALL", (*languages.ALL, own))
+    monkeypatch.setattr(languages, "BY_NAME", languages.BY_NAME | {own.name: own})
+    monkeypatch.setattr(languages, "NAMES", (*languages.NAMES, own.name))
+    assert data.read_folder(folder, "x") == before
+    write_lines(folder / "Esperanto.jsonl", LINE | {"id": "eo", "language": "Esperanto"})
+    assert [row.language for row in data.read_folder(folder, "x")] == [*(row.language for row in before), "Esperanto"]
+    assert own.name not in languages.in_tier("high")
+
+
 @pytest.mark.parametrize("misspelt", ["Frensh", "french"])
 def test_a_misnamed_file_is_named_with_the_right_name(folder, misspelt):
     (folder / "French.jsonl").rename(folder / f"{misspelt}.jsonl")

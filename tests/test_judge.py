@@ -198,7 +198,7 @@ def test_a_judge_sees_what_its_task_needs_and_no_more(task, sees):
 
 @pytest.mark.parametrize("task", judge.TASKS)
 def test_a_prompt_asks_for_what_its_parser_reads(task):
-    wanted = "True or False" if judge.PARSE[task] is judge.parse_truth else "one number"
+    wanted = "exactly one word: True or False" if judge.PARSE[task] is judge.parse_truth else "exactly one number"
     assert wanted in prompts.JUDGE[task]
 
 

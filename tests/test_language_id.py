@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 import regex
 
-from curemed_utils import languages
+from curemed_utils import language_id, languages
 from curemed_utils.language_id import check_language
 
 SENTENCES = {
@@ -194,6 +194,16 @@ def test_chinese_is_not_japanese():
 )
 def test_a_language_outside_the_13_is_not_taken_for_its_kin(kin, name, text):
     assert verdict(text, name) is False, f"{kin} passed as {name}"
+
+
+def test_letters_are_not_enough_in_a_script_of_many_languages(monkeypatch):
+    urdu = languages.Language("Urdu", "ur", "Arabic", "Indo-European", "medium", published=False)
+    monkeypatch.setitem(languages.BY_NAME, "Urdu", urdu)
+    monkeypatch.setitem(language_id._LETTERS, "Arabic", r"\p{Arabic}")
+    monkeypatch.setattr(language_id, "_CODES", [*language_id._CODES, "ur"])
+    assert verdict("مریض کو یہ دوا ہر روز کھانے کے بعد لینی چاہیے۔", "Urdu") is True
+    assert verdict("بیمار باید این دارو را هر روز بعد از غذا با یک لیوان آب مصرف کند و استراحت کند.", "Urdu") is False, "Persian"
+    assert verdict("يجب على المريض تناول هذا الدواء كل يوم بعد الأكل مع كوب من الماء.", "Urdu") is False, "Arabic"
 
 
 def test_tags_and_markup_do_not_count_as_foreign_text():

@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import asking
 import pytest
+import yaml
 from asking import requests as ask_for
 
 from curemed_utils import llm, paths
@@ -620,6 +621,16 @@ def test_a_quote_is_what_the_run_will_cost(serve, client):
     assert one.quote(priced(10))[:3] == (6, 600, 12)
     one.ask(priced(10))
     assert one.quote(priced(10)) == (0, 0, 0, 0.0)
+
+
+def test_every_listed_price_is_two_numbers_and_a_broken_one_is_named(tmp_path, monkeypatch):
+    listed = yaml.safe_load(llm.PRICES.read_text(encoding="utf-8"))
+    assert all(prompt > 0 and completion > 0 for prompt, completion in map(llm.price_of, listed))
+    monkeypatch.setattr(llm, "PRICES", tmp_path / "prices.yaml")
+    for broken in ("[0.1]", "0.1", "[a, b]", "[1, 2, 3]"):
+        llm.PRICES.write_text(f"mine: {broken}\n")
+        with pytest.raises(ValueError, match=r"prices.yaml: 'mine' needs two numbers"):
+            llm.price_of("mine")
 
 
 def test_a_quote_without_prices_counts_tokens(client):

@@ -57,6 +57,11 @@ def test_medqa_as_published_in_its_three_forms():
     assert found["med_qa"][-1].options["A"] == "按蚊" and found["med_qa"][-1].keys == ["A"]
 
 
+@pytest.mark.parametrize("benchmark", ood.LANGUAGES)
+def test_every_benchmark_has_sample_questions_for_notebook_07(benchmark):
+    assert ood.read(benchmark, SAMPLE / benchmark)
+
+
 def test_a_zip_reads_as_its_folder(tmp_path):
     with zipfile.ZipFile(tmp_path / "MMedBench.zip", "w") as archive:
         for path in SAMPLE.glob("MMedBench/Test/*.jsonl"):
