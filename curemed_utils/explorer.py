@@ -92,7 +92,7 @@ def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
     place = widgets.IntSlider(description="response", min=1, max=max(len(table), 1), layout={"width": "70%"}, continuous_update=False)
     shown, said = widgets.HTML(), widgets.HTML()
     label = widgets.Dropdown(options=calibration.LABELS, description="the truth:", layout={"width": "230px"})
-    truth = widgets.ToggleButtons(options=["yes", "no", "unsure"], style={"button_width": "60px"})
+    truth = widgets.ToggleButtons(options=["yes", "no", "unsure"], style={"button_width": "75px"})
     who = widgets.Text(placeholder="your name or initials", layout={"width": "180px"})
     button = widgets.Button(description="Mark", tooltip="put this label on the labelling sheet")
 

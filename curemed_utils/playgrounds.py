@@ -10,7 +10,7 @@ from curemed_utils import audit, curricula, data, language_id, languages, notebo
 
 BATCHES, PROMPTS = 12, 8  # shown of a curriculum
 _WIDE = {"layout": {"width": "95%"}, "style": {"description_width": "120px"}}
-_CELL = "style='padding:2px 10px;text-align:left;vertical-align:top'"
+_CELL = "style='padding:2px 10px;text-align:left;vertical-align:middle'"
 
 
 def reward(row: data.Row, translations: list[data.Row]) -> notebook.Interactive:
