@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 
@@ -43,7 +44,8 @@ def _near_miss(answer: Callable) -> str | None:
             return None
         parts = rewards.score(text, row)
         if parts != {"accuracy": 0.0, "language": 1.0, "format": 1.0}:
-            return f"for the {row.language} row the parts are {parts}, which make {rewards.composite(parts):.2f} and not 0.35"
+            told = "; None: too short to tell the language, write a sentence" if None in parts.values() else ""
+            return f"for the {row.language} row the parts are {parts}, which make {rewards.composite(parts):.2f} and not 0.35{told}"
     return ""
 
 
@@ -72,6 +74,9 @@ def _held_out(answer: Callable) -> str | None:
         return f"{share:.0%} of 400 topics are held out, and not about 20%"
     if [answer(row, 1) for row in rows] == first:
         return "seed 1 holds out the same topics as seed 0"
+    with mock.patch("builtins.hash", lambda value, own=hash: own(("another process", value))):
+        if [answer(row, 0) for row in rows] != first:
+            return "Python's own hash of a text changes from process to process: take hashlib.sha256"
     return ""
 
 
@@ -133,12 +138,13 @@ def _loophole(answer: Callable) -> str | None:
         if text is None:
             return None
         loose, strict = rewards.format_reward(text, strict=False), rewards.format_reward(text)
-        words = re.sub(r"<[^<>]*>", "", text.split("<answer>")[0]).split()
+        words = re.sub(r"<answer>.*?</answer>|<[^<>]*>", "", text, flags=re.DOTALL).split()
         for off, fault in {
-            f"its thinking holds words ({' '.join(words[:3])} …)": words,
+            f"words stand outside the answer ({' '.join(words[:3])} …)": words,
             "the answer is not right": rewards.score(text, row)["accuracy"] != 1,
             "the loose rule doesn't pay it": not loose,
             "the strict rule pays it as well, so it is no loophole": strict,
+            "empty steps are the hole that the table above shows: find another": "<step" in text,
         }.items():
             if fault:
                 return f"for the {row.language} row, {off}"
@@ -234,10 +240,13 @@ def _luminance(color, weights=(0.2126, 0.7152, 0.0722), linear=True):
 EXERCISES = {
     "composite": Exercise(
         "00", "Three numbers decide what a model is pushed towards; notebook 04 takes each apart.",
-        [(1, 1, 1), (0, 1, 1), (1, 0, 1), (0.5, 1, 0), (None, 1, 1), (None, None, None)], _composite,
+        [(1, 1, 1), (0, 1, 1), (1, 0, 1), (0.5, 1, 0), (0, 0, 0), (None, 1, 1), (None, None, None)], _composite,
         {
             "Where nothing is known the reward is unknown, math.nan, and not 0": lambda *s: sum(
                 w * (x or 0) for w, x in zip((0.65, 0.3, 0.05), s, strict=True)
+            ),
+            "0 is known and None is not: ask for `is not None`, since 0 counts as false as well": lambda *s: (
+                sum(w * x for w, x in zip((0.65, 0.3, 0.05), s, strict=True) if x) if any(s) else math.nan
             ),
             "A part that is unknown is left out; the other weights stay as they are": lambda *s: _composite(*s)
             / (sum(w for w, x in zip((0.65, 0.3, 0.05), s, strict=True) if x is not None) or math.nan),
@@ -255,6 +264,7 @@ EXERCISES = {
                 r ** (s - 1) * n + 1e-9
             ),
             "The released files round down": lambda n, r, s: n if s == 1 else round(r * n),
+            "Rows are whole: round down": lambda n, r, s: n if s == 1 else r * n,
             "0.29 * 100 is 28.999999999999996 to a computer, and 29 is meant": lambda n, r, s: n if s == 1 else math.floor(r * n),
         },
     ),
@@ -273,6 +283,7 @@ EXERCISES = {
         {
             "All rows of a topic may also fall on the training side": lambda t, n, s: s ** (n * t),
             "That is for one topic; no topic at all may straddle": lambda t, n, s: _no_straddle(1, n, s),
+            "That is the chance that some topic stays whole; all of them have to": lambda t, n, s: 1 - (1 - _no_straddle(1, n, s)) ** t,
             "All rows of a topic may also be held out together": lambda t, n, s: (1 - s) ** (n * t),
         },
     ),
@@ -281,6 +292,7 @@ EXERCISES = {
         [(0.3, 50), (0.5, 8), (1.0, 100)], lambda sd, n: 1.959964 * sd / math.sqrt(n),
         {
             "That is one standard error; 95% takes 1.96 of them": lambda sd, n: sd / math.sqrt(n),
+            "2 is the rule of thumb; take 1.96": lambda sd, n: 2 * sd / math.sqrt(n),
             "That is the whole interval, and half of it was asked for": lambda sd, n: 2 * 1.959964 * sd / math.sqrt(n),
             "The error falls with the square root of n": lambda sd, n: 1.959964 * sd / n,
         },
@@ -288,7 +300,7 @@ EXERCISES = {
     ),
     "similarity": Exercise(
         "02", "No spaces are needed, so Thai and Japanese are served like French.",
-        [("la toux", "la toux"), ("une forte fièvre", "une fièvre forte"), ("ปวดหัวมากและมีไข้", "ปวดหัวและมีไข้"), ("a b", "a b c d")],
+        [("la toux", "la toux"), ("une forte fièvre", "une fièvre forte"), ("ปวดหัวมากและมีไข้", "ปวดหัวและมีไข้"), ("a b", "a b")],
         lambda a, b: duplicates.jaccard(duplicates.grams(a), duplicates.grams(b)),
         {
             "Words are compared there; Thai has no spaces between them": _words_shared,
@@ -335,6 +347,10 @@ EXERCISES = {
         {
             "The prompt's tokens are not in the loss": lambda p, counted: _sft_loss(p, [True] * len(p)),
             "That is the sum; the mean per completion token is reported": lambda p, counted: _sft_loss(p, counted) * sum(counted),
+            "A loss is the *negative* logarithm": lambda p, counted: -_sft_loss(p, counted),
+            "Take the mean of the logarithms, not the logarithm of the mean": lambda p, counted: -math.log(
+                statistics.fmean(x for x, c in zip(p, counted, strict=True) if c)
+            ),
             "The logarithm is the natural one": lambda p, counted: _sft_loss(p, counted) / math.log(2),
             "Divide by the completion's tokens, not by all": lambda p, counted: _sft_loss(p, counted) * sum(counted) / len(p),
         },
@@ -359,6 +375,9 @@ EXERCISES = {
                 for value, part in zip(values, _advantages([value or 0 for value in values]), strict=True)
             ],
             "A rollout without a verdict gets the advantage 0": lambda values: _advantages([value or 0 for value in values]),
+            "One advantage for each rollout, and 0, not NaN, for one without a verdict": lambda values: [
+                math.nan if value is None else part for value, part in zip(values, _advantages(values), strict=True)
+            ],
             "The deviation is the sample's, with G - 1": lambda values: _advantages(values, ddof=0),
             "The differences are still to be divided by the deviation": lambda values: _advantages(values, scaled=False),
         },
@@ -370,6 +389,9 @@ EXERCISES = {
         {
             "That can be negative for a single token; this estimator can't": lambda own, reference: own - reference,
             "The ratio is the reference's probability over the policy's own": lambda own, reference: _kl_penalty(reference, own),
+            "Both are logarithms already: the logarithm of the ratio is their difference": lambda own, reference: (
+                reference / own - math.log(reference / own) - 1
+            ),
             "The 1 is still to be taken off: equal probabilities cost nothing": lambda own, reference: _kl_penalty(own, reference) + 1,
         },
     ),

@@ -1,7 +1,10 @@
 """Exercises: a check takes the reader's function, tries it on small cases and says what is off."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Mapping
+from decimal import Decimal
+from fractions import Fraction
 from types import EllipsisType
 
 from curemed_utils.answers import EXERCISES, Exercise
@@ -30,7 +33,7 @@ def check(answer: Callable) -> None:
     except Exception as error:
         raise Off(f"{name} ends in {type(error).__name__}: {error}") from error
     if fault is None:
-        print(f"{name}: open. Write your answer in place of the dots and run the cell again.")
+        print(f"{name}: open, it returns nothing yet. Write your answer in place of the dots, with a `return`, and run the cell again.")
     elif fault:
         raise Off(fault)
     else:
@@ -55,13 +58,15 @@ def _first_fault(name: str, answer: Callable, exercise: Exercise) -> str | None:
 
 def _call(name: str, answer: Callable, case: tuple):
     try:
-        return plain(answer(*case))
+        return plain(answer(*copy.deepcopy(case)))  # what the reader changes in place must not spoil the case
     except Exception as error:
         raise Off(f"{_written(name, case)} raises {type(error).__name__}: {error}") from error
 
 
 def plain(value):
-    """Lists for arrays, series, tuples and generators, numbers for NumPy's, so that any of them may be returned."""
+    """Lists for arrays, series, tuples and generators, floats for NumPy's numbers, fractions and decimals: any may be returned."""
+    if isinstance(value, Fraction | Decimal):
+        value = float(value)
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | set | Mapping):

@@ -4,6 +4,7 @@ import ast
 import math
 import random
 import re
+from fractions import Fraction
 
 import nbformat
 import numpy as np
@@ -57,7 +58,7 @@ class TestEach:
 
     def test_an_unanswered_cell_is_open_and_stops_nothing(self, name, capsys):
         exec(STUBS[name][2].source, {"exercises": exercises})
-        assert capsys.readouterr().out.startswith(f"{name}: open.")
+        assert capsys.readouterr().out.startswith(f"{name}: open, it returns nothing yet")
 
     def test_an_answer_that_raises_or_is_of_a_wrong_kind_is_off(self, name):
         with pytest.raises(exercises.Off, match="ZeroDivisionError: division by zero"):
@@ -117,12 +118,15 @@ ROWS = {
         "not in the next": lambda row, seed: random.random() < 0.2,
         "in Thai and trained on in Hausa": lambda row, seed: sum(f"{seed}{row.id}".encode()) % 5 == 0,
         "not about 20%": lambda row, seed: int(row.topic.split()[1]) % 2 == seed,
+        "from process to process": lambda row, seed: hash((row.topic, seed)) % 5 == 0,
         "seed 1 holds out the same": lambda row, seed: int(row.topic.split()[1]) % 5 == 0,
     },
     "loophole": {
-        "holds words": lambda row: f"<thinking>hello</thinking>{row.answer}",
+        "words stand outside": lambda row: f"{row.answer}\n{row.reasoning}",
+        "words stand outside the answer (hello": lambda row: f"<thinking>hello</thinking>{row.answer}",
         "not right": lambda row: "<thinking></thinking><answer>x</answer>",
         "loose rule doesn't pay": lambda row: row.answer,
+        "empty steps are the hole": lambda row: f"<thinking><step1></step1></thinking>{row.answer}",
         "strict rule pays it": lambda row: f"<thinking><step1><b></step1></thinking>{row.answer}",
     },
 }
@@ -135,6 +139,23 @@ def test_wrong_answers_about_rows_are_refused_and_named(name, said):
     assert {"0.65": "'language': 1.0", "0.05": "make 0.05", "0.30": "make 0.30", "never a bool": "must be True or False"}.get(
         said, said
     ) in str(off.value)
+
+
+def test_what_an_answer_changes_in_place_spoils_no_case():
+    def holm(p):
+        p.sort()
+        return p
+
+    cases = repr(answers.EXERCISES["holm"].cases)
+    with pytest.raises(exercises.Off):
+        exercises.check(holm)
+    assert repr(answers.EXERCISES["holm"].cases) == cases
+
+
+def test_a_fraction_is_a_number_too():
+    exercises.check(named("comes_out", answers.EXERCISES["comes_out"].right))
+    exercises.check(named("kept_rows", lambda *case: Fraction(answers.EXERCISES["kept_rows"].right(*case))))
+    exercises.check(named("too_easy", lambda *case: np.bool_(answers.EXERCISES["too_easy"].right(*case))))
 
 
 def test_a_function_of_another_name_is_told_so():

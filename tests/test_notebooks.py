@@ -90,7 +90,7 @@ class TestShape:
 @pytest.mark.parametrize(
     ("number", "formula", "code"),
     [
-        ("00", r"\lambda_\text{acc} R_\text{acc}", "show_source(rewards.composite)"),
+        ("00", r"\lambda_\text{acc} R_\text{acc}", "rewards.composite(parts)"),
         ("03", r"\mathcal{L}_\text{SFT} = -\log p_\theta", "math.log(p) for p in probabilities"),
         ("04", r"\qquad (1)", "show_source(rewards.accuracy_reward)"),
         ("04", r"\qquad (2)", "show_source(rewards.language_reward)"),
