@@ -23,7 +23,7 @@ from curemed_utils import checkpoints, paths, preflight, style
 
 def setup(run_dir: str = "") -> Path:
     """Prepares tables, figures, progress bars and warnings and returns the run directory (empty: the demo's)."""
-    pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 60)
+    pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 60, "display.max_columns", None)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
     disable_progress_bars()  # transformers asks for this when it is imported
     if "transformers" in sys.modules:
