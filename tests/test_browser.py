@@ -84,8 +84,9 @@ def shots(tmp_path) -> Path:
 
 
 @pytest.fixture
-def page(browser, lab, shots, request):
+def page(browser, lab, workspace, shots, request):
     """JupyterLab as `make lab` opens it; at the end the kernels are shut down and nothing may have gone wrong in the page."""
+    shutil.rmtree(workspace / "layouts", ignore_errors=True)  # else an earlier test's notebooks would open again, with their kernels
     page, faults = browser.new_page(), []
     page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -117,7 +118,7 @@ def prompts(page) -> list[str]:
     return [text.strip("[]: ") for text in page.locator(f"{NOTEBOOK} .jp-CodeCell .jp-InputPrompt").all_text_contents()]
 
 
-def wait_until_idle(page, seconds: float = 20) -> None:
+def wait_until_idle(page, seconds: float = 120) -> None:
     wait_for(lambda: any(map(str.isdigit, prompts(page))) and "*" not in prompts(page), seconds, "the cells did not end")
 
 
@@ -242,8 +243,10 @@ def test_07_runs_and_its_explorer_filters_and_marks(page, workspace, shots):
     assert labels[["language", "in_language", "labeller"]].values.tolist() == [["Yoruba", False, "AB"]]
 
 
-def training() -> list[psutil.Process]:
-    return [one for one in psutil.process_iter(["cmdline"]) if "curemed_utils.training" in (one.info["cmdline"] or [])]
+def training(workspace: Path) -> list[str]:
+    """The command lines of training processes at work in this copy of the run."""
+    lines = [" ".join(one.info["cmdline"] or []) for one in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if "curemed_utils.training" in line and str(workspace) in line]
 
 
 def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(page, workspace, shots):
@@ -259,16 +262,17 @@ def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(pag
     open_notebook(page, "short")
     menu(page, "Run", "Run All Cells")
     launch = cell(page, "launch.stage(")
-    launch.locator("progress").wait_for(timeout=60_000)
-    launch.get_by_text(re.compile(r"step [1-5] of 6, reward")).wait_for(timeout=20_000)
+    launch.locator("progress").wait_for(timeout=120_000)
+    launch.get_by_text(re.compile(r"step [1-5] of 6, reward")).wait_for(timeout=60_000)
     page.screenshot(path=shots / "04_training.png")
+    assert len(training(workspace)) == 1
     page.get_by_role("button", name="Interrupt the kernel").click()
     launch.get_by_text("KeyboardInterrupt").last.wait_for(timeout=20_000)
-    assert training() == []
+    assert training(workspace) == []
     page.screenshot(path=shots / "04_interrupted.png")
     launch.locator(".jp-InputArea-editor").click()
     page.keyboard.press("Control+Enter")
-    launch.get_by_text("stage1_high: 6 steps in").wait_for(timeout=90_000)
+    launch.get_by_text("stage1_high: 6 steps in").wait_for(timeout=300_000)
     wait_until_idle(page)
     assert not launch.get_by_text("KeyboardInterrupt").count()
     page.screenshot(path=shots / "04_run_again.png")
