@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import psutil
 import pytest
+from playwright.sync_api import expect, sync_playwright
 
 from curemed_utils import calibration, paths
 
@@ -69,8 +70,6 @@ def browser():
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.fail("Chromium is missing: on Debian `apt-get install chromium fonts-noto-core fonts-noto-cjk`")
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=program, chromium_sandbox=os.getuid() != 0)
         yield chromium.new_context(viewport={"width": 1400, "height": 1000})
@@ -96,6 +95,7 @@ def page(browser, lab, workspace, shots, request):
     page.screenshot(path=shots / f"{request.node.name}_end.png")
     menu(page, "Kernel", "Shut Down All Kernels…")
     page.get_by_role("button", name="Shut Down All").click()
+    page.locator(".jp-DirListing-item.jp-mod-running").first.wait_for(state="detached")
     page.close()
     assert faults == []
 
@@ -193,10 +193,12 @@ def test_00_runs_and_its_headings_are_in_the_table_of_contents(page, workspace, 
     notebook = run_all(page, workspace, shots, "00_start_here")
     page.get_by_role("tab", name="Table of Contents").click()
     listed = page.locator(".jp-TableOfContents-content .jp-tocItem-content").all_text_contents()
-    page.screenshot(path=shots / "00_contents.png")
     lines = "\n".join(one.source for one in notebook.cells if one.cell_type == "markdown").splitlines()
     headings = [line.lstrip("# ") for line in lines if re.match(r"#+ ", line)]
     assert [text.strip() for text in listed] == headings
+    page.locator(".jp-tocItem-content", has_text="What is rewarded").click()
+    expect(page.locator(f"{NOTEBOOK} h2", has_text="What is rewarded")).to_be_in_viewport()
+    page.screenshot(path=shots / "00_contents.png")
     page.get_by_role("tab", name="File Browser").click()
 
 
@@ -254,7 +256,7 @@ def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(pag
     file = workspace / "notebooks/04_grpo_stage1_high.ipynb"
     notebook = nbformat.read(file, as_version=4)
     (parameters,) = [one for one in notebook.cells if "parameters" in one.metadata.get("tags", [])]
-    parameters.source = parameters.source.replace("grpo_steps: int = 20", "grpo_steps: int = 6")
+    parameters.source = parameters.source.replace("grpo_steps: int = 20", "grpo_steps: int = 4")
     end = next(n for n, one in enumerate(notebook.cells) if "launch.stage(" in one.source) + 1
     notebook.cells = notebook.cells[:end]
     nbformat.write(notebook, workspace / "notebooks/short.ipynb")
@@ -263,7 +265,7 @@ def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(pag
     menu(page, "Run", "Run All Cells")
     launch = cell(page, "launch.stage(")
     launch.locator("progress").wait_for(timeout=120_000)
-    launch.get_by_text(re.compile(r"step [1-5] of 6, reward")).wait_for(timeout=60_000)
+    launch.get_by_text(re.compile(r"step [1-3] of 4, reward")).wait_for(timeout=60_000)
     page.screenshot(path=shots / "04_training.png")
     assert len(training(workspace)) == 1
     page.get_by_role("button", name="Interrupt the kernel").click()
@@ -272,7 +274,7 @@ def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(pag
     page.screenshot(path=shots / "04_interrupted.png")
     launch.locator(".jp-InputArea-editor").click()
     page.keyboard.press("Control+Enter")
-    launch.get_by_text("stage1_high: 6 steps in").wait_for(timeout=300_000)
+    launch.get_by_text("stage1_high: 4 steps in").wait_for(timeout=300_000)
     wait_until_idle(page)
     assert not launch.get_by_text("KeyboardInterrupt").count()
     page.screenshot(path=shots / "04_run_again.png")
