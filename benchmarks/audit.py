@@ -16,7 +16,8 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from curemed_utils import audit, data, splits
+from curemed_utils import audit, data
+from curemed_utils.data import splits
 
 SIZES = (1, 2, 4)
 PIECES = 8

@@ -4,7 +4,9 @@ import statistics
 import tempfile
 import time
 
-from curemed_utils import data, generation, paths, prompts, tiny
+from curemed_utils import data, paths, prompts
+from curemed_utils.evaluation import generation
+from curemed_utils.training import tiny
 
 BATCHES = (1, 8, 64, 96)
 N_PROMPTS = 192

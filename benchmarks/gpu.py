@@ -20,7 +20,8 @@ import torch
 from sft import Clock
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from curemed_utils import data, paths, prompts, stages, tiny, trainers
+from curemed_utils import data, paths, prompts
+from curemed_utils.training import stages, tiny, trainers
 
 RESULTS = Path(__file__).with_name("results.json")
 PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12}  # dense bf16 FLOP/s by the maker's data sheets

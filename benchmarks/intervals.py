@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-from curemed_utils import comparisons, languages, statistics
+from curemed_utils import languages
+from curemed_utils.evaluation import comparisons, intervals
 
 DRAWS = 2000
 AT_ONCE = 100  # simulated models in one table
@@ -58,7 +59,7 @@ def _tables(make, models: int, groups: str | None):
 def _coverage(make, rate: float, groups: str | None = None) -> float:
     covered = []
     for n, (table, topics) in enumerate(_tables(make, AT_ONCE, groups)):
-        scores = statistics.scores(table, groups=topics, metrics=("la",), seed=n, resamples=1000).query("statistic == 'micro'")
+        scores = intervals.scores(table, groups=topics, metrics=("la",), seed=n, resamples=1000).query("statistic == 'micro'")
         covered.append((scores["low"] <= 100 * rate + 1e-9) & (100 * rate <= scores["high"] + 1e-9))
     share = round(100 * float(pd.concat(covered).mean()), 1)
     print(f"{'by topic' if groups else 'by item'}, {len(make[0])} items, rate {rate}: {share}% covered", flush=True)

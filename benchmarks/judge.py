@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from curemed_utils import paths, prompts
-from curemed_utils.cache import Cache
 from curemed_utils.judge import Judge
+from curemed_utils.judge.cache import Cache
 
 sys.path.insert(0, str(paths.ROOT / "tests"))
 import asking

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 
-from curemed_utils import checkpoints, data, paths, prompts, sft, stages, tiny, trainers
+from curemed_utils import data, paths, prompts
+from curemed_utils.training import checkpoints, sft, stages, tiny, trainers
 
 ROUNDS = 3
 BATCH, STEPS = 32, 2  # the paper's batch

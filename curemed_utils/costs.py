@@ -16,8 +16,9 @@ from pathlib import Path
 
 import yaml
 
-from curemed_utils import batch, languages, llm, paths, preflight, run, stages, tiny
-from curemed_utils.judge import Judge
+from curemed_utils import languages, paths, run
+from curemed_utils.judge import Judge, batch, client
+from curemed_utils.training import memory, stages, tiny
 
 PAGE = paths.PROFILES / "README.md"
 START, END = "<!-- computed: python -m curemed_utils.costs --write -->", "<!-- end of what is computed -->"
@@ -73,7 +74,7 @@ def room(profile: dict, **changes) -> dict[str, float]:
     """GiB that the stages need, by item; DoesNotFit where 80 GiB a GPU are too few."""
     found, machine = {}, {"gpu_gib": 80, "cpu_gib": math.inf, "disk_gib": math.inf}
     for kind in stages.KINDS:
-        table = preflight.check(kind, stage_of(kind, profile, **changes), profile["processes"], 1, profile["strategy"], **machine)
+        table = memory.check(kind, stage_of(kind, profile, **changes), profile["processes"], 1, profile["strategy"], **machine)
         needed = dict(zip(table["item"], table["needed"], strict=True))
         found[f"memory per GPU, {kind.upper()}"] = next(size for item, size in needed.items() if item.startswith("GPU memory"))
         for name in ("main memory of a node", "disk for checkpoints"):
@@ -91,7 +92,7 @@ def hours(profile: dict) -> dict[str, float]:
     sft, grpo, n = stage_of("sft", profile), stage_of("grpo", profile), profile["processes"]
     steps, training, found = sft.max_steps or math.ceil(sft.epochs * math.ceil(ROWS["sft"] / sft.batch_size)), 0, {}
     for name, kind, stage, count, times in (("SFT", "sft", sft, steps, 1), ("each GRPO stage", "grpo", grpo, grpo.steps, 3)):
-        seconds = preflight.step_seconds(kind, stage, n, gpu_name="A100")
+        seconds = memory.step_seconds(kind, stage, n, gpu_name="A100")
         found |= {f"{name}: steps": count, f"{name}: seconds a step": seconds, f"{name}: hours": count * seconds / 3600}
         training += times * n * count * seconds / 3600
     # Training shared by endlessly many GPUs takes no time: what is left of a step are the rollouts, one batch of responses.
@@ -99,12 +100,12 @@ def hours(profile: dict) -> dict[str, float]:
     alone = replace(grpo, engine=engine, vllm_tensor_parallel=1, max_completion_length=length)
     responses, models = asked(profile, "test") + asked(profile, "rft"), len(languages.CHECKPOINTS)
     batches = models * math.ceil(responses / profile["eval_batch_size"])
-    answering = batches * preflight.step_seconds("grpo", alone, math.inf, gpu_name="A100") / 3600
+    answering = batches * memory.step_seconds("grpo", alone, math.inf, gpu_name="A100") / 3600
     found |= {"training: GPU-hours": training, "notebook 07: responses": models * responses, "notebook 07: hours on one GPU": answering}
     return found | {"in all: GPU-hours": training + answering}
 
 
-def judged(profile: dict, longest: bool = False) -> dict[str, llm.Totals]:
+def judged(profile: dict, longest: bool = False) -> dict[str, client.Totals]:
     """Requests, tokens and list price of the judge by use; `longest`: as if every response were as long as it may be."""
     rollouts, models, found = 3 * profile["grpo_steps"] * profile["grpo_batch_size"], len(languages.CHECKPOINTS), {}
     whole, last = (3 * profile[name] if longest else TRACE + ANSWER for name in ("max_completion_length", "eval_max_new_tokens"))
@@ -118,8 +119,8 @@ def judged(profile: dict, longest: bool = False) -> dict[str, llm.Totals]:
         model = profile["judge_model"] if use.startswith("reward") else EVALUATOR
         with tempfile.TemporaryDirectory() as folder, Judge(model, cache=Path(folder) / "none.sqlite", max_usd=0, offline=True) as judge:
             one = judge.quote(task, [{name: "x" * size for name, size in sizes.items()}])
-        found[use] = llm.Totals(*(sum + n * each for sum, each in zip(found.get(use, (0, 0, 0, 0.0)), one, strict=True)))
-    return found | {"in all": llm.Totals(*map(sum, zip(*found.values(), strict=True)))}
+        found[use] = client.Totals(*(sum + n * each for sum, each in zip(found.get(use, (0, 0, 0, 0.0)), one, strict=True)))
+    return found | {"in all": client.Totals(*map(sum, zip(*found.values(), strict=True)))}
 
 
 def table(corner: str, columns: dict[str, dict]) -> str:

@@ -18,7 +18,9 @@ from IPython.core.pylabtools import select_figure_formats
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
-from curemed_utils import checkpoints, paths, preflight, style
+from curemed_utils import paths
+from curemed_utils.paper import style
+from curemed_utils.training import checkpoints, memory
 
 
 def setup(run_dir: str = "") -> Path:
@@ -28,7 +30,7 @@ def setup(run_dir: str = "") -> Path:
     disable_progress_bars()  # transformers asks for this when it is imported
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
-    if not preflight.gpus():
+    if not memory.gpus():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, wherever it is imported, warns that it found no GPU
     if shell := get_ipython():
         select_figure_formats(shell, {"png"})

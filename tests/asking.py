@@ -5,12 +5,21 @@ import threading
 
 from tqdm import tqdm
 
-from curemed_utils import llm
+from curemed_utils.judge import client as llm
 
 # Imports take longer than what is tried here; a server of forks makes them once.
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(
-    ["openai", "aiohttp", "aiolimiter", "httpx2", "tqdm.auto", "curemed_utils.llm", "curemed_utils.curation", "curemed_utils.medlineplus"]
+    [
+        "openai",
+        "aiohttp",
+        "aiolimiter",
+        "httpx2",
+        "tqdm.auto",
+        "curemed_utils.judge.client",
+        "curemed_utils.curation.pipeline",
+        "curemed_utils.curation.medlineplus",
+    ]
 )
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from curemed_utils import data, paths, tiny
+from curemed_utils import data, paths
+from curemed_utils.training import tiny
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,8 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from trl import GRPOTrainer
 
-from curemed_utils import data, prompts, trainers, training
+from curemed_utils import data, prompts
+from curemed_utils.training import process, trainers
 
 
 def recorded(trainer: GRPOTrainer, prompt_ids: list[list[int]], rows: list[data.Row]) -> tuple[list[list[int]], None]:
@@ -42,7 +43,7 @@ def main(kind: str, config: str) -> None:
     GRPOTrainer._generate_single_turn = lambda trainer, prompt_ids, *_: recorded(trainer, prompt_ids, rows)
     if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true":
         deepspeed_on_cpu()
-    training.main([kind, config])
+    process.main([kind, config])
 
 
 if __name__ == "__main__":

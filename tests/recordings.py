@@ -6,8 +6,11 @@ invented for teaching, and so are its mistakes, at least one of every kind that 
 
 import json
 
-from curemed_utils import curation, data, languages, llm, medlineplus, paths
-from curemed_utils.cache import key_of
+from curemed_utils import data, languages, paths
+from curemed_utils.curation import medlineplus
+from curemed_utils.curation import pipeline as curation
+from curemed_utils.judge import client
+from curemed_utils.judge.cache import key_of
 
 EASY = [("stroke", name) for name in ("French", "Japanese", "Korean", "Spanish")]
 WRONG_KEY = ("asthma", "Turkish")
@@ -36,19 +39,19 @@ class Author:
         self.titles = {topic.title: topic.id.removeprefix("sample-") for topic in topics()}
         self.lines: list[dict] = []
 
-    def ask(self, requests, parse, progress="") -> list[llm.Reply]:
+    def ask(self, requests, parse, progress="") -> list[client.Reply]:
         return [self.reply(request, parse) for request in requests]
 
-    def reply(self, request: dict, parse) -> llm.Reply:
+    def reply(self, request: dict, parse) -> client.Reply:
         shown, again = json.loads(request["messages"][1]["content"]), len(request["messages"]) > 2
         text = self.text(request["model"], shown, again)
-        for _ in range(llm.ATTEMPTS):
+        for _ in range(client.ATTEMPTS):
             self.lines.append({"key": key_of(request), "text": text})
             try:
-                return llm.Reply(parse(text), None, text)
+                return client.Reply(parse(text), None, text)
             except ValueError as problem:
-                error = f"{llm.ATTEMPTS} answers that can't be read, the last: {problem}"
-        return llm.Reply(None, error, text)
+                error = f"{client.ATTEMPTS} answers that can't be read, the last: {problem}"
+        return client.Reply(None, error, text)
 
     def text(self, model: str, shown: dict, again: bool) -> str:
         if "languages" in shown:

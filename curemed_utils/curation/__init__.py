@@ -1,0 +1,1 @@
+from curemed_utils.curation.pipeline import RECORDED, RECORDED_TOPICS, conversion_fault, curate, estimate, pending, recorded

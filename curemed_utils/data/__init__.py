@@ -1,0 +1,1 @@
+from curemed_utils.data.rows import SPLITS, DataError, Row, normalize, read_folder, read_hub, read_jsonl, read_release, write_jsonl

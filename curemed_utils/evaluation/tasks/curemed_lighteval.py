@@ -1,0 +1,75 @@
+"""CUREMED-BENCH for lighteval, one task a language.
+
+    lighteval accelerate "model_name=MODEL" curemed_bench --custom-tasks curemed_lighteval.py
+
+curemed_bench:french is one language. Leave max_new_tokens out of the model's parameters: lighteval 0.13 cuts prompts to that length;
+generation_size below limits the response. A response without a verdict is left out of that part's mean and counted in *_unknown.
+"""
+
+import math
+from functools import wraps
+from pathlib import Path
+
+import numpy as np
+from lighteval.metrics.metrics_sample import SampleLevelComputation
+from lighteval.metrics.utils.metric_utils import SampleLevelMetricGrouping
+from lighteval.tasks.lighteval_task import LightevalTaskConfig
+from lighteval.tasks.prompt_manager import PromptManager
+from lighteval.tasks.requests import Doc, SamplingMethod
+
+from curemed_utils.evaluation import harness
+
+FOLDER = Path(__file__).parent
+UNKNOWN = ("accuracy_unknown", "language_unknown")
+
+
+def _with_system(prepare):
+    """lighteval has one system prompt a run; these rows have one a language."""
+
+    @wraps(prepare)
+    def prepared(self, doc):
+        if doc.specific and "system" in doc.specific:
+            self.system_prompt = doc.specific["system"]
+        return prepare(self, doc)
+
+    return prepared
+
+
+PromptManager.prepare_prompt = _with_system(PromptManager.prepare_prompt)
+PromptManager.prepare_prompt_api = _with_system(PromptManager.prepare_prompt_api)
+
+
+def prompt(line: dict, task_name: str) -> Doc:
+    return Doc(query=line["question"], choices=[line["answer"]], gold_index=0, task_name=task_name, specific=line)
+
+
+class Parts(SampleLevelComputation):
+    def compute(self, doc: Doc, model_response, **_) -> dict[str, float]:
+        scores = harness.score(model_response.text[0], doc.specific)
+        unknown = {name: float(scores[name.removesuffix("_unknown")] is None) for name in UNKNOWN}
+        return {name: math.nan if value is None else value for name, value in scores.items()} | unknown
+
+
+# Functions of numpy, because lighteval pickles them for its bootstrap, and those of this file can't be.
+METRIC = SampleLevelMetricGrouping(
+    metric_name=[*harness.PARTS, *UNKNOWN],
+    higher_is_better=dict.fromkeys(harness.PARTS, True) | dict.fromkeys(UNKNOWN, False),
+    category=SamplingMethod.GENERATIVE,
+    sample_level_fn=Parts(),
+    corpus_level_fn=dict.fromkeys(harness.PARTS, np.nanmean) | dict.fromkeys(UNKNOWN, np.sum),
+)
+TASKS_TABLE = [
+    LightevalTaskConfig(
+        name=f"{harness.NAME}:{language.lower()}",
+        prompt_function=prompt,
+        hf_repo=str(FOLDER / "rows"),
+        hf_subset="default",
+        hf_filter=lambda line, language=language: line["language"] == language,
+        hf_avail_splits=["test"],
+        evaluation_splits=["test"],
+        generation_size=harness.MAX_NEW_TOKENS,
+        metrics=[METRIC],
+        version=1,
+    )
+    for language in sorted({record["language"] for record in harness.read(FOLDER)})
+]

@@ -1,0 +1,8 @@
+"""`python -m curemed_utils.training sft|grpo CONFIG.json`: one training stage, the module that accelerate starts."""
+
+import sys
+
+from curemed_utils.training.process import main
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,335 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from curemed_utils import evaluation, prompts
+from curemed_utils.data import DataError
+from curemed_utils.evaluation import generation, models
+from curemed_utils.training import checkpoints
+
+# Batches ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def posed(sample):
+    return [prompts.messages(row) for row in sample[::30]]
+
+
+def plain_greedy(checkpoint, prompt, n):
+    """The next tokens by a loop that knows neither cache nor batch."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    tokenizer = checkpoints.load_tokenizer(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
+    ids = tokenizer(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True), return_tensors="pt")["input_ids"]
+    start = ids.shape[1]
+    with torch.inference_mode():
+        for _ in range(n):
+            ids = torch.cat([ids, model(ids).logits[:, -1:].argmax(-1)], dim=1)
+    return tokenizer.decode(ids[0, start:], skip_special_tokens=True)
+
+
+def test_greedy_in_a_batch_is_the_plain_loops(tiny_base, posed):
+    found = generation.generate(tiny_base, posed, 12, temperature=0)
+    assert [response.text for response in found] == [plain_greedy(tiny_base, prompt, 12) for prompt in posed]
+    assert {(response.finish_reason, response.n_tokens) for response in found} == {("length", 12)}
+
+
+def test_a_sampled_response_depends_on_its_prompt_and_seed_alone(tiny_base, posed):
+    together = generation.generate(tiny_base, posed, 12, seed=3)
+    assert generation.generate(tiny_base, posed, 12, seed=3, batch_size=2) == together
+    assert generation.generate(tiny_base, posed[2:3], 12, seed=3) == together[2:3]
+    other = generation.generate(tiny_base, [posed[2]] * 2, 12, seed=[3, 4])
+    assert other[0] == together[2] and other[1].text != other[0].text
+
+
+def test_sampling_draws_from_the_models_distribution():
+    import torch
+
+    logits = torch.tensor([0.0, 1.0, float("-inf"), 2.0, -1.0]).expand(20_000, -1)
+    draws = torch.rand(20_000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    sampler = generation._Sampler(draws, 7, temperature=0.5)
+    drawn = sampler(torch.zeros(20_000, 8), logits).argmax(-1).bincount(minlength=5) / 20_000
+    assert torch.allclose(drawn, torch.softmax(logits[0] / 0.5, -1), atol=0.01) and drawn[2] == 0
+
+
+def test_a_response_ends_at_any_of_the_models_ends(tiny_base):
+    tokenizer = checkpoints.load_tokenizer(tiny_base)
+    tokens = tokenizer("Fieber", add_special_tokens=False)["input_ids"]
+    found = generation._response([*tokens, 7, *tokens], [2, 7], tokenizer)
+    assert found == ("Fieber", "stop", len(tokens), None, None)
+
+
+def test_prompt_styles(tiny_base):
+    tokenizer, prompt = checkpoints.load_tokenizer(tiny_base), [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
+    assert generation._text(prompt, tokenizer, "plain") == "S\n\nU\n\n"
+    assert "<|im_start|>system\nS<|im_end|>" in generation._text(prompt, tokenizer, "chat")
+    tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
+    with pytest.raises(ValueError, match="choose prompt_style 'user_only'"):
+        generation._text(prompt, tokenizer, "chat")
+    tokenizer.chat_template = None
+    with pytest.raises(ValueError, match="choose prompt_style 'plain'"):
+        generation._text(prompt, tokenizer, "chat")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"engine": "tgi"}, "engine 'tgi'"),
+        ({"prompt_style": "alpaca"}, "prompt_style 'alpaca'"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"temperature": -1.0}, "temperature -1.0"),
+        ({"seed": [1]}, r"seeds \(1\) as many as prompts"),
+        ({"max_new_tokens": 40_000}, "exceed the model's 32768 tokens"),
+        ({"engine": "server", "prompt_style": "plain"}, "a server's chat has turns"),
+    ],
+)
+def test_what_can_not_work_says_so(tiny_base, posed, wrong, said):
+    with pytest.raises(ValueError, match=said):
+        generation.generate(tiny_base, posed, **wrong)
+
+
+# vLLM ---------------------------------------------------------------------------------------------------------------
+
+
+def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
+    asked = []
+
+    class LLM:
+        def __init__(self, model, **_):
+            assert model == str(tiny_base)
+
+        def generate(self, given, params, use_tqdm):
+            asked.append([(len(one["prompt_token_ids"]), how.seed, how.max_tokens) for one, how in zip(given, params, strict=True)])
+            ends = ["stop", "length"] * len(given)
+            outputs = [SimpleNamespace(text="ja", finish_reason=end, token_ids=[1, 2, 3]) for end in ends[: len(given)]]
+            return [SimpleNamespace(outputs=[output]) for output in outputs]
+
+    stand_in = ModuleType("vllm")
+    stand_in.LLM, stand_in.SamplingParams = LLM, lambda **how: SimpleNamespace(**how)
+    monkeypatch.setitem(sys.modules, "vllm", stand_in)
+    found = generation.generate(tiny_base, posed[:3], 5, seed=[7, 8, 9], batch_size=2, engine="vllm")
+    assert [[how[1:] for how in batch] for batch in asked] == [[(7, 5), (8, 5)], [(9, 5)]]
+    assert found[:2] == [("ja", "stop", 2, asked[0][0][0], None), ("ja", "length", 3, asked[0][1][0], None)]
+
+
+def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
+    monkeypatch.setitem(sys.modules, "vllm", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '\.\[vllm\]'"):
+        generation.generate(tiny_base, posed, engine="vllm")
+
+
+# A server -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ask(tmp_path, posed):
+    def generate(server, **options):
+        options = dict(base_url=server.url, cache=tmp_path / "answers.sqlite") | options
+        return generation.generate("m", posed[:3], 9, seed=[1, 2, 3], engine="server", **options)
+
+    return generate
+
+
+def test_a_servers_answers_keep_how_they_ended_also_from_the_cache(serve, ask):
+    server = serve(reply="oui")
+    found = ask(server)
+    assert found == [("oui", "stop", 2, 100, None)] * 3
+    assert ask(server) == found and server.stats()["seen"] == 3
+    ask(server, request={"top_p": 0.5})
+    assert server.stats()["distinct"] == 6
+
+
+@pytest.mark.parametrize(
+    ("choice", "usage", "expected"),
+    [
+        ({"finish_reason": "length"}, {"prompt_tokens": 5, "completion_tokens": 9}, ("oui", "length", 9, 5, None)),
+        ({}, {}, ("oui", "unknown", None, None, None)),
+    ],
+)
+def test_what_a_server_does_not_say_is_not_made_up(serve, ask, choice, usage, expected):
+    body = {"model": "m", "choices": [{"message": {"content": "oui"}} | choice], "usage": usage}
+    assert ask(serve(body=json.dumps(body)))[0] == expected
+
+
+def test_a_response_that_could_not_be_had_says_why(serve, ask, posed):
+    ask(serve())
+    server = serve(poison={json.dumps(posed[1][1]["content"], ensure_ascii=False)[1:-1]: "400"})
+    found = ask(server, request={"top_p": 0.5})
+    assert [response.finish_reason for response in found] == ["stop", "error", "stop"]
+    assert found[1].text is None and "HTTP 400" in found[1].error
+
+
+def test_another_servers_key_is_never_sent(serve, ask, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-secret")
+    server = serve()
+    with pytest.raises(ValueError, match="OTHER_KEY is not set"):
+        ask(server, key_name="OTHER_KEY")
+    monkeypatch.setenv("OTHER_KEY", "other-key")
+    ask(server, key_name="OTHER_KEY")
+    assert server.stats()["keys"] == ["Bearer other-key"]
+
+
+# Models as rows -----------------------------------------------------------------------------------------------------
+
+
+def write_models(path, *rows):
+    path.write_text(json.dumps([{"size_class": "small", "max_new_tokens": 4} | row for row in rows]))
+    return path
+
+
+def test_the_papers_models_are_rows():
+    import pandas as pd
+
+    from curemed_utils import paths
+
+    named = [pd.read_csv(paths.SOURCE_DATA / f"table{name}.csv") for name in ("02_main_results", "08_proprietary")]
+    rows = models.load()
+    papers = [*named[0]["model"], *named[1]["model"]]
+    assert list(rows)[: len(papers)] == papers, "rows of your own come after the paper's"
+    assert [rows[name].size_class for name in named[0]["model"]] == named[0]["size_class"].tolist()
+    assert [rows[name].params_b for name in named[0]["model"]] == named[0]["params_b"].tolist()
+    assert all(row.id or row.note for row in rows.values())
+    assert all(rows[name].context > rows[name].max_new_tokens for name in papers)
+
+
+def test_broken_rows_are_named_with_their_fields(tmp_path):
+    file = write_models(
+        tmp_path / "m.yaml", {"name": "a", "id": "x"}, {"name": "b", "engine": "tgi"}, {"name": "a"}, {"name": "sft", "id": "x"},
+        {"name": "c", "trust_remote_code": True}, {"name": "d", "engine": "server", "prompt_style": "plain"},
+    )  # fmt: skip
+    with pytest.raises(DataError) as caught:
+        models.load(file)
+    said = str(caught.value)
+    for fault in (
+        "row 2 ('b'), field 'engine'", "row 3 ('a'), field 'name': there twice", "row 4 ('sft'), field 'name': the name of a checkpoint",
+        "row 4 ('sft'), field 'id': x is a's already", "row 5 ('c'), field 'trust_remote_code'", "row 6 ('d'), field 'prompt_style'",
+    ):  # fmt: skip
+        assert fault in said
+    (tmp_path / "n.yaml").write_text("a: b")
+    with pytest.raises(DataError, match="must be a list of rows"):
+        models.load(tmp_path / "n.yaml")
+
+
+def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, serve, tmp_path):
+    server = serve(reply="<thinking><step1>a</step1></thinking>\n<answer>b</answer>")
+    file = write_models(
+        tmp_path / "m.yaml", {"name": "my tiny one", "id": str(tiny_base)},
+        {"name": "served", "id": "m", "engine": "server", "base_url": server.url, "request": {"top_p": 0.5}},
+    )  # fmt: skip
+    local, served = (
+        models.evaluate(name, tmp_path, {"test": sample[:2]}, path=file, samples=2, seed=1) for name in ("my tiny one", "served")
+    )
+    assert len(local) == 4 and local["n_tokens"].max() == 4 and not local["complete"].any()
+    assert served["n_prompt_tokens"].tolist() == [100] * 4 and served["complete"].tolist() == [True] * 4
+    assert set(served["max_new_tokens"]) == {4} and set(served["engine"]) == {"server"}
+    assert server.stats()["distinct"] == 4  # a seed a run
+    assert (tmp_path / "evaluation" / "my tiny one" / "verdicts.jsonl").exists()
+
+
+def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
+    file = write_models(tmp_path / "m.yaml", {"name": "served", "id": "m", "engine": "server", "base_url": serve().url})
+    with pytest.raises(ValueError, match="max_usd needs a price"):
+        models.evaluate("served", tmp_path, {"test": sample[:1]}, path=file, max_usd=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("c", {}, "not in .*; it has a, b"),
+        ("b", {}, "no id yet .*: ask the authors"),
+        ("a", {"max_new_tokens": 64}, "no room for a prompt"),
+    ],
+)
+def test_a_row_that_can_not_be_evaluated_says_why(tmp_path, name, settings, said):
+    file = write_models(tmp_path / "m.yaml", {"name": "a", "id": "x", "context": 64}, {"name": "b", "note": "ask the authors"})
+    with pytest.raises(ValueError, match=said):
+        models.evaluate(name, tmp_path, {}, path=file, **settings)
+
+
+# Kills --------------------------------------------------------------------------------------------------------------
+
+SLOW = """
+import json, sys, time
+from pathlib import Path
+from curemed_utils import evaluation, generation, data
+real = generation._transformers
+def slow(*given, **options):
+    for batch in real(*given, **options):
+        yield batch
+        time.sleep(0.5)
+generation._transformers = slow
+rows = data.read_jsonl(sys.argv[2])
+evaluation.evaluate(Path(sys.argv[1]), "base", {"test": rows}, samples=3, max_new_tokens=4, batch_size=4)
+"""
+
+
+def test_a_killed_evaluation_loses_a_batch_at_most_and_repeats_nothing(tiny_base, sample, tmp_path, monkeypatch):
+    from curemed_utils import data
+
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "base").symlink_to(tiny_base)
+    rows = sample[:8]
+    data.write_jsonl(rows, tmp_path / "rows.jsonl")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path), str(tmp_path / "rows.jsonl")], env=environment)
+    kept, end = tmp_path / "evaluation" / "base" / "responses.jsonl", time.monotonic() + 60
+    while not (kept.exists() and len(kept.read_bytes().splitlines()) >= 8):
+        assert time.monotonic() < end and process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = kept.read_bytes().splitlines()
+    assert 8 <= len(before) < 24 and len(before) % 4 == 0
+    with kept.open("ab") as file:
+        file.write(before[0][:50])  # a line torn by the kill
+    posed, real = [], generation.in_batches
+    monkeypatch.setattr(generation, "in_batches", lambda model, prompts, *more, **options: (
+        posed.extend(prompts) or real(model, prompts, *more, **options)
+    ))  # fmt: skip
+    found = evaluation.evaluate(tmp_path, "base", {"test": rows}, samples=3, max_new_tokens=4, batch_size=2)
+    assert len(posed) == 24 - len(before)
+    lines = kept.read_bytes().splitlines()
+    assert lines[: len(before)] == before and len({json.loads(line)["key"] for line in lines}) == len(lines) == 24
+    whole = evaluation.respond(tiny_base, rows, samples=3, max_new_tokens=4)
+    assert found["response"].tolist() == whole["response"].tolist()
+
+
+def test_a_broken_line_among_the_kept_is_named(tiny_base, sample, tmp_path):
+    kept = tmp_path / "responses.jsonl"
+    evaluation.respond(tiny_base, sample[:2], max_new_tokens=4, kept=kept)
+    lines = kept.read_text(encoding="utf-8").splitlines()
+    kept.write_text(f"{lines[0][:-9]}\n{lines[1]}\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"responses\.jsonl, line 1: no response"):
+        evaluation.respond(tiny_base, sample[:2], max_new_tokens=4, kept=kept)
+
+
+def test_other_settings_are_generated_anew_and_known_ones_are_not(tiny_base, sample, tmp_path, monkeypatch):
+    counts, real = [], generation.in_batches
+    monkeypatch.setattr(generation, "in_batches", lambda model, prompts, *more, **options: (
+        counts.append(len(prompts)) or real(model, prompts, *more, **options)
+    ))  # fmt: skip
+    for settings in ({}, {"samples": 2}, {"seed": 1}, {"temperature": 0.5}, {"batch_size": 1}, {}):
+        evaluation.respond(tiny_base, sample[:2], kept=tmp_path / "r.jsonl", **{"max_new_tokens": 4} | settings)
+    assert counts == [2, 2, 2, 2, 0, 0]
+
+
+def test_a_missing_response_is_neither_wrong_nor_kept(serve, make_row, tmp_path):
+    rows = [make_row(0, accepted=["Réponse 0"]), make_row(1, accepted=["Réponse 1"])]
+    settings = {"engine": "server", "base_url": serve().url, "max_new_tokens": 4}
+    evaluation.respond("m", rows, kept=tmp_path / "other.jsonl", **settings, seed=9)
+    server = serve(poison={"Question 1 ?": "400"}, reply="<answer>Réponse 0</answer>")
+    settings["cache"] = tmp_path / "other.sqlite"
+    found = evaluation.evaluate(tmp_path, "served", {"test": rows}, source="m", **settings)
+    assert found["finish_reason"].tolist() == ["stop", "error"]
+    assert found.loc[1, ["correct", "in_language", "complete"]].isna().all() and "HTTP 400" in found.loc[1, "error"]
+    server.change(poison={})
+    again = evaluation.evaluate(tmp_path, "served", {"test": rows}, source="m", **settings)
+    assert again["finish_reason"].tolist() == ["stop", "stop"] and again["correct"].tolist() == [True, False]

@@ -1,0 +1,195 @@
+import itertools
+import math
+from collections import Counter
+
+import pandas as pd
+import pytest
+
+from curemed_utils import data, languages
+from curemed_utils.training import curricula
+
+
+@pytest.fixture
+def rft(make_row):
+    """RFT rows with 20 or more, and an odd number, a language."""
+    sizes = {name: 21 + 2 * n for n, name in enumerate(languages.NAMES)}
+    return [make_row(language=name, id=f"{name}-{n}", question=f"{name} {n} ?") for name, size in sizes.items() for n in range(size)]
+
+
+def by_language(rows):
+    return {name: {row.id for row in rows if row.language == name} for name in {row.language for row in rows}}
+
+
+def tiers(rows) -> Counter:
+    return Counter(languages.get(row.language).tier for row in rows)
+
+
+# Pools --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["retain", "plateau"])
+@pytest.mark.parametrize("stage", languages.STAGES)
+def test_a_stage_holds_its_tier_whole_and_retains_floor_of_earlier_tiers(rft, stage, name):
+    whole, pool = by_language(rft), by_language(curricula.pool(rft, stage, name))
+    rank = languages.TIERS.index(languages.STAGES[stage])
+    earlier = [name for tier in languages.TIERS[:rank] for name in languages.in_tier(tier)]
+    new = languages.in_tier(languages.STAGES[stage])
+    assert set(pool) == {*earlier, *new}
+    assert all(pool[name] == whole[name] for name in new)
+    assert {name: len(pool[name]) for name in earlier} == {name: math.floor(0.85 * len(whole[name])) for name in earlier}
+
+
+def test_stage_pools_are_nested_in_each_earlier_language(rft):
+    first, second, third = (by_language(curricula.pool(rft, stage)) for stage in languages.STAGES)
+    assert all(first[name] > second[name] >= third[name] for name in languages.in_tier("high"))
+    assert all(second[name] > third[name] for name in languages.in_tier("medium"))
+
+
+def test_retaining_all_keeps_every_earlier_row(rft):
+    assert len(curricula.pool(rft, "stage3_low", retain=1.0)) == len(rft)
+
+
+def test_a_retained_share_is_not_lost_to_rounding(make_row):
+    rows = [make_row(n, id=f"{name}{n}", language=name) for name in languages.NAMES for n in range(100)]
+    kept = Counter(row.language for row in curricula.pool(rows, "stage2_medium", retain=0.29))
+    assert kept["French"] == 29 and kept["Thai"] == 100
+
+
+@pytest.mark.parametrize(("name", "sizes"), [("mixture", ["high", "medium"]), ("none", ["high", "medium", "low"])])
+def test_a_mixture_keeps_all_rows_so_far_and_none_takes_all_at_once(rft, name, sizes):
+    pool = curricula.pool(rft, "stage2_medium", name)
+    assert tiers(pool) == tiers(row for row in rft if languages.get(row.language).tier in sizes)
+
+
+def test_a_language_without_rows_is_named(rft):
+    some = [row for row in rft if row.language not in ("Thai", "French")]
+    with pytest.raises(data.DataError, match=r"stage1_high has no rows in French: raise max_per_language or rft_share"):
+        curricula.pool(some, "stage1_high")
+    with pytest.raises(data.DataError, match=r"stage2_medium has no rows in Thai"):
+        curricula.pool(some, "stage2_medium")
+
+
+@pytest.mark.parametrize(("given", "said"), [({"curriculum": "mixtures"}, "curriculum is 'mixtures'"), ({"retain": 1.2}, "retain must")])
+def test_an_unknown_curriculum_or_share_is_refused_by_name(rft, given, said):
+    with pytest.raises(ValueError, match=said):
+        curricula.pool(rft, "stage1_high", **given)
+
+
+@pytest.mark.parametrize(("stage", "total"), [("stage1_high", 1187), ("stage2_medium", 1728), ("stage3_low", 3074)])
+def test_stage_pools_are_as_large_as_the_released_ones(release, released, stage, total):
+    published = {}
+    for path in (release / "datasets" / "RFT_data" / "staged" / languages.STAGES[stage]).glob("*.jsonl"):
+        published[path.stem] = sum(1 for line in path.read_bytes().split(b"\n") if line.strip())
+    pool = curricula.pool(released["rft"], stage)
+    assert len(pool) == total
+    assert Counter(row.language for row in pool) == published
+
+
+# Mixture ------------------------------------------------------------------------------------------------------------
+
+
+def drawn(rft, stage, n, alpha=0.85, seed=0):
+    return list(itertools.islice(curricula.mixture(curricula.pool(rft, stage, "mixture"), alpha, seed), n))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 0.85, 0.99])
+@pytest.mark.parametrize("batch", [1, 8, 64])
+def test_every_batch_holds_the_old_share_to_within_one_prompt(rft, alpha, batch):
+    rows = drawn(rft, "stage2_medium", 20 * batch, alpha)
+    old = [tiers(rows[first : first + batch])["high"] for first in range(0, len(rows), batch)]
+    assert all(math.floor(alpha * batch) <= count <= math.ceil(alpha * batch) for count in old)
+
+
+@pytest.mark.parametrize("alpha", [0.2, 0.5, 0.85])
+def test_a_stage_holds_its_share_to_within_2_percent(rft, alpha):
+    rows = drawn(rft, "stage3_low", 500, alpha)
+    expected = {"high": alpha * alpha, "medium": alpha * (1 - alpha), "low": 1 - alpha}
+    assert all(abs(tiers(rows)[tier] / len(rows) - share) < 0.02 for tier, share in expected.items())
+
+
+def test_no_row_comes_again_before_all_of_its_tier_have_come(rft):
+    rows = [row for row in drawn(rft, "stage2_medium", 2000) if languages.get(row.language).tier == "high"]
+    n = tiers(rft)["high"]
+    assert all(len({row.id for row in rows[first : first + n]}) == n for first in range(0, len(rows) - n, n))
+
+
+def test_a_seed_fixes_the_order_and_another_changes_it(rft):
+    rows = drawn(rft, "stage2_medium", 50)
+    assert rows == drawn(list(reversed(rft)), "stage2_medium", 50)
+    assert rows != drawn(rft, "stage2_medium", 50, seed=1)
+
+
+def test_the_first_stage_is_all_new(rft):
+    assert tiers(drawn(rft, "stage1_high", 100)) == {"high": 100}
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.0])
+def test_a_share_that_leaves_no_room_for_the_new_tier_is_refused(rft, alpha):
+    with pytest.raises(ValueError, match="alpha must lie in 0-1"):
+        drawn(rft, "stage2_medium", 1, alpha)
+
+
+# Plateau ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rewards", "patience", "over"),
+    [
+        ([0.1, 0.2, 0.3, 0.4], 2, False),
+        ([0.1, 0.4, 0.3, 0.2], 2, True),
+        ([0.4, 0.4, 0.4, 0.4], 2, True),
+        ([0.9, 0.1, 0.2, 0.3, 0.4], 2, False),
+        ([0.4, 0.3, 0.2], 2, False),
+        ([0.4, 0.3], 1, True),
+        ([0.5, 0.4, 0.3, 0.2], 0, False),
+    ],
+)
+def test_a_plateau_is_a_later_half_no_higher_than_the_earlier(rewards, patience, over):
+    assert curricula.plateaued(rewards, patience) is over
+
+
+# Measures -----------------------------------------------------------------------------------------------------------
+
+
+def test_forgetting_is_the_best_earlier_level_less_the_present():
+    levels = pd.DataFrame({"high": [0.5, 0.8, 0.6], "low": [0.1, 0.1, 0.4]}, index=["sft", "one", "two"])
+    lost = curricula.forgetting(levels)
+    assert lost.index.tolist() == ["one", "two"]
+    assert lost["high"].round(9).tolist() == [-0.3, 0.2]
+    assert lost["low"].round(9).tolist() == [0.0, -0.3]
+
+
+def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
+    verdicts = pd.DataFrame(
+        {
+            "model": ["sft", "sft", "one"],
+            "tier": ["high", "high", "low"],
+            "reward": [1.0, 0.5, 0.2],
+            "correct": [True, None, False],
+            "in_language": [True, False, None],
+            "well_formed": [True, True, False],
+        }
+    )
+    table = curricula.lab(verdicts)
+    assert table.index.tolist() == [(model, tier) for model in ("sft", "one") for tier in languages.TIERS]
+    assert table.loc[("sft", "high")].tolist() == [0.75, 1.0, 0.5, 1.0]
+    assert table.loc[("one", "low"), "LA"] == 0 and math.isnan(table.loc[("one", "low"), "LC"])
+    assert table.loc[("one", "medium")].isna().all()
+
+
+def test_the_gap_is_high_less_low():
+    levels = pd.DataFrame({"high": [0.8], "medium": [0.7], "low": [0.5]}, index=["sft"])
+    assert curricula.gap(levels).round(9).to_dict() == {"sft": 0.3}
+
+
+def test_a_group_teaches_nothing_only_if_all_its_rollouts_earned_the_same():
+    rollouts = pd.DataFrame(
+        {
+            "step": [1, 1, 1, 1, 2, 2],
+            "id": ["a", "a", "b", "b", "a", "a"],
+            "prompt_language": ["French", "French", "Thai", "Thai", "French", "French"],
+            "advantage": [0.0, 0.0, -1.0, 1.0, 0.0, 1.0],
+        }
+    )
+    table = curricula.zero_advantage(rollouts)
+    assert table.loc["French"].tolist() == [2, 0.5] and table.loc["Thai"].tolist() == [1, 0.0]

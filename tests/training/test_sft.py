@@ -1,0 +1,144 @@
+"""SFT's data path: ids and masks as TRL makes them, and losses that packing, padding and the CPU's shortcut leave as they are."""
+
+import datasets
+import pytest
+import torch
+from trl import SFTConfig, SFTTrainer
+
+from curemed_utils import data, languages, prompts
+from curemed_utils.training import checkpoints, sft, stages, tiny, trainers
+
+
+@pytest.fixture(scope="module")
+def rows(sample):
+    """Two rows a language and one whose completion begins like the prompt ends, so that tokens may merge over the border."""
+    some = [row for language in languages.NAMES for row in [row for row in sample if row.language == language][:2]]
+    return [*some, some[0].model_copy(update={"id": "merges", "reasoning": "\n\n" + some[0].reasoning})]
+
+
+def plain_trainer(base, tokenizer, rows, part, **settings):
+    """TRL's own way: prompt and completion columns, rows padded to the longest."""
+    table = datasets.Dataset.from_list([{"prompt": prompts.messages(row), "completion": prompts.completion(row)} for row in rows])
+    config = SFTConfig(
+        output_dir=str(part), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", max_length=4096, **settings
+    )
+    return SFTTrainer(model=str(base), args=config, train_dataset=table, processing_class=tokenizer)
+
+
+@pytest.mark.parametrize("tags", [True, False])
+def test_ids_and_labels_are_those_of_trl(tags, rows, tiny_base, tmp_path, monkeypatch):
+    if not tags:
+        monkeypatch.setattr(tiny, "TAGS", [])
+    tokenizer = tiny.build_tokenizer([text for row in rows for text in (row.question, row.reasoning, row.answer, "assistant\n\n\n")])
+    assert bool(set(tokenizer.get_added_vocab()) - set(tiny.SPECIAL)) == tags
+    expected = plain_trainer(tiny_base, tokenizer, rows, tmp_path).train_dataset
+    examples, left_out = sft.encode(tokenizer, rows, 4096)
+    assert left_out == 0 and len({row.language for row in rows}) == 13
+    assert [e["input_ids"] for e in examples] == list(expected["input_ids"])
+    assert [e["labels"] for e in examples] == list(expected["labels"])
+
+
+def test_the_labels_spell_the_completion(rows, tiny_base):
+    tokenizer = checkpoints.load_tokenizer(tiny_base)
+    examples, _ = sft.encode(tokenizer, rows[:1], 4096)
+    learnt = tokenizer.decode([label for label in examples[0]["labels"] if label != -100])
+    assert learnt == f"{rows[0].reasoning}\n{rows[0].answer}<|im_end|>\n"
+
+
+def test_the_other_traces_are_learnt_where_they_are_asked_for(rows, tiny_base):
+    tokenizer = checkpoints.load_tokenizer(tiny_base)
+    examples, _ = sft.encode(tokenizer, rows[:1], 4096, "monolingual")
+    assert rows[0].reasoning_monolingual in tokenizer.decode(examples[0]["input_ids"])
+
+
+def test_longer_rows_are_left_out_whole(rows, tiny_base):
+    tokenizer = checkpoints.load_tokenizer(tiny_base)
+    examples, _ = sft.encode(tokenizer, rows, 4096)
+    lengths = [len(example["input_ids"]) for example in examples]
+    limit = sorted(lengths)[len(lengths) // 2]
+    kept, left_out = sft.encode(tokenizer, rows, limit)
+    assert kept == [example for example in examples if len(example["input_ids"]) <= limit]
+    assert left_out == len(rows) - len(kept) > 0
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (
+            "{% for m in messages %}{% if m['role'] != 'assistant' %}{{ m['content'] }}{% endif %}{% endfor %}",
+            "row '.+' has no token to learn",
+        ),
+        (tiny.CHATML.replace("assistant\n{", "assistant, think first\n{"), "renders the prompt of row '.+' otherwise"),
+    ],
+)
+def test_a_template_that_would_teach_nothing_or_another_prompt_is_refused(template, said, rows, tiny_base):
+    tokenizer = checkpoints.load_tokenizer(tiny_base)
+    tokenizer.chat_template = template
+    with pytest.raises(ValueError, match=said):
+        sft.encode(tokenizer, rows, 4096)
+
+
+# Losses -------------------------------------------------------------------------------------------------------------
+
+
+def losses(trainer):
+    trainer.train()
+    return [record["loss"] for record in trainer.state.log_history if "loss" in record]
+
+
+@pytest.fixture(scope="module")
+def plain_losses(rows, tiny_base, tmp_path_factory):
+    """Three steps on four rows of different lengths, padded, by TRL alone."""
+    settings = {
+        "learning_rate": 1e-3,
+        "lr_scheduler_type": "constant",
+        "max_steps": 3,
+        "per_device_train_batch_size": 4,
+        "logging_steps": 1,
+    }
+    settings |= {"weight_decay": 0.0, "disable_tqdm": True}
+    return losses(plain_trainer(tiny_base, checkpoints.load_tokenizer(tiny_base), rows[:8:2], tmp_path_factory.mktemp("plain"), **settings))
+
+
+@pytest.fixture
+def stage(rows, tiny_base, tmp_path):
+    """A function that makes the settings of the same three steps."""
+    file = data.write_jsonl(rows[:8:2], tmp_path / "sft.jsonl")
+    same = {"start": str(tiny_base), "train_file": str(file), "output": str(tmp_path / "sft"), "learning_rate": 1e-3}
+    same |= {"scheduler": "constant", "warmup": 0.0, "max_steps": 3}
+    return lambda **changes: stages.settings("sft", same | changes)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"micro_batch": 4, "batch_size": 4}, {"micro_batch": 1, "batch_size": 4}, {"packing": True, "batch_size": 1}]
+)
+def test_losses_are_those_of_padded_training(changes, stage, plain_losses, tmp_path):
+    trainer, made = trainers.sft_trainer(stage(**changes), tmp_path)
+    assert made["rows"] == 4
+    assert len(trainer.train_dataset) == (1 if "packing" in changes else 4)
+    assert losses(trainer) == pytest.approx(plain_losses, abs=1e-5)
+    assert len(set(plain_losses)) == 3
+
+
+def test_packed_rows_do_not_see_each_other(stage, tmp_path):
+    trainer, _ = trainers.sft_trainer(stage(packing=True, batch_size=1), tmp_path)
+    batch = next(iter(trainer.get_train_dataloader()))
+    *starts, end = batch["cu_seq_lens_q"].tolist()
+    assert len(starts) == 4
+    with torch.no_grad():
+        packed = trainer.model(batch["input_ids"], position_ids=batch["position_ids"]).logits[0]
+        for start, stop in zip(starts, [*starts[1:], end], strict=True):
+            alone = trainer.model(batch["input_ids"][:, start:stop]).logits[0]
+            torch.testing.assert_close(packed[start:stop], alone, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "flash", "expected"),
+    [(None, True, "sdpa"), ((7, 5), True, "sdpa"), ((8, 0), False, "sdpa"), ((8, 0), True, "flash_attention_2")],
+)
+def test_kernels_are_those_that_the_machine_has(gpu, flash, expected, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: flash)
+    monkeypatch.setattr("transformers.utils.is_liger_kernel_available", lambda: True)
+    assert sft.kernels() == {"attention": expected, "liger": gpu is not None}
