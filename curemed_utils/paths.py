@@ -1,4 +1,4 @@
-"""Where things lie: the repository, the runs and the released data."""
+"""Every path of the repository and of a run directory, and which notebook makes what."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,33 @@ PROFILES = ROOT / "papermill_params"
 FIGURES = ROOT / "figures"
 SOURCE_DATA = FIGURES / "source_data"
 SAMPLE = Path(__file__).parent / "sample"
+
+RUN_DIRECTORY = (  # path under the run directory · the notebook that makes it · what it holds
+    ("data/{sft,rft,test}.jsonl", "01", "rows, whole topics in one file"),
+    ("data/stage*.jsonl", "01", "the rows that each GRPO stage may draw"),
+    ("curation.sqlite", "01", "replies to curation's requests"),
+    ("dataset/", "01", "the rows as a dataset folder with its card"),
+    ("ratings/", "02", "rating sheets, out and back"),
+    ("checkpoints/base/", "03", "the model to start from, built or linked"),
+    ("checkpoints/sft/", "03", "after code-switched SFT"),
+    ("checkpoints/stage1_high/", "04", "after GRPO on the high tier"),
+    ("checkpoints/stage2_medium/", "05", "after GRPO with the medium tier"),
+    ("checkpoints/stage3_low/", "06", "after GRPO with the low tier"),
+    ("judge.sqlite", "04", "every answer of the judge, paid for once"),
+    ("probe/<model>/", "05", "answers to trained prompts, between stages"),
+    ("evaluation/<model>/", "07", "responses.jsonl and verdicts.jsonl"),
+    ("ood/<model>/", "07", "the same on other benchmarks"),
+    ("harness/", "07", "the test rows for other people's harnesses"),
+    ("figures/", "08", "the run's own figures and tables"),
+    ("ablation/seed<n>/", "10", "a run directory for each seed of Table 3"),
+    ("notebooks/", "all", "executed copies, and a mark for each one done"),
+    ("summary/<notebook>.json", "all", "numbers, versions and commit of each notebook"),
+    ("logs/", "all", "what each notebook and training stage printed"),
+    ("stop", "you", "make this file to pause training after its step"),
+)
+
+
+# The run directory -------------------------------------------------------------------------------
 
 
 def runs() -> Path:
@@ -23,26 +50,112 @@ def run_directory(run_dir: str | Path = "") -> Path:
     return path
 
 
+def rows_file(run_dir: Path, name: str) -> Path:
+    """Rows of a split (sft, rft, test) or of a stage's pool (stage1_high, …)."""
+    return run_dir / "data" / f"{name}.jsonl"
+
+
+def checkpoint(run_dir: Path, name: str) -> Path:
+    """A model of the run, whether it is there or not: base, sft, stage1_high, …"""
+    return run_dir / "checkpoints" / name
+
+
+def training_log(run_dir: Path, name: str) -> Path:
+    """One JSON line for each step of a finished stage."""
+    return checkpoint(run_dir, name) / "log.jsonl"
+
+
+def rollouts(run_dir: Path, name: str) -> Path:
+    """One line for each rollout of a finished GRPO stage."""
+    return checkpoint(run_dir, name) / "rollouts.parquet"
+
+
+def stop_file(run_dir: Path) -> Path:
+    """A file that pauses training after the step at work; whoever is asked to stop removes it."""
+    return run_dir / "stop"
+
+
+def judge_cache(run_dir: Path) -> Path:
+    """Every answer of the judge to this run."""
+    return run_dir / "judge.sqlite"
+
+
+def answers_folder(run_dir: Path, model: str, into: str = "evaluation") -> Path:
+    """Responses and verdicts of one model; `into` is evaluation, probe or ood."""
+    return run_dir / into / model
+
+
+def verdicts_file(run_dir: Path, model: str, into: str = "evaluation") -> Path:
+    """The verdicts of one model, one JSON line each."""
+    return answers_folder(run_dir, model, into) / "verdicts.jsonl"
+
+
+def seed_directory(run_dir: Path, seed: int) -> Path:
+    """The run directory of one seed of the ablation."""
+    return run_dir / "ablation" / f"seed{seed}"
+
+
+def summary_file(run_dir: Path, notebook: str) -> Path:
+    """What a notebook recorded."""
+    return run_dir / "summary" / f"{notebook}.json"
+
+
+def executed(run_dir: Path, notebook: str) -> Path:
+    """The executed copy of a notebook."""
+    return run_dir / "notebooks" / f"{notebook}.ipynb"
+
+
+def log(run_dir: Path, name: str) -> Path:
+    """What a notebook or a training stage printed."""
+    return run_dir / "logs" / f"{name}.log"
+
+
+def maker(path: str | Path) -> str:
+    """The number of the notebook that makes `path`, given relative to the run directory."""
+    text = Path(path).as_posix()
+    for pattern, notebook, _ in RUN_DIRECTORY:
+        beginning = pattern.partition("<")[0].partition("{")[0].partition("*")[0].rstrip("/")
+        if text.startswith(beginning):
+            return notebook
+    raise ValueError(f"no notebook makes {text}")
+
+
+def missing(run_dir: Path, path: Path) -> FileNotFoundError:
+    """The error for a file of a run that is not there; it says which notebook to run."""
+    notebook = maker(path.relative_to(run_dir))
+    return FileNotFoundError(f"{show(path)} is missing: run notebook {notebook} with the same run_dir first")
+
+
+def run_tree() -> str:
+    """The run directory as README prints it: a line a path, its notebook, what it holds."""
+    return "\n".join(f"{path:27} {notebook:4} {what}" for path, notebook, what in RUN_DIRECTORY)
+
+
+# Everything else ---------------------------------------------------------------------------------
+
+
 def release(root: str | Path | None = None) -> Path:
     """The root of the authors' released data: `root`, else `CUREMED_RELEASE`.
 
     Raises FileNotFoundError that names the path tried and the variable to set.
     """
-    given = root or os.environ.get("CUREMED_RELEASE")
-    if not given:
+    folder = root or os.environ.get("CUREMED_RELEASE")
+    if not folder:
         raise FileNotFoundError(
-            "the released data are not set up: set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
+            "the released data are not set up: "
+            "set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
         )
-    path = Path(given).expanduser()
+    path = Path(folder).expanduser()
     if not (path / "datasets").is_dir() and not (path / "baseline_inference").is_dir():
         raise FileNotFoundError(
-            f"{show(path)} holds neither datasets/ nor baseline_inference/: set CUREMED_RELEASE to the unpacked release's root"
+            f"{show(path)} holds neither datasets/ nor baseline_inference/: "
+            "set CUREMED_RELEASE to the unpacked release's root"
         )
     return path
 
 
 def show(path: str | Path) -> str:
-    """A path for readers: relative to the repository or the working directory, `~` for the home folder."""
+    """A path for readers: relative to the repository or the working directory, `~` for home."""
     path = Path(path).expanduser().absolute()
     for base in (Path.cwd(), ROOT):
         if path.is_relative_to(base):

@@ -1,0 +1,159 @@
+"""The tags of a response, read and written here alone (Section 3.2).
+
+A response in full form is `<thinking><step1>…</step1>…</thinking>` and then `<answer>…</answer>`.
+All functions take time in proportion to the text, whatever tags it repeats or leaves open.
+"""
+
+import re
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import NamedTuple
+
+FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
+_TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
+_OPENING = re.compile(r"<(step\d+|answer)>")
+_STEP_TAG = re.compile(r"<(/?)step(\d+)>")
+_STEP_BEGUN = re.compile(r"</?step\d")
+
+
+class Trace(NamedTuple):
+    """A response taken apart."""
+
+    steps: tuple[str, ...]  # texts of the steps that were opened and closed, in order
+    answer: str | None  # text of the only answer block; None where there is none or several
+    fault: str  # why the response is not in full form; empty where it is
+
+
+# Writing ----------------------------------------------------------------------------------------
+
+
+def render(steps: Sequence[str], answer: str) -> str:
+    """A response in full form; `steps` and `answer` are plain text."""
+    return f"{render_steps(steps)}\n{render_answer(answer)}"
+
+
+def render_steps(steps: Sequence[str]) -> str:
+    """The thinking block of a response, its steps numbered from 1."""
+    numbered = (f"<step{n}>{step}</step{n}>" for n, step in enumerate(steps, 1))
+    return f"<thinking>{''.join(numbered)}</thinking>"
+
+
+def render_answer(answer: str) -> str:
+    """The answer block of a response."""
+    return f"<answer>{answer}</answer>"
+
+
+def tags(n_steps: int) -> list[str]:
+    """Every tag of a response in full form with `n_steps` steps, in order."""
+    steps = [tag for n in range(1, n_steps + 1) for tag in (f"<step{n}>", f"</step{n}>")]
+    return ["<thinking>", *steps, "</thinking>", "<answer>", "</answer>"]
+
+
+def renumbered(reasoning: str) -> str:
+    """The reasoning with its step tags numbered from 1 in the order in which they stand."""
+    counts = {"": 0, "/": 0}
+
+    def renumber(tag: re.Match) -> str:
+        counts[tag[1]] += 1
+        return f"<{tag[1]}step{counts[tag[1]]}>"
+
+    return _STEP_TAG.sub(renumber, reasoning)
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def parse(text: str) -> Trace:
+    """Steps, answer and fault of a response."""
+    steps = tuple(part for name, part in segments(text) if name.startswith("step"))
+    return Trace(steps, answer_of(text), _fault(text))
+
+
+def answer_of(text: str) -> str | None:
+    """What stands in the only answer block, stripped; None where there is none or several."""
+    found = blocks(text, "answer")
+    return found[0].strip() if len(found) == 1 else None
+
+
+def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
+    """The texts between `<name>` and the next `</name>`, in order.
+
+    With `cut_off` a last block that was never closed counts, up to the end of the text.
+    """
+    opening, closing = f"<{name}>", f"</{name}>"
+    found, place = [], text.find(opening)
+    while place >= 0:
+        start = place + len(opening)
+        end = text.find(closing, start)
+        if end < 0:
+            return [*found, text[start:]] if cut_off else found
+        found.append(text[start:end])
+        place = text.find(opening, end + len(closing))
+    return found
+
+
+def segments(text: str) -> list[tuple[str, str]]:
+    """('step1', text), …, ('answer', text): each step or answer that was opened and closed."""
+    found, place, never_closed = [], 0, set()
+    for tag in _OPENING.finditer(text):
+        name = tag[1]
+        if tag.start() < place or name in never_closed:
+            continue
+        end = text.find(f"</{name}>", tag.end())
+        if end < 0:
+            never_closed.add(name)
+            continue
+        found.append((name, text[tag.end() : end]))
+        place = end
+    return found
+
+
+def pieces(text: str) -> list[tuple[str, bool]]:
+    """The text cut before and after each tag: (piece, whether it is a tag); empty ones left out."""
+    cut = re.split(f"({_TAG.pattern})", text)
+    return [(piece, bool(_TAG.fullmatch(piece))) for piece in cut if piece]
+
+
+def without_tags(text: str) -> str:
+    """The text without any tag."""
+    return _TAG.sub("", text)
+
+
+def numbered_lines(reasoning: str) -> str:
+    """The reasoning as people read it: a line a step, `1. …`, no tags."""
+    lines = _STEP_TAG.sub(lambda tag: "" if tag[1] else f"\n{tag[2]}. ", reasoning)
+    return without_tags(lines).strip()
+
+
+def step_fault(reasoning: str) -> str:
+    """What is wrong with the numbers of step tags; empty where both kinds run 1 to n."""
+    found = _STEP_TAG.findall(reasoning)
+    opened = [number for slash, number in found if not slash]
+    closed = [number for slash, number in found if slash]
+    wanted = [str(n) for n in range(1, len(opened) + 1)]
+    if opened and opened == closed == wanted:
+        return ""
+    kind = "counts" if len(opened) != len(closed) else "numbers"
+    return f"{kind}: opened {' '.join(opened) or 'none'}, closed {' '.join(closed) or 'none'}"
+
+
+def _fault(text: str) -> str:
+    found = _TAG.findall(text)
+    n_steps = sum(1 for tag in found if tag.startswith("<step"))
+    for tag, wanted in zip_longest(found, tags(max(n_steps, 1))):
+        if tag != wanted:
+            return f"{tag or 'the end'} where {wanted or 'the end'} should stand"
+    return _text_fault(found, _TAG.split(text))
+
+
+def _text_fault(found: list[str], texts: list[str]) -> str:
+    """What is wrong between tags that are in order: `texts[k]` stands before tag k."""
+    for tag, text in zip([*found, ""], texts, strict=True):
+        inside = tag.startswith(("</step", "</answer"))
+        if inside and not text.strip():
+            return f"nothing before {tag}"
+        if not inside and text.strip():
+            return f"text before {tag or 'the end'} that belongs to no block"
+        if _STEP_BEGUN.search(text):
+            return f"a broken step tag before {tag}"
+    return ""
