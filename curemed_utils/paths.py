@@ -142,14 +142,12 @@ def release(root: str | Path | None = None) -> Path:
     folder = root or os.environ.get("CUREMED_RELEASE")
     if not folder:
         raise FileNotFoundError(
-            "the released data are not set up: "
-            "set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
+            "the released data are not set up: set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
         )
     path = Path(folder).expanduser()
     if not (path / "datasets").is_dir() and not (path / "baseline_inference").is_dir():
         raise FileNotFoundError(
-            f"{show(path)} holds neither datasets/ nor baseline_inference/: "
-            "set CUREMED_RELEASE to the unpacked release's root"
+            f"{show(path)} holds neither datasets/ nor baseline_inference/: set CUREMED_RELEASE to the unpacked release's root"
         )
     return path
 

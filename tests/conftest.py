@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import make
 import pytest
 
 from curemed_utils import data, paths
@@ -59,14 +60,4 @@ def serve(server_process, monkeypatch):
 @pytest.fixture
 def make_row():
     """A function that makes a valid row; keyword arguments replace its fields."""
-
-    def make(number: int = 0, **fields) -> data.Row:
-        given = {
-            "id": f"r{number}",
-            "language": "French",
-            "question": f"Question {number} ?",
-            "answer": f"<answer>Réponse {number}</answer>",
-        }
-        return data.Row(**given | fields)
-
-    return make
+    return make.row

@@ -1,0 +1,41 @@
+"""What many tests need: rows, verdicts of a run, and a released folder of verdicts."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from curemed_utils import data
+
+TRUTHS = ["correct", "in_language", "complete", "well_formed"]
+
+
+def row(number: int = 0, **fields) -> data.Row:
+    """A valid row in French; keyword arguments replace its fields."""
+    plain = {
+        "id": f"r{number}",
+        "language": "French",
+        "question": f"Question {number} ?",
+        "answer": f"<answer>Réponse {number}</answer>",
+    }
+    return data.Row(**plain | fields)
+
+
+def verdicts(model: str = "m", run: int = 0, **correct) -> pd.DataFrame:
+    """One model's verdicts: a language and its items' verdicts each; ids run across languages."""
+    lines = []
+    for language, values in correct.items():
+        for number, value in enumerate(values):
+            lines.append({"id": f"{language}-{number}", "language": language, "correct": value})
+    table = pd.DataFrame(lines).assign(model=model, seed=run, sample=0, response="a")
+    table = table.assign(finish_reason="stop", in_language=True, complete=True, well_formed=True)
+    return table.assign(reward=0.5).astype(dict.fromkeys(TRUTHS, "boolean"))
+
+
+def released_verdicts(root: Path, verdicts, model="claude", kind="logic", language="French", responses="T") -> Path:
+    """Writes one CSV of published verdicts under `root` as the release has them; returns `root`."""
+    folder = root / "baseline_inference" / "closed_source" / model / f"BaseModel_{kind}_evaluation"
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = {"Question": "Q", "Response": "R", "Test Response": responses}
+    table = pd.DataFrame(columns | {f"{kind.title()}_Score": verdicts})
+    table.to_csv(folder / f"{language}_x_{kind}_evaluation.csv", index=False)
+    return root
