@@ -1,6 +1,7 @@
-"""The 13 languages of CUREMED-BENCH, their families (Figure 8) and curriculum tiers (Appendix C.1)."""
+"""The languages, their families (Figure 8) and tiers (Appendix C.1), and the stages of training."""
 
 import difflib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 TIERS = ("high", "medium", "low")
@@ -38,16 +39,23 @@ PUBLISHED = tuple(language.name for language in ALL if language.published)
 
 
 def get(name: str) -> Language:
-    """The language called `name` (English name, exact case); ValueError names the nearest one."""
-    if name in BY_NAME:
-        return BY_NAME[name]
-    near = difflib.get_close_matches(str(name).title(), NAMES, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(NAMES)}"
-    raise ValueError(f"unknown language {name!r}{hint}")
+    """The language called `name`: its English name in exact case. ValueError names the nearest."""
+    if name not in BY_NAME:
+        raise ValueError(f"unknown language {name!r}{nearest(name, NAMES)}")
+    return BY_NAME[name]
+
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The end of an error about a misspelt `name`: "; did you mean 'x'?", else "; known: x, y"."""
+    spellings = {spelling.casefold(): spelling for spelling in known}
+    near = difflib.get_close_matches(str(name).casefold(), spellings, n=1)
+    if near:
+        return f"; did you mean {spellings[near[0]]!r}?"
+    return f"; known: {', '.join(spellings.values())}"
 
 
 def in_tier(tier: str) -> list[str]:
     """Names of the published languages of one tier, in alphabetical order."""
     if tier not in TIERS:
-        raise ValueError(f"unknown tier {tier!r}; known: {', '.join(TIERS)}")
+        raise ValueError(f"unknown tier {tier!r}{nearest(tier, TIERS)}")
     return [language.name for language in ALL if language.tier == tier and language.published]

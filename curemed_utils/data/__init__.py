@@ -1,1 +1,12 @@
-from curemed_utils.data.rows import SPLITS, DataError, Row, normalize, read_folder, read_hub, read_jsonl, read_release, write_jsonl
+from curemed_utils.data.rows import (
+    SPLITS,
+    DataError,
+    Row,
+    listed,
+    normalize,
+    read_folder,
+    read_hub,
+    read_jsonl,
+    read_release,
+    write_jsonl,
+)

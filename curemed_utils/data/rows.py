@@ -3,7 +3,7 @@
 import difflib
 import json
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -86,11 +86,18 @@ def read_jsonl(path: str | Path, source: str = "", language: str | None = None) 
         seen[row.id] = number
         rows.append(row)
     if faults:
-        more = f"\n… and {len(faults) - 10} more" if len(faults) > 10 else ""
-        raise DataError("\n".join(faults[:10]) + more)
+        raise DataError(listed(faults))
     if not rows:
         raise DataError(f"{paths.show(path)}: holds no row")
     return rows
+
+
+def listed(faults: Sequence[str], limit: int = 10) -> str:
+    """The first `limit` faults, one a line, and how many more there are."""
+    lines = list(faults[:limit])
+    if len(faults) > limit:
+        lines.append(f"… and {len(faults) - limit} more")
+    return "\n".join(lines)
 
 
 def _parse(line: bytes, default_id: str, source: str) -> Row:

@@ -131,6 +131,16 @@ def test_writing_leaves_the_old_file_whole_if_it_fails(tmp_path, make_row):
     assert [row.id for row in data.read_jsonl(path)] == ["r1"]
 
 
+def test_what_was_misspelt_gets_the_nearest_or_all_that_is_known():
+    assert languages.nearest("FRENSH", ["French", "Thai"]) == "; did you mean 'French'?"
+    assert languages.nearest(3, ["French", "Thai"]) == "; known: French, Thai"
+
+
+def test_listed_faults_end_with_the_number_of_the_others():
+    assert data.listed(["a", "b"], limit=2) == "a\nb"
+    assert data.listed(["a", "b", "c"], limit=1) == "a\n… and 2 more"
+
+
 # Folders ------------------------------------------------------------------------------------------------------------
 
 
