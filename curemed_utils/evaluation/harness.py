@@ -1,11 +1,12 @@
-"""CUREMED-BENCH as tasks for lm-evaluation-harness, inspect_ai and lighteval, with the prompts and the scorers of this workbook.
+"""CUREMED-BENCH as tasks for lm-evaluation-harness, inspect_ai and lighteval.
 
-The tasks read the exported rows, whose prompts stand in them, and score by `score`: whoever runs them needs this package and one
-of the three harnesses (the extra 'harness'), and none of the notebooks. How to start each is said at the head of its file.
+The exported rows hold the prompts of this workbook, and `score_response` is its scorer.
+Whoever runs the tasks needs this package and one of the harnesses, but no notebook.
+The head of each task file says how to start it.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -14,11 +15,6 @@ from curemed_utils import data, languages, paths, prompts, rewards
 from curemed_utils.training import checkpoints
 
 TASKS = Path(__file__).parent / "tasks"
-FILES = {
-    "lm_eval": ("lm_eval/_common_yaml", "lm_eval/utils.py"),
-    "inspect": ("curemed_inspect.py",),
-    "lighteval": ("curemed_lighteval.py",),
-}
 ROWS = "rows/test.jsonl"
 FIELDS = ("id", "language", "system", "question", "answer", "accepted")
 PARTS = ("accuracy", "language", "format")
@@ -26,75 +22,65 @@ NAME = "curemed_bench"
 MAX_NEW_TOKENS = 1024
 
 
-def write(rows: Iterable[data.Row], folder: str | Path, which: Sequence[str] = tuple(FILES)) -> list[Path]:
-    """Writes the rows and the task files of each harness in `which` into `folder`; returns the paths, the rows' first.
+def write_tasks(rows: Iterable[data.Row], folder: str | Path) -> Path:
+    """Writes the rows and the tasks of the three harnesses into `folder`, which may be moved.
 
-    A row goes out with its prompt (`prompts.messages`), its answer and its accepted answers; reasoning stays here. The folder can
-    be moved as a whole. Raises ValueError for an unknown harness, DataError where there is no row or an id comes twice.
+    A row goes out with its prompt, answer and accepted answers, without its reasoning.
+    Raises DataError where there is no row or an id comes twice.
     """
     folder = Path(folder).expanduser()
-    if unknown := [name for name in which if name not in FILES] or not which:
-        raise ValueError(f"which is {list(which)!r}: {unknown if which else 'nothing'} is not among {', '.join(FILES)}")
-    records = [_record(row) for row in rows]
-    if not records:
-        raise data.DataError("there is no row to write a task of")
-    seen = set()
-    for record in records:
-        if record["id"] in seen:
-            raise data.DataError(f"duplicate id {record['id']!r}: give every row its own, so that results can be told apart")
-        seen.add(record["id"])
-    written = [data.write_jsonl(records, folder / ROWS)]
-    for file in (file for name in which for file in FILES[name]):
-        (folder / file).parent.mkdir(exist_ok=True)
-        written.append(Path(shutil.copyfile(TASKS / file, folder / file)))
-    return written + (_write_yaml(folder, records) if "lm_eval" in which else [])
+    data.write_jsonl((_record(row) for row in rows), folder / ROWS)
+    spoken = {record["language"] for record in read_records(folder)}
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(TASKS, folder, ignore=ignored, dirs_exist_ok=True)
+    for old in (folder / "lm_eval").glob(f"{NAME}*.yaml"):
+        old.unlink()
+    for name, config in _lm_eval(spoken).items():
+        config["metadata"] = {"version": 1.0, "rows": rows_digest(folder)}
+        text = yaml.safe_dump(config, sort_keys=False)
+        (folder / "lm_eval" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    return folder
 
 
 def _record(row: data.Row) -> dict:
-    system, user = (turn["content"] for turn in prompts.messages(row))
-    return row.model_dump(include=set(FIELDS)) | {"system": system, "question": user}
+    system, user = prompts.messages(row)
+    texts = {"system": system["content"], "question": user["content"]}
+    return row.model_dump(include=set(FIELDS)) | texts
 
 
-def _write_yaml(folder: Path, records: list[dict]) -> list[Path]:
+def _lm_eval(spoken: set[str]) -> dict[str, dict]:
     """One task a language, one over all rows, and a group: what differs from `_common_yaml`."""
-    for old in (folder / "lm_eval").glob(f"{NAME}*.yaml"):
-        old.unlink()
-    found = {record["language"] for record in records}
-    names = {name: f"{NAME}_{name.lower()}" for name in languages.NAMES if name in found}
-    metadata = {"version": 1.0, "rows": identity(folder)}
-    tasks = {
-        task: {"include": "_common_yaml", "task": task, "dataset_kwargs": {"language": name}, "metadata": metadata}
-        for name, task in (names | {"": f"{NAME}_all"}).items()
-    }
-    # The group's mean counts languages, not rows: the harness would weigh by all rows, those without a verdict included.
+    tasks = {f"{NAME}_{name.lower()}": name for name in languages.NAMES if name in spoken}
+    # A mean over languages: the harness would weigh by all rows, those without a verdict too.
     means = [{"metric": part, "weight_by_size": False} for part in PARTS]
-    tasks[NAME] = {"group": NAME, "task": list(names.values()), "aggregate_metric_list": means, "metadata": metadata}
-    files = {folder / "lm_eval" / f"{task}.yaml": config for task, config in tasks.items()}
-    for file, config in files.items():
-        file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
-    return list(files)
+    configs = {NAME: {"group": NAME, "task": list(tasks), "aggregate_metric_list": means}}
+    for task, language in (tasks | {f"{NAME}_all": ""}).items():
+        chosen = {"dataset_kwargs": {"language": language}}
+        configs[task] = {"include": "_common_yaml", "task": task} | chosen
+    return configs
 
 
-# What the task files use ------------------------------------------------------------------------------------------------
+# What the task files use ------------------------------------------------------------------------
 
 
-def read(folder: str | Path, language: str = "") -> list[dict]:
-    """The rows of a folder that `write` made, of one language or all, as dictionaries with the keys `FIELDS`.
+def read_records(folder: str | Path, language: str = "") -> list[dict]:
+    """The rows that `write_tasks` wrote, of one language or all, with the keys `FIELDS`.
 
-    Raises ValueError for an unknown language, DataError for one without rows and for a file that can't be read.
+    Raises ValueError for an unknown language, DataError for one without rows or a broken file.
     """
+    file = Path(folder) / ROWS
     wanted = languages.get(language).name if language else ""
-    found = [row.model_dump(include=set(FIELDS)) for row in data.read_jsonl(Path(folder) / ROWS) if wanted in ("", row.language)]
-    if not found:
-        raise data.DataError(f"{paths.show(Path(folder) / ROWS)}: holds no row in {wanted}")
-    return found
+    rows = [row for row in data.read_jsonl(file) if wanted in ("", row.language)]
+    if not rows:
+        raise data.DataError(f"{paths.show(file)}: holds no row in {wanted}")
+    return [row.model_dump(include=set(FIELDS)) for row in rows]
 
 
-def identity(folder: str | Path) -> str:
+def rows_digest(folder: str | Path) -> str:
     """A digest of the folder's rows and prompts, for a result to carry."""
     return checkpoints.digest((Path(folder) / ROWS).read_bytes())
 
 
-def score(response: str, record: dict) -> dict[str, float | None]:
-    """`rewards.score` of a response: 'accuracy', 'language' and 'format', None where nothing can tell."""
-    return rewards.score(response, data.Row(**{field: record[field] for field in FIELDS}))
+def score_response(response: str, record: dict) -> dict[str, float | None]:
+    """'accuracy', 'language' and 'format' of a response, None where nothing can tell."""
+    return rewards.score(response, data.Row(**record))

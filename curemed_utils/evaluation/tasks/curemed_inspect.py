@@ -1,10 +1,10 @@
 """CUREMED-BENCH for inspect_ai.
 
-    inspect eval curemed_inspect.py --model openai/MODEL [-T language=French] [--temperature 0.8 --epochs 3] [--max-tokens 4096]
+    inspect eval curemed_inspect.py --model openai/MODEL [-T language=French] [--max-tokens 4096]
 
-A server of your own is given by OPENAI_BASE_URL and OPENAI_API_KEY; one that only knows chat completions needs -M responses_api=false.
-Each part is a mean per language and over all rows ('all'). A response without a verdict is left out of that part's mean and counted
-as unscored (`unscored_samples` in the log).
+OPENAI_BASE_URL and OPENAI_API_KEY name a server of your own; one that only knows chat completions
+needs -M responses_api=false. Each part is a mean per language and over all rows ('all').
+A response without a verdict is left out of that mean and counted in `unscored_samples` of the log.
 """
 
 import math
@@ -24,26 +24,29 @@ FOLDER = Path(__file__).parent
 @task
 def curemed_bench(language: str = "") -> Task:
     """The rows of one language (its English name), or all."""
+    samples = [_sample(record) for record in harness.read_records(FOLDER, language)]
     return Task(
-        dataset=MemoryDataset([_sample(record) for record in harness.read(FOLDER, language)], name=harness.NAME),
+        dataset=MemoryDataset(samples, name=harness.NAME),
         solver=generate(),
         scorer=curemed(),
         config=GenerateConfig(temperature=0.0, max_tokens=harness.MAX_NEW_TOKENS),
-        metadata={"rows": harness.identity(FOLDER)},
+        metadata={"rows": harness.rows_digest(FOLDER)},
     )
 
 
 def _sample(record: dict) -> Sample:
-    turns = [ChatMessageSystem(content=record["system"]), ChatMessageUser(content=record["question"])]
-    return Sample(input=turns, target=record["answer"], id=record["id"], metadata=record)
+    system = ChatMessageSystem(content=record["system"])
+    user = ChatMessageUser(content=record["question"])
+    return Sample([system, user], target=record["answer"], id=record["id"], metadata=record)
 
 
 @scorer(metrics={part: [grouped(mean(), "language"), stderr()] for part in harness.PARTS})
 def curemed():
-    """The three parts of the workbook's score; NaN, which inspect_ai takes for unscored, where a part is unknown."""
+    """The three parts of the workbook's score; inspect_ai takes NaN for unscored."""
 
     async def score(state, target):
-        scores = harness.score(state.output.completion, state.metadata)
-        return Score(value={part: math.nan if value is None else value for part, value in scores.items()})
+        parts = harness.score_response(state.output.completion, state.metadata)
+        value = {part: math.nan if known is None else known for part, known in parts.items()}
+        return Score(value=value)
 
     return score

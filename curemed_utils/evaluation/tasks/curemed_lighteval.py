@@ -2,8 +2,9 @@
 
     lighteval accelerate "model_name=MODEL" curemed_bench --custom-tasks curemed_lighteval.py
 
-curemed_bench:french is one language. Leave max_new_tokens out of the model's parameters: lighteval 0.13 cuts prompts to that length;
-generation_size below limits the response. A response without a verdict is left out of that part's mean and counted in *_unknown.
+curemed_bench:french is one language. Leave max_new_tokens out of the model's parameters:
+lighteval 0.13 cuts prompts to that length; generation_size below limits the response.
+A response without a verdict is left out of that part's mean and counted in *_unknown.
 """
 
 import math
@@ -28,8 +29,7 @@ def _with_system(prepare):
 
     @wraps(prepare)
     def prepared(self, doc):
-        if doc.specific and "system" in doc.specific:
-            self.system_prompt = doc.specific["system"]
+        self.system_prompt = (doc.specific or {}).get("system", self.system_prompt)
         return prepare(self, doc)
 
     return prepared
@@ -40,17 +40,19 @@ PromptManager.prepare_prompt_api = _with_system(PromptManager.prepare_prompt_api
 
 
 def prompt(line: dict, task_name: str) -> Doc:
-    return Doc(query=line["question"], choices=[line["answer"]], gold_index=0, task_name=task_name, specific=line)
+    return Doc(line["question"], [line["answer"]], 0, task_name=task_name, specific=line)
 
 
 class Parts(SampleLevelComputation):
     def compute(self, doc: Doc, model_response, **_) -> dict[str, float]:
-        scores = harness.score(model_response.text[0], doc.specific)
-        unknown = {name: float(scores[name.removesuffix("_unknown")] is None) for name in UNKNOWN}
-        return {name: math.nan if value is None else value for name, value in scores.items()} | unknown
+        parts = harness.score_response(model_response.text[0], doc.specific)
+        values = {name: math.nan if known is None else known for name, known in parts.items()}
+        for name in UNKNOWN:
+            values[name] = float(parts[name.removesuffix("_unknown")] is None)
+        return values
 
 
-# Functions of numpy, because lighteval pickles them for its bootstrap, and those of this file can't be.
+# numpy's functions: lighteval pickles them for its bootstrap, and those of this file can't be.
 METRIC = SampleLevelMetricGrouping(
     metric_name=[*harness.PARTS, *UNKNOWN],
     higher_is_better=dict.fromkeys(harness.PARTS, True) | dict.fromkeys(UNKNOWN, False),
@@ -58,18 +60,22 @@ METRIC = SampleLevelMetricGrouping(
     sample_level_fn=Parts(),
     corpus_level_fn=dict.fromkeys(harness.PARTS, np.nanmean) | dict.fromkeys(UNKNOWN, np.sum),
 )
-TASKS_TABLE = [
-    LightevalTaskConfig(
+
+
+def _task(language: str) -> LightevalTaskConfig:
+    return LightevalTaskConfig(
         name=f"{harness.NAME}:{language.lower()}",
         prompt_function=prompt,
         hf_repo=str(FOLDER / "rows"),
         hf_subset="default",
-        hf_filter=lambda line, language=language: line["language"] == language,
+        hf_filter=lambda line: line["language"] == language,
         hf_avail_splits=["test"],
         evaluation_splits=["test"],
         generation_size=harness.MAX_NEW_TOKENS,
         metrics=[METRIC],
         version=1,
     )
-    for language in sorted({record["language"] for record in harness.read(FOLDER)})
-]
+
+
+SPOKEN = {record["language"] for record in harness.read_records(FOLDER)}
+TASKS_TABLE = [_task(language) for language in sorted(SPOKEN)]
