@@ -1,4 +1,4 @@
-"""Is a text written in the language it should be? Offline, deterministic, with three answers: yes, no, undecided."""
+"""Is a text in the language it should be in? Offline, with three answers: yes, no, undecided."""
 
 import re
 import unicodedata
@@ -13,54 +13,62 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from curemed_utils import languages
 
 SHORT = 20  # letters under which a detector's opinion is worth nothing
-QUOTING = 0.1  # share of own letters that a text which quotes must have: an instruction and what it is about
+QUOTING = 0.1  # share of own letters that a text which quotes must have
 MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
 WORD = 4.0  # nats: the most that one word can say for a foreign language or against it
 PASSAGE = 4 * WORD  # more than this in one stretch is a foreign passage, and no longer a term
 GRAM = 6  # bytes in the longest sequence that the second detector knows
 
-_SHARED = ("Arabic", "Cyrillic", "Devanagari")  # scripts of many languages, which letters alone don't tell apart
+_SHARED = ("Arabic", "Cyrillic", "Devanagari")  # by many languages: letters alone can't tell
 _CODES = [language.code for language in languages.ALL] + ["en"]
-_FOREIGN = ["en", "de", "it", "pt", "id", "nl", "pl", "sv", "ro", "cs", "hu", "tl", "so", "ig", "zu", "rw", "az", "fi"]
-_FOREIGN += [language.code for language in languages.ALL if language.script == "Latin" and language.code not in _FOREIGN]
+_FOREIGN = ["en", "de", "it", "pt", "id", "nl", "pl", "sv", "ro", "cs", "hu", "tl", "so", "ig"]
+_FOREIGN += ["zu", "rw", "az", "fi"]
+_LATIN = [language.code for language in languages.ALL if language.script == "Latin"]
+_FOREIGN += [code for code in _LATIN if code not in _FOREIGN]
 _LETTERS = {language.script: rf"\p{{{language.script}}}" for language in languages.ALL}
 _LETTERS["Japanese"] = r"\p{Han}\p{Hiragana}\p{Katakana}ー々〆"
-_NOISE = re.compile(r"</?\w+>|https?://\S+|\$[^$]*\$|\\[a-zA-Z]+|[*_#`|~\x00-\x1f\x7f-\x9f]+")
+_NOISE = re.compile(  # tags, addresses, LaTeX, Markdown
+    r"</?\w+>|https?://\S+|\$[^$]*\$|\\[a-zA-Z]+|[*_#`|~\x00-\x1f\x7f-\x9f]+"
+)
 _NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")  # vowel signs are marks
+_UNIT = r"(?:[mk]g|[md]l|[ck]?mm?|mmol|mmHg|mcg|IU)(?!\p{Latin})"
 _LATIN_WORD = regex.compile(
-    r"(?<!\p{Latin})(?!(?:[mk]g|[md]l|[ck]?mm?|mmol|mmHg|mcg|IU)(?!\p{Latin}))\p{Latin}[\p{Latin}\p{M}'’-]+", regex.IGNORECASE
+    rf"(?<!\p{{Latin}})(?!{_UNIT})\p{{Latin}}[\p{{Latin}}\p{{M}}'’-]+", regex.IGNORECASE
 )
 _GLOSS = re.compile(r"[(（](?:[^\s()（）]+\s){0,3}[^\s()（）]+[)）]")
 _NOT_JAPANESE = re.compile(  # old forms and Chinese words in letters that cp932 has
     "[你您她們嗎呢吧很沒會說對與從關醫體發變經藥當點檢驗證氣狀壓斷腦臟膽齒顯攝覺轉輕每來實數處單專險總獨據樣讓產溫滿裝號盡擔黑]"
-    "|這(?![ぁ-ん])|應(?!義)|(?<![怪自無])我(?=[一-龥])(?![慢流等国輩欲執田孫先])|[昨今明]天|因此|立即|建議|多喝|請[注及按勿]"
+    "|這(?![ぁ-ん])|應(?!義)|(?<![怪自無])我(?=[一-龥])(?![慢流等国輩欲執田孫先])"
+    "|[昨今明]天|因此|立即|建議|多喝|請[注及按勿]"
 )
 _PUNCTUATION = ".,;:!?()[]'’\"“”"
-_FUNCTION_WORDS = """
-    the of and is to with for that this it was are should be have has not you your can will may from by which or an at as on in if he she
-    they we his her their been were does do would could must when while because also than then there these those what who how more most
-    any no all before after during whose into about over under without between through against however therefore next first finally since
-    so here our my some many each both other such only had did might its i me him us
+_ENGLISH = """
+the of and is to with for that this it was are should be have has not you your can will may from by
+which or an at as on in if he she they we his her their been were does do would could must when
+while because also than then there these those what who how more most any no all before after during
+whose into about over under without between through against however therefore next first finally
+since so here our my some many each both other such only had did might its i me him us
 """
-_FUNCTION = frozenset(_FUNCTION_WORDS.split())
+FUNCTION_WORDS = frozenset(_ENGLISH.split())  # of English
 
 
 class Check(NamedTuple):
-    """`verdict` is True, False, or None where the text is too short to tell; `reason` says why in a few words."""
+    """`verdict` is True, False, or None where the text is too short to tell; `reason` says why."""
 
     verdict: bool | None
     reason: str
 
 
 def check_language(text: str, language: str, quotes: bool = False) -> Check:
-    """Whether `text` is written in `language` (a name out of the 13), as language consistency asks (Section 4.1).
+    """Whether `text` is in `language`, as language consistency asks (Section 4.1).
 
-    English terms and units are tolerated inside a sentence of the language; passages of another language are not, unless the
-    text `quotes`, as questions do: titles, words to sort, options. Then only the language of the whole and its letters count.
+    English terms and units may stand inside a sentence of the language. A passage of another
+    language may not, unless the text `quotes`, as questions quote titles, words to sort and
+    options: then only the language of the whole and its letters count.
     """
     target = languages.get(language)
-    text = _NOISE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    text = _cleared(text)
     if not text:
         return Check(False, "empty")
     n_letters = _n_letters(text)
@@ -77,60 +85,83 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
 
 
 def foreign_letter(text: str, language: str) -> str:
-    """The first letter of `text` in a script that neither `language` nor Latin or Greek terms use; empty where there is none."""
+    """The first letter in a script that is not of `language`, Latin or Greek; empty for none."""
     stray = _stray(languages.get(language).script)
     if not stray.search(text):
         return ""
-    found = stray.search(_NOISE.sub(" ", unicodedata.normalize("NFC", text)))
-    return found.group() if found else ""
+    letter = stray.search(_cleared(text))
+    return letter.group() if letter else ""
 
 
 def named_by_both(text: str) -> str:
-    """The one of the 13 languages that both detectors name, even for a text too short for `check_language`; empty if they don't.
+    """The language that both detectors name, even for a short text; empty if they differ.
 
     English counts as none, because so many terms read as English.
     """
-    text = _NOISE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    text = _cleared(text)
     code = _cld2(text)[0] if text else ""
-    found = [language.name for language in languages.ALL if language.code == code]
-    return found[0] if found and _identifier().rank(text)[0][0] == code else ""
+    for language in languages.ALL:
+        if language.code == code and _identifier().rank(text)[0][0] == code:
+            return language.name
+    return ""
+
+
+def bare(word: str) -> str:
+    """The word in lower case, without punctuation around it."""
+    return word.strip(_PUNCTUATION).lower()
+
+
+def _cleared(text: str) -> str:
+    return _NOISE.sub(" ", unicodedata.normalize("NFC", text)).strip()
 
 
 def _n_letters(text: str) -> int:
-    """How many letters `text` has, but no more than its beginning shows if these are many."""
+    """How many letters `text` has; of a long text, how many its beginning has."""
     n = len(_NOT_LETTERS.sub("", text[: 2 * MANY]))
     return n if n >= MANY else len(_NOT_LETTERS.sub("", text))
 
 
 @cache
-def _own(script: str) -> regex.Pattern:
+def own_letters(script: str) -> regex.Pattern:
+    """Matches a stretch of letters of a language's own `script`."""
     return regex.compile(f"[{_LETTERS[script]}]+")
 
 
 @cache
 def _stray(script: str) -> regex.Pattern:
-    return regex.compile(rf"(?V1)[\p{{L}}--[{_LETTERS[script]}\p{{Latin}}\p{{Greek}}\p{{Common}}\p{{Inherited}}]]")
+    allowed = rf"{_LETTERS[script]}\p{{Latin}}\p{{Greek}}\p{{Common}}\p{{Inherited}}"
+    return regex.compile(rf"(?V1)[\p{{L}}--[{allowed}]]")
 
 
-# Targets with a script of their own ----------------------------------------------------------------------------------
+# Targets with a script of their own --------------------------------------------------------------
 
 
 def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
-    own = "".join(_own(target.script).findall(text))
+    own = "".join(own_letters(target.script).findall(text))
     if target.code == "ja":
         if not _in_japanese_use(own):
             return Check(False, "Chinese characters that Japanese does not use")
         if len(own) >= SHORT and not regex.search(r"[\p{Hiragana}\p{Katakana}]", own):
             return Check(False, "Han characters without kana")
     if not own:
-        return Check(None, "a short Latin term") if n_letters < SHORT else Check(False, f"no {target.script} letter")
-    words = [word for word in _LATIN_WORD.findall(_GLOSS.sub(" ", text)) if not word.isupper()]
-    share = len(own) / (len(own) + sum(len(word) for word in words if len(word) > 2))
-    if share < (QUOTING if quotes else 0.5 if n_letters >= MANY else 0.3):
+        if n_letters < SHORT:
+            return Check(None, "a short Latin term")
+        return Check(False, f"no {target.script} letter")
+    words = _latin_words(_GLOSS.sub(" ", text))
+    n_latin = sum(len(word) for word in words if len(word) > 2)
+    share = len(own) / (len(own) + n_latin)
+    least = QUOTING if quotes else 0.5 if n_letters >= MANY else 0.3
+    if share < least:
         return Check(False, f"only {share:.0%} {target.script} letters")
-    if not quotes and len(words) > 2 and any(map(_is_latin_passage, _own(target.script).split(text))):
+    stretches = [] if quotes or len(words) <= 2 else own_letters(target.script).split(text)
+    if any(map(_is_latin_passage, stretches)):
         return Check(False, "a passage in Latin letters")
     return Check(True, f"{share:.0%} {target.script} letters")
+
+
+def _latin_words(text: str) -> list[str]:
+    """Words in Latin letters but for units and abbreviations in capitals."""
+    return [word for word in _LATIN_WORD.findall(text) if not word.isupper()]
 
 
 def _in_japanese_use(letters: str) -> bool:
@@ -142,16 +173,16 @@ def _in_japanese_use(letters: str) -> bool:
 
 
 def _is_latin_passage(stretch: str) -> bool:
-    """Whether a stretch without a letter of the target's script is more than a term of four words or a list of such terms."""
-    items = [[word for word in _LATIN_WORD.findall(item) if not word.isupper()] for item in stretch.split(",")]
+    """Whether a stretch in Latin letters is more than a term of four words or a list of terms."""
+    items = [_latin_words(item) for item in stretch.split(",")]
     words = [word.lower() for item in items for word in item]
-    n_function = len([word for word in words if word in _FUNCTION])
+    n_function = len([word for word in words if word in FUNCTION_WORDS])
     if not n_function and all(len(item) <= 2 for item in items):
         return False
     return (len(words) + n_function) * WORD > PASSAGE
 
 
-# Targets that share their script -------------------------------------------------------------------------------------
+# Targets that share their script -----------------------------------------------------------------
 
 
 def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
@@ -165,38 +196,39 @@ def _detected(text: str, target: languages.Language, n_letters: int, quotes: boo
         second = next(code for code in ranked if code in _CODES)
         if second != target.code:
             return Check(False, f"reads as {'/'.join(sorted({code, second}))}")
-    foreign = _passage(text, target.code, suspect=code) if target.script == "Latin" and not quotes else None
-    return Check(False, f"a passage in {foreign}") if foreign else Check(True, f"reads as {target.code}")
+    if target.script == "Latin" and not quotes:
+        foreign = _passage(text, target.code, suspect=code)
+        if foreign:
+            return Check(False, f"a passage in {foreign}")
+    return Check(True, f"reads as {target.code}")
 
 
 def _cld2(text: str) -> tuple[str, bool]:
     try:
-        sure, _, found = pycld2.detect(text, bestEffort=True)
+        sure, _, detected = pycld2.detect(text, bestEffort=True)
     except (pycld2.error, UnicodeEncodeError):
         return "un", False
-    return found[0][1], sure
+    return detected[0][1], sure
 
 
 def _passage(text: str, code: str, suspect: str) -> str | None:
-    """The foreign language of the stretch of words that speaks most clearly against `code`, if it is clear enough.
+    """The foreign language of the stretch of words that speaks most clearly against `code`.
 
-    Per word and language, the second detector's log-likelihood ratio to `code`, bounded; then the largest sum over
-    consecutive words, doubled for the `suspect` that the first detector named. English function words count more. Terms
-    one by one don't add up to a passage, and neither do lists of them and glosses in parentheses.
+    None where none is clear enough. The largest sum of `evidence` over consecutive words counts,
+    doubled for the `suspect` that the first detector named. English function words count more.
+    Single terms, lists of terms and glosses in parentheses don't add up to a passage.
     """
     words = _GLOSS.sub(" ", text).split()
     if not words:
         return None
-    likelihood = _per_word(words)
-    evidence = likelihood - likelihood[:, _FOREIGN.index(code), None]
-    np.minimum(np.maximum(evidence, -WORD, out=evidence), WORD, out=evidence)
-    in_list = [word.endswith(",") and word[:-1].lower() not in _FUNCTION for word in words]
-    for i in np.flatnonzero(evidence[:, 0] > -WORD / 2):
-        if words[i].strip(_PUNCTUATION).lower() in _FUNCTION:
-            evidence[i, 0] += WORD
-    evidence[in_list] -= WORD
+    against = evidence(words, code)
+    in_list = [word.endswith(",") and word[:-1].lower() not in FUNCTION_WORDS for word in words]
+    for i in np.flatnonzero(against[:, 0] > -WORD / 2):
+        if bare(words[i]) in FUNCTION_WORDS:
+            against[i, 0] += WORD
+    against[in_list] -= WORD
     total = np.zeros((len(words) + 1, len(_FOREIGN)), np.float32)
-    evidence.cumsum(0, out=total[1:])
+    against.cumsum(0, out=total[1:])
     risen = total - np.minimum.accumulate(total)
     if suspect != code and suspect in _FOREIGN:
         risen[:, _FOREIGN.index(suspect)] *= 2
@@ -206,12 +238,24 @@ def _passage(text: str, code: str, suspect: str) -> str | None:
     return _FOREIGN[best % len(_FOREIGN)] if risen.flat[best] > PASSAGE else None
 
 
+def evidence(words: list[str], code: str) -> np.ndarray:
+    """What each word says for other languages and against `code`, in nats, bounded by ±WORD.
+
+    One row a word, one column a language, English first. It is the second detector's
+    log-likelihood ratio; `code` must be a language in Latin letters.
+    """
+    likelihood = _per_word(words)
+    ratio = likelihood - likelihood[:, _FOREIGN.index(code), None]
+    return np.minimum(np.maximum(ratio, -WORD, out=ratio), WORD, out=ratio)
+
+
 def _per_word(words: list[str]) -> np.ndarray:
-    """For each word and each of `_FOREIGN` the log-likelihood of the byte sequences that end in the word."""
+    """Log-likelihood of the byte sequences that end in each word, by language of `_FOREIGN`."""
     following, row, feature, table = _model()
     letters = np.frombuffer(f" {' '.join(words)} ".encode(errors="replace"), np.uint8)
     state = following[row[0] + letters]
-    for _ in range(GRAM - 1):  # a state depends on the last few bytes alone, so all positions advance at once
+    # a state depends on the last few bytes alone, so all positions advance at once
+    for _ in range(GRAM - 1):
         state[1:] = following[row[state[:-1]] + letters[1:]]
     spaces = np.flatnonzero(letters == ord(" "))
     return np.add.reduceat(table[feature[state]], spaces[:-1] + 1)
@@ -224,8 +268,10 @@ def _identifier() -> LanguageIdentifier:
 
 @cache
 def _model() -> tuple[np.ndarray, ...]:
-    """The second detector as arrays: next states, their rows, the feature of each state, and each feature's log-likelihoods."""
+    """The second detector: next states, their rows, each state's feature, features' likelihoods."""
     model = _identifier()
-    table = np.zeros((len(model.nb_ptc) + 1, len(_FOREIGN)), np.float32)  # the last row stands for no feature, which is -1
-    table[:-1] = model.nb_ptc[:, [model.nb_classes.index(code) for code in _FOREIGN]]
-    return np.asarray(model.tk_nextmove), np.array(model.tk_row, np.intp) << 8, np.array(model.tk_output), table
+    columns = [model.nb_classes.index(code) for code in _FOREIGN]
+    table = np.zeros((len(model.nb_ptc) + 1, len(_FOREIGN)), np.float32)
+    table[:-1] = model.nb_ptc[:, columns]  # the last row stands for no feature, which is -1
+    rows = np.array(model.tk_row, np.intp) << 8
+    return np.asarray(model.tk_nextmove), rows, np.array(model.tk_output), table

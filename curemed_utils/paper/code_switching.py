@@ -4,7 +4,7 @@ import pandas as pd
 import regex
 
 from curemed_utils import languages
-from curemed_utils.language_id import _FOREIGN, _FUNCTION, _LETTERS, _PUNCTUATION, WORD, _per_word
+from curemed_utils.language_id import FUNCTION_WORDS, WORD, bare, evidence, own_letters
 
 _ARGUES = {"means", "mean", "makes", "suggests", "indicates", "points", "explains", "shows", "fits", "low", "high", "likely", "acute"}
 SWITCH = 5.0  # nats that a change of language must bring, so that single words of doubt don't flicker
@@ -21,9 +21,12 @@ def spans(text: str, language: str, known: str = "") -> list[tuple[str, str]]:
     if not words:
         return []
     target = languages.get(language)
-    evidence = _by_script(words, target) if target.script != "Latin" else _by_word(words, target.code, known)
+    if target.script == "Latin":
+        for_target = _by_word(words, target.code, known)
+    else:
+        for_target = _by_script(words, target)
     cut: list[tuple[str, str]] = []
-    for word, role in zip(words, _course(evidence), strict=True):
+    for word, role in zip(words, _course(for_target), strict=True):
         if cut and cut[-1][1] == role:
             cut[-1] = (f"{cut[-1][0]} {word}", role)
         else:
@@ -32,24 +35,19 @@ def spans(text: str, language: str, known: str = "") -> list[tuple[str, str]]:
 
 
 def _by_script(words: list[str], target: languages.Language) -> list[float]:
-    own, latin = regex.compile(f"[{_LETTERS[target.script]}]"), regex.compile(r"\p{Latin}")
+    own, latin = own_letters(target.script), regex.compile(r"\p{Latin}")
     return [2 * SWITCH if own.search(word) else -2 * SWITCH if latin.search(word) else 0.0 for word in words]
 
 
 def _by_word(words: list[str], code: str, known: str) -> list[float]:
     """What each word says for the language and against English, in nats; a detector's word is bounded by ±WORD."""
-    likelihood = _per_word([word.lower() for word in words])
-    ratio = (likelihood[:, _FOREIGN.index(code)] - likelihood[:, 0]).clip(-WORD, WORD).tolist()
-    own = {_bare(word) for word in known.split()} - _FUNCTION
-    evidence = []
-    for word, value in zip(map(_bare, words), ratio, strict=True):
-        english = word in _ARGUES or (word in _FUNCTION and value < WORD / 2)
-        evidence.append(2 * SWITCH if word in own else -2 * WORD if english else value)
-    return evidence
-
-
-def _bare(word: str) -> str:
-    return word.strip(_PUNCTUATION).lower()
+    for_english = evidence([word.lower() for word in words], code)[:, 0]
+    own = {bare(word) for word in known.split()} - FUNCTION_WORDS
+    for_target = []
+    for word, value in zip(map(bare, words), (-for_english).tolist(), strict=True):
+        english = word in _ARGUES or (word in FUNCTION_WORDS and value < WORD / 2)
+        for_target.append(2 * SWITCH if word in own else -2 * WORD if english else value)
+    return for_target
 
 
 def _course(evidence: list[float]) -> list[str]:
