@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
 _TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
-_OPENING = re.compile(r"<(step\d+|answer)>")
+_PART_TAG = re.compile(r"<(/?)(step\d+|answer)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
 
@@ -71,8 +71,8 @@ def parse(text: str) -> Trace:
 
 def answer_of(text: str) -> str | None:
     """What stands in the only answer block, stripped; None where there is none or several."""
-    found = blocks(text, "answer")
-    return found[0].strip() if len(found) == 1 else None
+    answers = blocks(text, "answer")
+    return answers[0].strip() if len(answers) == 1 else None
 
 
 def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
@@ -81,31 +81,32 @@ def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
     With `cut_off` a last block that was never closed counts, up to the end of the text.
     """
     opening, closing = f"<{name}>", f"</{name}>"
-    found, place = [], text.find(opening)
+    texts, place = [], text.find(opening)
     while place >= 0:
         start = place + len(opening)
         end = text.find(closing, start)
         if end < 0:
-            return [*found, text[start:]] if cut_off else found
-        found.append(text[start:end])
+            return [*texts, text[start:]] if cut_off else texts
+        texts.append(text[start:end])
         place = text.find(opening, end + len(closing))
-    return found
+    return texts
 
 
 def segments(text: str) -> list[tuple[str, str]]:
     """('step1', text), …, ('answer', text): each step or answer that was opened and closed."""
-    found, place, never_closed = [], 0, set()
-    for tag in _OPENING.finditer(text):
-        name = tag[1]
-        if tag.start() < place or name in never_closed:
-            continue
-        end = text.find(f"</{name}>", tag.end())
-        if end < 0:
-            never_closed.add(name)
-            continue
-        found.append((name, text[tag.end() : end]))
-        place = end
-    return found
+    closings, openings = {}, []  # from the right: where each name is closed next
+    for tag in reversed(list(_PART_TAG.finditer(text))):
+        slash, name = tag.groups()
+        if slash:
+            closings[name] = tag.start()
+        elif name in closings:
+            openings.append((name, tag.start(), tag.end(), closings[name]))
+    parts, place = [], 0
+    for name, before, start, end in reversed(openings):
+        if before >= place:
+            parts.append((name, text[start:end]))
+            place = end
+    return parts
 
 
 def pieces(text: str) -> list[tuple[str, bool]]:
@@ -127,9 +128,9 @@ def numbered_lines(reasoning: str) -> str:
 
 def step_fault(reasoning: str) -> str:
     """What is wrong with the numbers of step tags; empty where both kinds run 1 to n."""
-    found = _STEP_TAG.findall(reasoning)
-    opened = [number for slash, number in found if not slash]
-    closed = [number for slash, number in found if slash]
+    numbers = _STEP_TAG.findall(reasoning)
+    opened = [number for slash, number in numbers if not slash]
+    closed = [number for slash, number in numbers if slash]
     wanted = [str(n) for n in range(1, len(opened) + 1)]
     if opened and opened == closed == wanted:
         return ""
@@ -138,22 +139,23 @@ def step_fault(reasoning: str) -> str:
 
 
 def _fault(text: str) -> str:
-    found = _TAG.findall(text)
-    n_steps = sum(1 for tag in found if tag.startswith("<step"))
-    for tag, wanted in zip_longest(found, tags(max(n_steps, 1))):
+    present = _TAG.findall(text)
+    n_steps = sum(1 for tag in present if tag.startswith("<step"))
+    for tag, wanted in zip_longest(present, tags(max(n_steps, 1))):
         if tag != wanted:
             return f"{tag or 'the end'} where {wanted or 'the end'} should stand"
-    return _text_fault(found, _TAG.split(text))
+    return _text_fault(present, _TAG.split(text))
 
 
-def _text_fault(found: list[str], texts: list[str]) -> str:
+def _text_fault(present: list[str], texts: list[str]) -> str:
     """What is wrong between tags that are in order: `texts[k]` stands before tag k."""
-    for tag, text in zip([*found, ""], texts, strict=True):
+    for tag, text in zip([*present, ""], texts, strict=True):
         inside = tag.startswith(("</step", "</answer"))
         if inside and not text.strip():
             return f"nothing before {tag}"
         if not inside and text.strip():
             return f"text before {tag or 'the end'} that belongs to no block"
-        if _STEP_BEGUN.search(text):
+        emptied = tag.startswith("</step") and text.lstrip().startswith("</step")
+        if emptied or _STEP_BEGUN.search(text):
             return f"a broken step tag before {tag}"
     return ""

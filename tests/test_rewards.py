@@ -1,9 +1,11 @@
 import asyncio
 import math
+import time
 
 import pytest
 
-from curemed_utils import languages, rewards
+from curemed_utils import languages, rewards, trace
+from curemed_utils.course import playgrounds
 from curemed_utils.judge import Verdict
 
 STEPS = "<thinking><step1>fièvre</step1><step2>toux</step2></thinking>"
@@ -15,7 +17,7 @@ def in_tags(answer: str) -> str:
     return f"{STEPS}\n<answer>{answer}</answer>"
 
 
-# Format -------------------------------------------------------------------------------------------------------------
+# Format -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -23,9 +25,12 @@ def in_tags(answer: str) -> str:
     [
         GOOD,
         "\n" + STEPS + "\n\n" + ANSWER + "\n",
-        "<thinking>\n<step1>\nfièvre\n</step1>\n\n <step2>toux</step2>\n</thinking>\n<answer>\ngrippe\n</answer>",
+        GOOD.replace("><", ">\n\n <").replace("fièvre", "\nfièvre\n"),
         "<thinking><step1>une seule étape</step1></thinking>" + ANSWER,
-        "<thinking>" + "".join(f"<step{n}>x</step{n}>" for n in range(1, 12)) + "</thinking>" + ANSWER,
+        "<thinking>"
+        + "".join(f"<step{n}>x</step{n}>" for n in range(1, 12))
+        + "</thinking>"
+        + ANSWER,
         "<thinking><step1>SpO2 < 90 % et pH > 7,45</step1></thinking>" + ANSWER,
     ],
 )
@@ -83,9 +88,21 @@ def test_both_formats_reject(text):
 
 
 def test_nested_tags_are_not_strict():
-    assert rewards.format_reward("<thinking><thinking><step1>x</step1></thinking></thinking>" + ANSWER) == 0.0
+    assert (
+        rewards.format_reward("<thinking><thinking><step1>x</step1></thinking></thinking>" + ANSWER)
+        == 0.0
+    )
     assert rewards.format_reward(STEPS + "<answer><answer>grippe</answer></answer>") == 0.0
     assert rewards.format_reward(f"<thinking><step1>x {ANSWER}</step1></thinking>") == 0.0
+
+
+@pytest.mark.parametrize("tag", ["<thinking>", "<step1>", "<answer>"])
+def test_a_policy_that_repeats_one_tag_is_scored_at_once(make_row, tag):
+    began = time.perf_counter()
+    scores = rewards.score(tag * 20_000, make_row(accepted=["grippe"]))
+    assert scores == {"accuracy": 0.0, "language": 0.0, "format": 0.0}
+    assert rewards.format_reward(tag * 20_000, strict=False) == 0.0
+    assert time.perf_counter() - began < 2
 
 
 def test_formats_on_the_released_traces(released):
@@ -95,7 +112,7 @@ def test_formats_on_the_released_traces(released):
     assert all(rewards.format_reward(trace, strict=False) == 1.0 for trace in traces)
 
 
-# Accuracy -----------------------------------------------------------------------------------------------------------
+# Accuracy ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -117,13 +134,25 @@ def test_an_answer_equal_to_an_accepted_form_is_right(answer, accepted):
     assert rewards.accuracy_reward(in_tags(answer), [accepted], "<answer>autre</answer>") == 1.0
 
 
-@pytest.mark.parametrize("answer", ["İdrar yolu enfeksiyonu", "İDRAR YOLU ENFEKSİYONU", "idrar yolu enfeksiyonu."])
+@pytest.mark.parametrize(
+    "answer", ["İdrar yolu enfeksiyonu", "İDRAR YOLU ENFEKSİYONU", "idrar yolu enfeksiyonu."]
+)
 def test_the_turkish_dotted_capital_is_the_same_letter(answer):
-    assert rewards.accuracy_reward(in_tags(answer), ["idrar yolu enfeksiyonu"], "<answer>sistit</answer>") == 1.0
+    assert (
+        rewards.accuracy_reward(
+            in_tags(answer), ["idrar yolu enfeksiyonu"], "<answer>sistit</answer>"
+        )
+        == 1.0
+    )
 
 
 def test_the_reference_itself_is_right():
-    assert rewards.accuracy_reward(in_tags("C'est le paludisme"), ["paludisme"], "<answer>C'est le paludisme.</answer>") == 1.0
+    assert (
+        rewards.accuracy_reward(
+            in_tags("C'est le paludisme"), ["paludisme"], "<answer>C'est le paludisme.</answer>"
+        )
+        == 1.0
+    )
 
 
 @pytest.mark.parametrize(
@@ -139,7 +168,14 @@ def test_the_reference_itself_is_right():
     ],
 )
 def test_another_or_a_longer_answer_is_wrong(answer):
-    assert rewards.accuracy_reward(in_tags(answer), ["paludisme", "malaria"], "<answer>Cette maladie est le paludisme.</answer>") == 0.0
+    assert (
+        rewards.accuracy_reward(
+            in_tags(answer),
+            ["paludisme", "malaria"],
+            "<answer>Cette maladie est le paludisme.</answer>",
+        )
+        == 0.0
+    )
 
 
 def test_without_accepted_forms_accuracy_is_unknown():
@@ -151,13 +187,13 @@ def test_no_single_answer_block_is_wrong(text):
     assert rewards.accuracy_reward(text, ["grippe"], ANSWER) == 0.0
 
 
-# Language -----------------------------------------------------------------------------------------------------------
+# Language ---------------------------------------------------------------------------------------
 
 FRENCH = "Le patient doit prendre ce médicament chaque jour après le repas."
 
 
 def test_an_answer_in_the_language_is_rewarded_whatever_the_reasoning():
-    text = f"<thinking><step1>The patient has a fever and should rest.</step1></thinking><answer>{FRENCH}</answer>"
+    text = trace.render(["The patient has a fever and should rest."], FRENCH)
     assert rewards.language_reward(text, "French") == 1.0
 
 
@@ -176,7 +212,7 @@ def test_an_unknown_language_is_refused():
         rewards.language_reward(GOOD, "french")
 
 
-# Composite ----------------------------------------------------------------------------------------------------------
+# Composite --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -202,7 +238,10 @@ def test_a_composite_of_nothing_known_is_nan():
 
 
 def test_the_composite_takes_other_weights():
-    assert rewards.composite({"accuracy": 1.0, "format": 1.0}, {"accuracy": 0.5, "format": 0.25}) == 0.75
+    assert (
+        rewards.composite({"accuracy": 1.0, "format": 1.0}, {"accuracy": 0.5, "format": 0.25})
+        == 0.75
+    )
 
 
 def test_score_gives_the_three_parts_of_a_response(make_row):
@@ -212,24 +251,40 @@ def test_score_gives_the_three_parts_of_a_response(make_row):
 
 
 def test_each_sample_row_earns_full_reward(sample):
-    totals = {row.id: rewards.composite(rewards.score(f"{row.reasoning}\n{row.answer}", row)) for row in sample}
+    totals = {
+        row.id: rewards.composite(rewards.score(f"{row.reasoning}\n{row.answer}", row))
+        for row in sample
+    }
     assert {name: total for name, total in totals.items() if total != pytest.approx(1.0)} == {}
 
 
-# What TRL calls -----------------------------------------------------------------------------------------------------
+# What TRL calls ---------------------------------------------------------------------------------
 
 
 @pytest.fixture(params=["string", "messages"])
 def completions(request):
     texts = [in_tags(FRENCH), "grippe"]
-    return texts if request.param == "string" else [[{"role": "assistant", "content": text}] for text in texts]
+    return (
+        texts
+        if request.param == "string"
+        else [[{"role": "assistant", "content": text}] for text in texts]
+    )
 
 
 def for_trl(name, completions, rules=None, **columns):
     """What TRL gets from reward function `name`, called the way TRL calls it."""
-    functions = {function.__name__: function for function in (rules or rewards.Rewards()).functions()}
-    given = {"question": ["?"] * len(completions), "answer": [ANSWER] * len(completions), "accepted": [[]] * len(completions)}
-    given |= {"language": ["French"] * len(completions), "prompts": [""] * len(completions)} | columns
+    functions = {
+        function.__name__: function for function in (rules or rewards.Rewards()).functions()
+    }
+    given = {
+        "question": ["?"] * len(completions),
+        "answer": [ANSWER] * len(completions),
+        "accepted": [[]] * len(completions),
+    }
+    given |= {
+        "language": ["French"] * len(completions),
+        "prompts": [""] * len(completions),
+    } | columns
     return asyncio.run(functions[name](completions=completions, **given))
 
 
@@ -257,7 +312,9 @@ def test_a_batch_is_scored_once_for_all_three_functions(monkeypatch):
 
     async def step():
         completions = [GOOD]
-        return await asyncio.gather(*(function(completions=completions, **columns) for function in rules.functions()))
+        return await asyncio.gather(
+            *(function(completions=completions, **columns) for function in rules.functions())
+        )
 
     asyncio.run(step())
     assert len(calls) == 1
@@ -265,7 +322,7 @@ def test_a_batch_is_scored_once_for_all_three_functions(monkeypatch):
     assert len(calls) == 2
 
 
-# By a judge ---------------------------------------------------------------------------------------------------------
+# By a judge -------------------------------------------------------------------------------------
 
 
 class StandIn:
@@ -285,16 +342,28 @@ def test_a_judge_gives_partial_credit_and_an_exact_match_costs_nothing():
     rules = rewards.Rewards(accuracy_by="judge", judge=judge)
     other = in_tags("dengue")
     assert for_trl("accuracy", [GOOD, other], rules) == [1.0, 0.4]
-    assert [(task, item["response"], item["reference"]) for task, item in judge.asked] == [("reward_accuracy", other, "grippe")]
+    assert [(task, item["response"], item["reference"]) for task, item in judge.asked] == [
+        ("reward_accuracy", other, "grippe")
+    ]
 
 
 def test_a_failed_judge_leaves_the_whole_rollout_out():
-    other, columns = in_tags("dengue"), {"question": ["?"] * 2, "answer": [ANSWER] * 2, "accepted": [[]] * 2, "language": ["French"] * 2}
+    other, columns = (
+        in_tags("dengue"),
+        {
+            "question": ["?"] * 2,
+            "answer": [ANSWER] * 2,
+            "accepted": [[]] * 2,
+            "language": ["French"] * 2,
+        },
+    )
     functions = rewards.Rewards(accuracy_by="judge", judge=StandIn(None, 0.0)).functions()
 
     async def step():
         completions = [other, other]
-        return await asyncio.gather(*(function(completions=completions, **columns) for function in functions))
+        return await asyncio.gather(
+            *(function(completions=completions, **columns) for function in functions)
+        )
 
     accuracy, language, form = asyncio.run(step())
     assert (accuracy[0], language[0], form[0]) == (None, None, None)
@@ -303,36 +372,62 @@ def test_a_failed_judge_leaves_the_whole_rollout_out():
 
 def test_a_judge_that_fails_on_most_rollouts_stops_the_training():
     with pytest.raises(RuntimeError, match=r"no verdict for 2 of 3 rollouts, e\.g\.: no answer"):
-        for_trl("accuracy", [in_tags("dengue")] * 3, rewards.Rewards(accuracy_by="judge", judge=StandIn(None, 0.5, None)))
+        for_trl(
+            "accuracy",
+            [in_tags("dengue")] * 3,
+            rewards.Rewards(accuracy_by="judge", judge=StandIn(None, 0.5, None)),
+        )
 
 
 @pytest.mark.parametrize("over, seen", [("answer", FRENCH), ("response", in_tags(FRENCH))])
 def test_the_judge_of_language_sees_the_part_that_the_rule_names(over, seen):
     judge = StandIn(1.0)
-    assert for_trl("language", [in_tags(FRENCH)], rewards.Rewards(language_by="judge", language_over=over, judge=judge)) == [1.0]
+    assert for_trl(
+        "language",
+        [in_tags(FRENCH)],
+        rewards.Rewards(language_by="judge", language_over=over, judge=judge),
+    ) == [1.0]
     assert [(task, item["response"]) for task, item in judge.asked] == [("reward_language", seen)]
 
 
 def test_the_offline_check_of_the_whole_response_rejects_code_switching():
-    text = f"<thinking><step1>The patient has a high fever and a dry cough since Monday.</step1></thinking>\n<answer>{FRENCH}</answer>"
-    assert (rewards.language_reward(text, "French"), rewards.language_reward(text, "French", over="response")) == (1.0, 0.0)
+    text = trace.render(["The patient has a high fever and a dry cough since Monday."], FRENCH)
+    assert (
+        rewards.language_reward(text, "French"),
+        rewards.language_reward(text, "French", over="response"),
+    ) == (1.0, 0.0)
 
 
-@pytest.mark.parametrize("rules", [{"accuracy_by": "exact"}, {"language_by": "gpt"}, {"language_over": "all"}, {"accuracy_by": "judge"}])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {"accuracy_by": "exact"},
+        {"language_by": "gpt"},
+        {"language_over": "all"},
+        {"accuracy_by": "judge"},
+    ],
+)
 def test_rules_that_make_no_sense_are_refused(rules):
     with pytest.raises(ValueError, match=next(iter(rules))):
         rewards.Rewards(**rules)
 
 
-# Gaming -------------------------------------------------------------------------------------------------------------
+# Gaming -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("language", [language.name for language in languages.ALL])
 def test_only_the_honest_response_earns_full_reward(sample, language):
     own = next(row for row in sample if row.language == language and row.topic == "malaria")
     others = [row for row in sample if row.topic == "malaria" and row.language != language]
-    earned = {name: rewards.composite(rewards.score(text, own)) for name, text in rewards.hacks(own, others).items()}
+    earned = {
+        name: rewards.composite(rewards.score(text, own))
+        for name, text in playgrounds.hacks(own, others).items()
+    }
     assert earned.pop("honest") == pytest.approx(1.0)
     assert {name: total for name, total in earned.items() if total > 0.95} == {}
-    judged_right = [name for name in earned if rewards.score(rewards.hacks(own, others)[name], own)["accuracy"]]
+    judged_right = [
+        name
+        for name in earned
+        if rewards.score(playgrounds.hacks(own, others)[name], own)["accuracy"]
+    ]
     assert set(judged_right) <= {"empty steps", "no reasoning"}

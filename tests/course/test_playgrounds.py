@@ -11,13 +11,18 @@ from curemed_utils.training import curricula
 
 
 def parts(widget):
-    return {getattr(child, "description", "") or type(child).__name__: child for child in widget.children}
+    return {
+        getattr(child, "description", "") or type(child).__name__: child
+        for child in widget.children
+    }
 
 
 def lines(view):
     """The cells of every table row, and the paragraphs."""
     page = BeautifulSoup(view, "html.parser")
-    return [[cell.get_text() for cell in row.find_all("td")] for row in page.find_all("tr")], [p.get_text(" ") for p in page.find_all("p")]
+    return [[cell.get_text() for cell in row.find_all("td")] for row in page.find_all("tr")], [
+        p.get_text(" ") for p in page.find_all("p")
+    ]
 
 
 @pytest.fixture
@@ -29,15 +34,15 @@ def malaria(sample):
 
 class TestReward:
     @pytest.fixture
-    def found(self, malaria):
+    def controls(self, malaria):
         return parts(playgrounds.reward(*malaria))
 
-    def shown(self, found):
-        return {row[0]: row[1:] for row in lines(found["HTML"].value)[0]}
+    def shown(self, controls):
+        return {row[0]: row[1:] for row in lines(controls["HTML"].value)[0]}
 
-    def test_it_starts_with_the_honest_response_and_the_paper_s_weights(self, found):
-        assert found["response"].value.startswith("<thinking>")
-        shown = self.shown(found)
+    def test_it_starts_with_the_honest_response_and_the_paper_s_weights(self, controls):
+        assert controls["response"].value.startswith("<thinking>")
+        shown = self.shown(controls)
         assert [shown[name][:3] for name in ("accuracy", "language", "format")] == [
             ["0.65", "1", "0.650"],
             ["0.30", "1", "0.300"],
@@ -45,73 +50,102 @@ class TestReward:
         ]
         assert shown["reward"][2] == "1.000"
 
-    def test_a_typed_response_is_scored_and_can_t_become_markup(self, found):
-        found["response"].value = "<answer><b>Je ne sais pas, il faut consulter un médecin.</b></answer>"
-        shown = self.shown(found)
-        assert (shown["accuracy"][1], shown["language"][1], shown["format"][1], shown["reward"][2]) == ("0", "1", "0", "0.300")
-        assert "“<b>Je ne sais" in shown["accuracy"][3] and "<b>Je" not in found["HTML"].value
-        found["response"].value = "no tags at all"
-        assert self.shown(found)["accuracy"][3] == "no single answer block"
+    def test_a_typed_response_is_scored_and_can_t_become_markup(self, controls):
+        controls[
+            "response"
+        ].value = "<answer><b>Je ne sais pas, il faut consulter un médecin.</b></answer>"
+        shown = self.shown(controls)
+        assert (
+            shown["accuracy"][1],
+            shown["language"][1],
+            shown["format"][1],
+            shown["reward"][2],
+        ) == ("0", "1", "0", "0.300")
+        assert "“<b>Je ne sais" in shown["accuracy"][3] and "<b>Je" not in controls["HTML"].value
+        controls["response"].value = "no tags at all"
+        assert self.shown(controls)["accuracy"][3] == "no single answer block"
 
-    def test_every_example_is_put_and_scored(self, found, malaria):
-        for name, text in rewards.hacks(*malaria).items():
-            found["example"].value = name
-            assert found["response"].value == text
-            assert self.shown(found)["reward"][2] == f"{rewards.composite(rewards.score(text, malaria[0])):.3f}"
+    def test_every_example_is_put_and_scored(self, controls, malaria):
+        for name, text in playgrounds.hacks(*malaria).items():
+            controls["example"].value = name
+            assert controls["response"].value == text
+            assert (
+                self.shown(controls)["reward"][2]
+                == f"{rewards.composite(rewards.score(text, malaria[0])):.3f}"
+            )
 
-    def test_weights_move_the_reward_and_tell_when_a_hack_pays(self, found):
-        assert not any("as much as honesty" in row[-1] for row in self.shown(found).values())
-        found["format weight"].value = 0
-        shown = self.shown(found)
-        assert shown["reward"][2] == "0.950" and shown["no reasoning"][-1] == "pays as much as honesty" == shown["empty steps"][-1]
-        found["language weight"].value = 1
-        assert self.shown(found)["the question echoed"][0] == "1.000"
+    def test_weights_move_the_reward_and_tell_when_a_hack_pays(self, controls):
+        assert not any("as much as honesty" in row[-1] for row in self.shown(controls).values())
+        controls["format weight"].value = 0
+        shown = self.shown(controls)
+        assert (
+            shown["reward"][2] == "0.950"
+            and shown["no reasoning"][-1] == "pays as much as honesty" == shown["empty steps"][-1]
+        )
+        controls["language weight"].value = 1
+        assert self.shown(controls)["the question echoed"][0] == "1.000"
 
 
 class TestCurriculum:
     EARNED = (0.1, 0.2, 0.4, 0.4, 0.3, 0.35, 0.5, 0.6)
 
     @pytest.fixture
-    def found(self, sample):
+    def controls(self, sample):
         return parts(playgrounds.curriculum(sample, list(self.EARNED)))
 
-    def shares(self, found, curriculum):
-        (told,) = [text for text in lines(found["HTML"].value)[1] if text.startswith(curriculum)]
+    def shares(self, controls, curriculum):
+        (told,) = [text for text in lines(controls["HTML"].value)[1] if text.startswith(curriculum)]
         return {tier: int(share) for tier, share in re.findall(r"(high|medium|low) (\d+)%", told)}
 
-    def test_alpha_moves_the_mixture_and_nothing_else(self, found):
-        before = self.shares(found, "retain")
-        assert self.shares(found, "mixture")["low"] == pytest.approx(15, abs=1)
-        found["alpha"].value = 0.5
-        assert self.shares(found, "mixture") == {
+    def test_alpha_moves_the_mixture_and_nothing_else(self, controls):
+        before = self.shares(controls, "retain")
+        assert self.shares(controls, "mixture")["low"] == pytest.approx(15, abs=1)
+        controls["alpha"].value = 0.5
+        assert self.shares(controls, "mixture") == {
             "high": pytest.approx(25, abs=2),
             "medium": pytest.approx(25, abs=2),
             "low": pytest.approx(50, abs=2),
         }
-        assert self.shares(found, "retain") == before
+        assert self.shares(controls, "retain") == before
 
-    def test_retention_moves_the_pool(self, found):
-        assert f"retain: {5 * 15 + 8 * 12} rows" in found["HTML"].value
-        found["retention"].value = 0
-        assert "retain: 75 rows" in found["HTML"].value and self.shares(found, "retain") == {"high": 0, "medium": 0, "low": 100}
-        found["stage"].value = "stage1_high"
-        assert self.shares(found, "mixture") == {"high": 100, "medium": 0, "low": 0}
+    def test_retention_moves_the_pool(self, controls):
+        assert f"retain: {5 * 15 + 8 * 12} rows" in controls["HTML"].value
+        controls["retention"].value = 0
+        assert "retain: 75 rows" in controls["HTML"].value and self.shares(controls, "retain") == {
+            "high": 0,
+            "medium": 0,
+            "low": 100,
+        }
+        controls["stage"].value = "stage1_high"
+        assert self.shares(controls, "mixture") == {"high": 100, "medium": 0, "low": 0}
 
-    def test_patience_says_where_the_rule_ends_the_stage(self, found):
+    def test_patience_says_where_the_rule_ends_the_stage(self, controls):
         for patience in range(5):
-            found["patience"].value = patience
+            controls["patience"].value = patience
             ends = [n for n in range(1, 9) if curricula.plateaued(self.EARNED[:n], patience)]
-            told = f"ends the stage after step {ends[0]} of 8" if ends else "lets the stage run all 8 steps"
-            assert f"a patience of {patience} {told}" in found["HTML"].value
+            told = (
+                f"ends the stage after step {ends[0]} of 8"
+                if ends
+                else "lets the stage run all 8 steps"
+            )
+            assert f"a patience of {patience} {told}" in controls["HTML"].value
 
-    def test_a_batch_is_drawn_prompt_by_prompt(self, found):
-        page = BeautifulSoup(found["HTML"].value, "html.parser")
-        assert [len(table.find_all("span")) for table in page.find_all("table")] == [playgrounds.BATCHES * playgrounds.PROMPTS] * 2
-        assert page.svg["aria-label"].startswith("Mean reward by step")
+    def test_a_bar_stands_for_each_step(self, controls):
+        controls["patience"].value = 1
+        assert lines(controls["HTML"].value)[1][-1].endswith("▂▂▄▄ | ▃▃▅▅")
+
+    def test_a_batch_is_drawn_prompt_by_prompt(self, controls):
+        page = BeautifulSoup(controls["HTML"].value, "html.parser")
+        assert [len(table.find_all("span")) for table in page.find_all("table")] == [
+            playgrounds.BATCHES * playgrounds.PROMPTS
+        ] * 2
 
 
 def test_readers_without_a_kernel_see_the_first_state(malaria, sample):
     bundle = playgrounds.reward(*malaria)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert malaria[0].question.split()[0] in bundle["text/html"] and "1.000" in bundle["text/html"]
-    assert "patience of 3" in playgrounds.curriculum(sample, [0.5] * 8)._repr_mimebundle_()["text/html"]
+    assert (
+        "patience of 3"
+        in playgrounds.curriculum(sample, [0.5] * 8)._repr_mimebundle_()["text/html"]
+    )

@@ -1,0 +1,217 @@
+"""The tags of a response: every function by hand, then what holds for any text."""
+
+import time
+
+import pytest
+import regex
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from curemed_utils import trace
+
+STEPS = "<thinking><step1>High fever</step1><step2>toux</step2></thinking>"
+GOOD = f"{STEPS}\n<answer>grippe</answer>"
+
+# Writing ----------------------------------------------------------------------------------------
+
+
+def test_a_response_is_rendered_in_full_form():
+    assert trace.render(["High fever", "toux"], "grippe") == GOOD
+    assert trace.render_steps(["High fever", "toux"]) == STEPS
+    assert trace.render_steps([]) == "<thinking></thinking>"
+    assert trace.render_answer("grippe") == "<answer>grippe</answer>"
+
+
+def test_the_tags_of_a_response_in_order():
+    assert trace.tags(0) == ["<thinking>", "</thinking>", "<answer>", "</answer>"]
+    assert trace.tags(2)[1:5] == ["<step1>", "</step1>", "<step2>", "</step2>"]
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "renumbered"),
+    [
+        (STEPS, STEPS),
+        ("<step3>a</step3><step7>b</step7>", "<step1>a</step1><step2>b</step2>"),
+        ("<step1>a</step2>", "<step1>a</step1>"),
+        ("no step <b>at</b> all", "no step <b>at</b> all"),
+    ],
+)
+def test_steps_are_renumbered_in_the_order_in_which_they_stand(reasoning, renumbered):
+    assert trace.renumbered(reasoning) == renumbered
+
+
+# Reading ----------------------------------------------------------------------------------------
+
+
+def test_a_response_is_taken_apart():
+    assert trace.parse(GOOD) == (("High fever", "toux"), "grippe", "")
+    cut_off = trace.parse("<thinking><step1>High fever</step1><step2>toux")
+    assert cut_off.steps == ("High fever",)
+    assert cut_off.answer is None
+    assert cut_off.fault == "the end where </step2> should stand"
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "the end where <thinking> should stand"),
+        ("<answer>a</answer>", "<answer> where <thinking> should stand"),
+        (STEPS, "the end where <answer> should stand"),
+        (f"{STEPS}<answer>a</answer></answer>", "</answer> where the end should stand"),
+        (GOOD.replace("step2", "step3"), "<step3> where <step2> should stand"),
+        (GOOD.replace("toux", " \n"), "nothing before </step2>"),
+        (GOOD.replace("grippe", ""), "nothing before </answer>"),
+        (f"Voici : {GOOD}", "text before <thinking> that belongs to no block"),
+        (f"{GOOD}.", "text before the end that belongs to no block"),
+        (GOOD.replace("toux", "<step2 toux"), "a broken step tag before </step2>"),
+        (GOOD.replace("toux", "</steps>"), "a broken step tag before </step2>"),
+        (GOOD.replace("toux", "SpO2 < 90 % et <b>pH</b> > 7,45"), ""),
+    ],
+)
+def test_a_fault_says_what_is_not_in_full_form(text, fault):
+    assert trace.parse(text).fault == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (GOOD, "grippe"),
+        ("<answer>\n grippe </answer>", "grippe"),
+        ("<answer></answer>", ""),
+        ("<answer>grippe", None),
+        ("grippe", None),
+        ("<answer>grippe</answer><answer>rhume</answer>", None),
+        ("<answer>grippe</answer><answer>rhume", "grippe"),
+        ("<ANSWER>grippe</ANSWER>", None),
+    ],
+)
+def test_an_answer_is_that_of_the_only_block(text, answer):
+    assert trace.answer_of(text) == answer
+    assert trace.parse(text).answer == answer
+
+
+def test_blocks_end_at_the_next_closing_tag():
+    text = "a<answer>b<answer>c</answer>d</answer>e<answer>f"
+    assert trace.blocks(text, "answer") == ["b<answer>c"]
+    assert trace.blocks(text, "answer", cut_off=True) == ["b<answer>c", "f"]
+    assert trace.blocks(text, "thinking", cut_off=True) == []
+
+
+def test_segments_are_the_steps_and_answers_that_were_closed():
+    assert trace.segments(GOOD) == [
+        ("step1", "High fever"),
+        ("step2", "toux"),
+        ("answer", "grippe"),
+    ]
+    assert trace.segments("<step1>a<step2>b</step2>c</step1>") == [("step1", "a<step2>b</step2>c")]
+    assert trace.segments("<step1>a<step2>b</step2><answer>c") == [("step2", "b")]
+
+
+def test_pieces_tell_tags_from_text():
+    assert trace.pieces("a<step1><b>c</step1>") == [
+        ("a", False),
+        ("<step1>", True),
+        ("<b>c", False),
+        ("</step1>", True),
+    ]
+    assert trace.pieces("") == []
+
+
+def test_what_people_read_has_no_tags():
+    assert trace.without_tags(GOOD) == "High fevertoux\ngrippe"
+    assert trace.numbered_lines(STEPS) == "1. High fever\n2. toux"
+    assert trace.numbered_lines("<thinking>so</thinking>") == "so"
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "fault"),
+    [
+        (STEPS, ""),
+        ("<step1>a</step1>", ""),
+        ("no step", "numbers: opened none, closed none"),
+        ("<step1>a</step1><step2>b", "counts: opened 1 2, closed 1"),
+        ("<step1>a</step1><step3>b</step3>", "numbers: opened 1 3, closed 1 3"),
+        ("<step1>a</step2>", "numbers: opened 1, closed 2"),
+    ],
+)
+def test_the_fault_of_step_numbers(reasoning, fault):
+    assert trace.step_fault(reasoning) == fault
+
+
+# Any text ---------------------------------------------------------------------------------------
+
+FRAGMENTS = [*trace.tags(3), "<step01>", "<step1", "</step", "</steps>", "<b>", "a", "é", " ", "\n"]
+TAGGED = st.lists(st.sampled_from(FRAGMENTS), max_size=20).map("".join)
+PLAIN = st.text(alphabet=st.sampled_from("aé 日\n.")).filter(str.strip)
+
+# Equation 3 as one expression: what the parser has to say as well.
+FULL_FORM = regex.compile(
+    r"\s*<thinking>\s*"
+    r"(?:<step(\d+)>(?!\s*</step)((?:(?!</?step\d|</?thinking>|</?answer>).)+)</step(\d+)>\s*)+"
+    r"</thinking>\s*"
+    r"<answer>(?!\s*</answer>)((?:(?!</?answer>|</?thinking>|</?step\d).)+)</answer>\s*",
+    regex.DOTALL,
+)
+
+
+def in_full_form(text: str) -> bool:
+    match = FULL_FORM.fullmatch(text)
+    if not match:
+        return False
+    opened, closed = match.captures(1), match.captures(3)
+    return opened == closed == [str(n) for n in range(1, len(opened) + 1)]
+
+
+@st.composite
+def nearly_good(draw):
+    """A response in full form with one fragment put somewhere, or one piece left out."""
+    pieces = [piece for piece, _ in trace.pieces(trace.render(["a", "b"], "c"))]
+    place = draw(st.integers(0, len(pieces) - 1))
+    pieces[place : place + draw(st.integers(0, 1))] = [draw(st.sampled_from(["", *FRAGMENTS]))]
+    return "".join(pieces)
+
+
+@settings(max_examples=500, deadline=None)
+@given(TAGGED | st.text() | nearly_good())
+@example(GOOD)
+def test_the_full_form_is_equation_3_s(text):
+    assert (not trace.parse(text).fault) == in_full_form(text)
+
+
+@settings(deadline=None)
+@given(TAGGED | st.text())
+def test_every_function_reads_any_text_and_loses_none(text):
+    parsed = trace.parse(text)
+    assert isinstance(parsed.fault, str)
+    assert "".join(piece for piece, _ in trace.pieces(text)) == text
+    assert trace.renumbered(trace.renumbered(text)) == trace.renumbered(text)
+    for _, part in trace.segments(text):
+        assert part in text
+    trace.numbered_lines(text)
+
+
+@settings(deadline=None)
+@given(st.lists(PLAIN, min_size=1, max_size=12), PLAIN)
+def test_what_is_rendered_is_read_back(steps, answer):
+    text = trace.render(steps, answer)
+    assert trace.parse(text) == (tuple(steps), answer.strip(), "")
+    assert trace.step_fault(text) == ""
+    assert trace.renumbered(text) == text
+
+
+UNCLOSED = ["<thinking>", "<answer>", "<step1>", "</answer>", "<step", "<step1></step2>"]
+
+
+@pytest.mark.parametrize("repeated", UNCLOSED)
+def test_repeated_tags_take_time_in_proportion(repeated):
+    began = time.perf_counter()
+    trace.parse(repeated * 20_000)
+    trace.numbered_lines(repeated * 20_000)
+    trace.blocks(repeated * 20_000, "thinking", cut_off=True)
+    assert time.perf_counter() - began < 2
+
+
+def test_steps_that_are_all_open_take_time_in_proportion():
+    began = time.perf_counter()
+    assert trace.parse("".join(f"<step{n}>" for n in range(20_000))).steps == ()
+    assert time.perf_counter() - began < 2
