@@ -14,8 +14,10 @@ RUN_DIRECTORY = (  # path under the run directory · the notebook that makes it 
     ("data/{sft,rft,test}.jsonl", "01", "rows, whole topics in one file"),
     ("data/stage*.jsonl", "01", "the rows that each GRPO stage may draw"),
     ("curation.sqlite", "01", "replies to curation's requests"),
+    ("curation/{rows,items}.jsonl", "01", "curated rows; every item with its votes and outcome"),
     ("dataset/", "01", "the rows as a dataset folder with its card"),
     ("ratings/", "02", "rating sheets, out and back"),
+    ("clean/", "02", "the rows without defects, and a log of every change"),
     ("checkpoints/base/", "03", "the model to start from, built or linked"),
     ("checkpoints/sft/", "03", "after code-switched SFT"),
     ("checkpoints/stage1_high/", "04", "after GRPO on the high tier"),
@@ -53,6 +55,31 @@ def run_directory(run_dir: str | Path = "") -> Path:
 def rows_file(run_dir: Path, name: str) -> Path:
     """Rows of a split (sft, rft, test) or of a stage's pool (stage1_high, …)."""
     return run_dir / "data" / f"{name}.jsonl"
+
+
+def curation_cache(run_dir: Path) -> Path:
+    """Every reply to curation's requests."""
+    return run_dir / "curation.sqlite"
+
+
+def curation(run_dir: Path) -> Path:
+    """Curated rows, and every item with its votes and outcome."""
+    return run_dir / "curation"
+
+
+def dataset(run_dir: Path) -> Path:
+    """The rows as a dataset folder with its card."""
+    return run_dir / "dataset"
+
+
+def ratings(run_dir: Path) -> Path:
+    """Rating sheets, out and back."""
+    return run_dir / "ratings"
+
+
+def cleaned(run_dir: Path, name: str = "clean") -> Path:
+    """Rows without defects, and a log of every change; `name` is another set's."""
+    return run_dir / name
 
 
 def checkpoint(run_dir: Path, name: str) -> Path:
@@ -123,7 +150,9 @@ def maker(path: str | Path) -> str:
 def missing(run_dir: Path, path: Path) -> FileNotFoundError:
     """The error for a file of a run that is not there; it says which notebook to run."""
     notebook = maker(path.relative_to(run_dir))
-    return FileNotFoundError(f"{show(path)} is missing: run notebook {notebook} with the same run_dir first")
+    return FileNotFoundError(
+        f"{show(path)} is missing: run notebook {notebook} with the same run_dir first"
+    )
 
 
 def run_tree() -> str:

@@ -1,1 +1,1 @@
-from curemed_utils.ratings.forms import Ratings, by_id, example, export, read
+from curemed_utils.ratings.forms import Ratings, example_sheets, read_sheets, write_sheets

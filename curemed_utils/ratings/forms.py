@@ -1,32 +1,47 @@
-"""Human verification (Section 3.1, Appendix D): rating sheets out, and back with every mistake in them."""
+"""Human verification (Section 3.1, Appendix D): rating sheets out, and back with every slip."""
 
 import json
-import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
+import regex
+import yaml
 
-from curemed_utils import languages, paths
+from curemed_utils import languages, paths, trace
 from curemed_utils.data import DataError, Row, normalize, splits
 from curemed_utils.ratings import sheets
-from curemed_utils.ratings.sheets import GROUPS, REVISED, TEXTS
+from curemed_utils.ratings.sheets import Line, Slip
+
+GROUPS = ("clinicians", "native speakers")
+TEXTS = ("question", "reasoning", "answer")
+REVISED = {"revised question": "question", "revised answer": "answer"}
+OPTIONAL = ("comment", *REVISED)
+COLUMNS = ("id", "language", *TEXTS, "rating", *OPTIONAL, "group", "rater")
+OWNER = ("group", "language", "rater")  # what all rows of a sheet have in common
+SCALE = {"rating": ("1", "2", "3", "4", "5")}
+INSTRUCTIONS = Path(__file__).with_name("instructions.yaml")
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """What came back. `table`: group, language, rater, id, question, rating (1-5, NA where none), comment, a line per place on a
-    sheet; `edits`: id, field, before, after, group, rater; `faults`: file, sheet, row (1 is the header), fault."""
+    """What came back.
+
+    `table` has a line for each place on a sheet: group, language, rater, id, question, rating (1-5,
+    NA where none), comment. `edits` has id, field, before, after, group, rater. `faults` has file,
+    sheet, row (1 is the header), fault.
+    """
 
     table: pd.DataFrame = field(repr=False)
     edits: pd.DataFrame = field(repr=False)
     faults: pd.DataFrame = field(repr=False)
 
 
-def export(
+def write_sheets(
     rows: list[Row],
     folder: str | Path,
     raters: dict[str, list[str]],
@@ -34,195 +49,259 @@ def export(
     items_per_rater: int = 50,
     overlap: float = 0.2,
     seed: int = 0,
+    fill: Callable[[Row, str, str], dict] | None = None,
 ) -> list[Path]:
-    """A sheet for every language and rater, as CSV and as XLSX, and `<group>.json`, which says who got what.
+    """A sheet for every language and rater, as CSV and as XLSX, and `<group>.json`: who got what.
 
-    `raters` maps a language to its raters' names; `group` is 'clinicians' or 'native speakers'. Each rater gets up to
-    `items_per_rater` rows of the language, drawn by `seed` (the paper: 50-100): the share `overlap` is the same for all of them,
-    for their agreement, and the rest is divided. One seed draws the same rows for both groups. Sheets that are there stay, as
-    they may hold ratings; DataError if they are of another draw, or a text is too long for a cell.
+    `raters` maps a language to its raters' names; `group` is one of GROUPS. Each rater gets up to
+    `items_per_rater` rows of the language, drawn by `seed` (the paper: 50-100). The share `overlap`
+    is the same for all of them, for their agreement; the rest is divided. One seed draws the same
+    rows for both groups. `fill(row, group, rater)` gives cells that are filled in already.
+    Sheets that exist stay, as they may hold ratings. Raises DataError if they are of another draw.
     """
-    return _export(rows, folder, raters, group, items_per_rater, overlap, seed, lambda row, group, rater: {})
-
-
-def _export(rows, folder, raters, group, items_per_rater, overlap, seed, filled: Callable[[Row, str, str], dict]) -> list[Path]:
     if group not in GROUPS:
         raise ValueError(f"group is {group!r}, which is none of {', '.join(GROUPS)}")
     if items_per_rater < 1 or not 0 <= overlap <= 1:
-        raise ValueError(f"items_per_rater must be 1 or more and overlap lie in 0-1, not {items_per_rater} and {overlap}")
-    known, folder = by_id(rows), Path(folder)
-    drawn = {language: _drawn(rows, language, names, items_per_rater, overlap, seed) for language, names in raters.items()}
-    paths_of = {(lang, name): folder / f"{group}-{lang}-{name}".replace(" ", "_") for lang, names in drawn.items() for name in names}
-    if len({str(path).casefold() for path in paths_of.values()}) < len(paths_of):
-        raise ValueError("two raters of one language have names that make the same file name; give them different ones")
-    tables = {place: [sheets.cells(known[i], group, place[1]) for i in drawn[place[0]][place[1]]] for place in paths_of}
-    _assign(folder / f"{group.replace(' ', '_')}.json", drawn)
+        raise ValueError("items_per_rater must be 1 or more, and overlap lie in 0-1")
+    rows_by_id, folder = by_id(rows), Path(folder)
+    ids_of, stems = {}, {}
+    for language, names in raters.items():
+        ids_of[language] = _drawn(rows, language, names, items_per_rater, overlap, seed)
+        for rater in names:
+            stems[language, rater] = f"{group}-{language}-{rater}".replace(" ", "_")
+    if len({stem.casefold() for stem in stems.values()}) < len(stems):
+        raise ValueError("two raters of one language have names that make the same file name")
+    _note_draw(folder / _draw_file(group), ids_of)
     written = []
-    for (_, rater), stem in paths_of.items():
-        table = [record | filled(known[record["id"]], group, rater) for record in tables[_, rater]]
-        for suffix, write in ((".csv", sheets.write_csv), (".xlsx", sheets.write_xlsx)):
-            path = stem.with_name(stem.name + suffix)  # not with_suffix: names may hold dots
+    for (language, rater), stem in stems.items():
+        records = []
+        for row in (rows_by_id[i] for i in ids_of[language][rater]):
+            record = {"id": row.id, "language": language, "group": group, "rater": rater}
+            record |= shown(row)
+            records.append(record | (fill(row, group, rater) if fill else {}))
+        for suffix in (".csv", ".xlsx"):
+            path = folder / f"{stem}{suffix}"
             if not path.exists():
-                part = path.with_name(path.name + ".part")
-                write(part, group, table)
-                part.replace(path)
+                sheets.write_sheet(path, COLUMNS, records, SCALE, instructions(group))
             written.append(path)
     return written
 
 
+def instructions(group: str) -> list[str]:
+    """What a rater of the group reads first, a paragraph a line."""
+    texts = yaml.safe_load(INSTRUCTIONS.read_text(encoding="utf-8"))
+    scale = [f"{number} - {label}" for number, label in enumerate(texts[group]["scale"], 1)]
+    opening = [text.format(group=group) for text in texts["opening"]]
+    return [*opening, texts[group]["task"], *texts["middle"], *scale, *texts["closing"]]
+
+
+def shown(row: Row) -> dict[str, str]:
+    """Question, reasoning and answer as raters see them: without tags, with numbered steps."""
+    return {
+        "question": sheets.plain(trace.without_tags(row.question)),
+        "reasoning": sheets.plain(trace.numbered_lines(row.reasoning)),
+        "answer": sheets.plain(trace.without_tags(row.answer)),
+    }
+
+
 def by_id(rows: list[Row]) -> dict[str, Row]:
     """Rows by their ids; DataError where an id names several."""
-    known = {row.id: row for row in rows}
-    if len(known) < len(rows):
-        twice = [i for i, n in Counter(row.id for row in rows).items() if n > 1]
-        raise DataError(f"{len(twice)} ids stand on more than one row, the first is {twice[0]!r}: ratings need ids that name one row")
-    return known
+    times = Counter(row.id for row in rows)
+    if twice := [name for name, n in times.items() if n > 1]:
+        raise DataError(
+            f"{len(twice)} ids stand on more than one row, the first is {twice[0]!r}: "
+            "ratings need ids that name one row"
+        )
+    return {row.id: row for row in rows}
 
 
-def _drawn(rows, language: str, names: list[str], per_rater: int, overlap: float, seed: int) -> dict[str, list[str]]:
+def _drawn(
+    rows: list[Row], language: str, names: list[str], per_rater: int, overlap: float, seed: int
+) -> dict[str, list[str]]:
     """Ids by rater, in an order of the rater's own."""
-    pool = sorted((row.id for row in rows if row.language == languages.get(language).name), key=lambda i: splits.draw(i, seed))
     if isinstance(names, str) or not names or len(set(names)) < len(names):
         raise ValueError(f"raters of {language} must be a list of different names, not {names!r}")
-    if bad := [name for name in names if not re.fullmatch(r"[^\W_][\w .-]*", name)]:
-        raise ValueError(f"rater {bad[0]!r}: a name starts with a letter or number; then also spaces, '.', '-' and '_' may stand")
+    for name in names:
+        if not regex.fullmatch(r"[\p{L}\p{N}][\p{L}\p{M}\p{N} ._'’-]*", name):
+            wanted = "a name starts with a letter or number; then also spaces and . - _ ' may stand"
+            raise ValueError(f"rater {name!r}: {wanted}")
+    ids = [row.id for row in rows if row.language == languages.get(language).name]
+    pool = sorted(ids, key=lambda i: splits.draw(i, seed))
     size = min(per_rater, len(pool))
-    common = min(size, max(round(overlap * size), int(overlap > 0)))
-    own = {name: pool[common:][k :: len(names)][: size - common] for k, name in enumerate(names)}
-    if not all(common or ids for ids in own.values()):
-        raise DataError(f"{len(pool)} rows of {language} are too few for {len(names)} raters; take fewer raters, or more overlap")
-    return {name: sorted([*pool[:common], *ids], key=lambda i: splits.draw(f"{i} {name}", seed)) for name, ids in own.items()}
+    n_common = min(size, max(round(overlap * size), int(overlap > 0)))
+    common, rest = pool[:n_common], pool[n_common:]
+    ids_of = {}
+    for number, name in enumerate(names):
+        mine = common + rest[number :: len(names)][: size - n_common]
+        if not mine:
+            raise DataError(
+                f"{len(pool)} rows of {language} are too few for {len(names)} raters; "
+                "take fewer raters, or more overlap"
+            )
+        ids_of[name] = sorted(mine, key=lambda i: splits.draw(f"{i} {name}", seed))
+    return ids_of
 
 
-def _assign(path: Path, drawn: dict) -> None:
+def _draw_file(group: str) -> str:
+    return f"{group.replace(' ', '_')}.json"
+
+
+def _note_draw(path: Path, ids_of: dict) -> None:
     """Writes or extends the file that says who got what."""
     old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    if clash := [language for language in drawn if old.get(language, drawn[language]) != drawn[language]]:
-        raise DataError(f"{paths.show(path)}: holds another draw for {', '.join(clash)}, whose sheets may be out; use a new folder")
+    if clash := [name for name in ids_of if old.get(name, ids_of[name]) != ids_of[name]]:
+        where = f"{paths.show(path)}: holds another draw for {', '.join(clash)}"
+        raise DataError(f"{where}, whose sheets may be out; use a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(old | drawn, ensure_ascii=False, indent=1), encoding="utf-8")
+    part.write_text(json.dumps(old | ids_of, ensure_ascii=False, indent=1), encoding="utf-8")
     part.replace(path)
 
 
-def example(rows: list[Row], folder: str | Path, seed: int = 0) -> list[Path]:
-    """Filled-in sheets of two raters per group and language, to show the import with: made up by a random draw. No human rated
-    anything; the raters are called invented-1 and invented-2, and the comments say so."""
+def example_sheets(rows: list[Row], folder: str | Path, seed: int = 0) -> list[Path]:
+    """Filled-in sheets of two raters for each group and language, to show how they are read.
+
+    A random draw made them up, and no human rated anything: the raters are called invented-1 and
+    invented-2, and the comments say so.
+    """
+
+    def chance(*names: str) -> float:
+        return int(splits.draw(" ".join(names), seed)[:8], 16) / 16**8
 
     def invented(row: Row, group: str, rater: str) -> dict:
-        item, opinion = (int(splits.draw(key, seed)[:8], 16) / 16**8 for key in (f"{row.id} {group}", f"{row.id} {group} {rater}"))
-        rating = (5 if item > 0.3 else 4 if item > 0.12 else 3 if item > 0.04 else 2) - (opinion < 0.12)
+        item, opinion = chance(row.id, group), chance(row.id, group, rater)
+        if opinion >= 0.95:
+            return {}
+        rating = 2 + sum(item > limit for limit in (0.04, 0.12, 0.3)) - (opinion < 0.12)
         comment = "invented comment: no human read this" if rating < 4 else ""
-        return {"rating": rating, "comment": comment} if opinion < 0.95 else {}
+        return {"rating": rating, "comment": comment}
 
-    raters = {language: ["invented-1", "invented-2"] for language in languages.NAMES if any(r.language == language for r in rows)}
-    return [path for group in GROUPS for path in _export(rows, folder, raters, group, 50, 0.5, seed, invented)]
+    present = {row.language for row in rows}
+    raters = {name: ["invented-1", "invented-2"] for name in languages.NAMES if name in present}
+    written = []
+    for group in GROUPS:
+        written += write_sheets(rows, folder, raters, group, overlap=0.5, seed=seed, fill=invented)
+    return written
 
 
-# Back ---------------------------------------------------------------------------------------------------------------
+# Back -------------------------------------------------------------------------------------------
 
 
-def read(source: str | Path | list[str | Path], rows: list[Row]) -> Ratings:
-    """The sheets of a folder, or the files named, with every mistake; what a mistake touches is left unrated.
+def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> Ratings:
+    """The sheets of a folder, or the files listed, with every slip; what it touches is unrated.
 
-    CSV (comma, semicolon or tab; UTF-8, or UTF-16 with its mark) and XLSX. `rows` are those of the export. A blank rating is
-    missing, no mistake. Where `<group>.json` of the export lies beside the files, ids are checked against it, and sheets that
-    didn't come back count as unrated. Raises DataError if there is no sheet at all; warns if there are faults.
+    `rows` are those that the sheets were made from. A blank rating is missing, and no slip. Where
+    `<group>.json` lies beside the files, ids are checked against it, and sheets that did not come
+    back count as unrated. Raises DataError if there is no sheet at all; warns of slips.
     """
-    files = [Path(path) for path in source] if isinstance(source, list | tuple) else sheets.found(Path(source))
+    one = isinstance(source, str | Path)
+    files = sheets.sheets_in(Path(source)) if one else [Path(path) for path in source]
     if not files:
-        raise DataError(f"{paths.show(source) if not isinstance(source, list | tuple) else 'the list'}: holds no sheet (.csv, .xlsx)")
-    known, assigned = by_id(rows), _assigned({path.parent for path in files})
-    places, edits, faults = {place: [] for place in sorted(assigned) if place[3] in known}, [], []
-    if gone := sorted({place[3] for place in assigned} - set(known)):
-        faults.append(("", "", 0, f"{len(gone)} items that were given out are not among the rows, the first is {gone[0]!r}"))
+        raise DataError(f"{source if one else 'the list'}: holds no sheet (.csv, .xlsx)")
+    rows_by_id = by_id(rows)
+    assigned = _assigned({path.parent for path in files})
+    slips, edits = [], []
+    places = {place: [] for place in sorted(assigned) if place[3] in rows_by_id}
+    if gone := sorted({place[3] for place in assigned} - set(rows_by_id)):
+        fault = f"{len(gone)} items that were given out are not among the rows, the first is"
+        slips.append(Slip("", "", 0, f"{fault} {gone[0]!r}"))
     for path in files:
-        try:
-            tables = sheets.read(path)
-        except DataError as error:
-            faults.append((paths.show(path), "", 0, str(error)))
-            continue
-        for sheet, table in tables:
-            for number, entry in _entries(table, known, assigned):
-                where = (paths.show(path), sheet, number)
-                if isinstance(entry, str):
-                    faults.append((*where, entry))
-                else:
-                    places.setdefault((entry["group"], entry["language"], entry["rater"], entry["id"]), []).append((where, entry))
-                    edits += _edits(entry, known[entry["id"]])
-    lines = [(*place, known[place[3]].question, *_settled(given, faults)) for place, given in places.items()]
-    table = pd.DataFrame(lines, columns=["group", "language", "rater", "id", "question", "rating", "comment"]).astype({"rating": "Int64"})
-    faults = pd.DataFrame(sorted(faults), columns=["file", "sheet", "row", "fault"])
-    if len(faults):
-        warnings.warn(
-            f"{len(faults)} mistakes in {faults['file'].nunique()} files, see .faults: those places count as unrated", stacklevel=2
-        )
-    return Ratings(table, pd.DataFrame(edits, columns=["id", "field", "before", "after", "group", "rater"]).drop_duplicates(), faults)
+        lines, new_slips = sheets.read_sheet(path, COLUMNS, SCALE, OPTIONAL)
+        for _, sheet in groupby(lines, key=lambda line: line.sheet):
+            new_slips += _sheet_slips(list(sheet), rows_by_id, assigned)
+        slips += new_slips
+        touched = {slip[:3] for slip in new_slips}
+        for line in lines:
+            if line[:3] not in touched and (*line[:2], 1) not in touched:
+                place = (*_owner(line), line.cells["id"])
+                places.setdefault(place, []).append(line)
+                edits += _edits(line.cells, rows_by_id[place[3]])
+    records = []
+    for place, lines in places.items():
+        rating, comment = _settled(lines, slips)
+        records.append((*place, rows_by_id[place[3]].question, rating, comment))
+    columns = [*OWNER, "id", "question", "rating", "comment"]
+    table = pd.DataFrame(records, columns=columns).astype({"rating": "Int64"})
+    edited = pd.DataFrame(edits, columns=["id", "field", "before", "after", "group", "rater"])
+    faults = pd.DataFrame(sorted(slips), columns=Slip._fields)
+    if slips:
+        where = f"{len(slips)} mistakes in {faults['file'].nunique()} files, see .faults"
+        warnings.warn(f"{where}: those places count as unrated", stacklevel=2)
+    return Ratings(table, edited.drop_duplicates(), faults)
 
 
 def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
-    """(group, language, rater, id) of every place on a sheet, as exported."""
-    files = [(group, folder / f"{group.replace(' ', '_')}.json") for folder in sorted(folders) for group in GROUPS]
-    drawn = [(group, json.loads(path.read_text(encoding="utf-8"))) for group, path in files if path.exists()]
-    return {(g, lang, rater, i) for g, by_language in drawn for lang, by in by_language.items() for rater, ids in by.items() for i in ids}
+    """(group, language, rater, id) of every place on a sheet that was given out."""
+    assigned = set()
+    for path, group in (
+        (folder / _draw_file(group), group) for folder in folders for group in GROUPS
+    ):
+        ids_of = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        for language, raters in ids_of.items():
+            for rater, ids in raters.items():
+                assigned |= {(group, language, rater, i) for i in ids}
+    return assigned
 
 
-def _entries(table: list[list], known: dict[str, Row], assigned: set) -> Iterator[tuple[int, dict | str]]:
-    """Row numbers with what they hold: a record that can be used, or a fault."""
-    try:
-        records = sheets.records(table)
-    except DataError as error:
-        yield 1, str(error)
-        return
-    owner = Counter((r["group"], r["language"], r["rater"]) for _, r in records).most_common(1)[0][0] if records else ()
-    if owner and (owner[0] not in GROUPS or (assigned and not any(place[:3] == owner for place in assigned))):
-        yield 1, f"a sheet of group {owner[0]!r}, language {owner[1]!r}, rater {owner[2]!r} was never given out"
-        return
-    seen, times = {}, Counter(record["id"] for _, record in records)
-    for number, record in records:
-        said = [f"row {seen[record['id']]} rates item {record['id']!r} already; neither counts"] if record["id"] in seen else []
-        seen.setdefault(record["id"], number)
-        said += _row_faults(record, known.get(record["id"]), owner, assigned)
-        try:
-            record["rating"] = sheets.rating(record["rating"], owner[0])
-        except ValueError as error:
-            said.append(str(error))
-        yield from ((number, fault) for fault in said)
-        if not said and times[record["id"]] == 1:
-            yield number, record
+def _owner(line: Line) -> tuple[str, str, str]:
+    return tuple(line.cells[name] for name in OWNER)
 
 
-def _row_faults(record: dict, row: Row | None, owner: tuple, assigned: set) -> list[str]:
-    said = [record["overflow"]] if record["overflow"] else []
-    given = dict(zip(("group", "language", "rater"), owner, strict=True))
-    said += [f"{name} is {record[name]!r}, but this is a sheet of {value!r}" for name, value in given.items() if record[name] != value]
+def _sheet_slips(lines: list[Line], rows_by_id: dict[str, Row], assigned: set) -> list[Slip]:
+    """What is wrong with one sheet: one slip if it is a stranger's, else those of its rows."""
+    owner = Counter(map(_owner, lines)).most_common(1)[0][0]
+    strange = assigned and not any(place[:3] == owner for place in assigned)
+    if owner[0] not in GROUPS or strange:
+        name = "group {!r}, language {!r}, rater {!r}".format(*owner)
+        return [Slip(*lines[0][:2], 1, f"a sheet of {name} was never given out")]
+    slips = []
+    for line in lines:
+        row = rows_by_id.get(line.cells["id"])
+        faults = _row_faults(line.cells, row, owner, assigned)
+        slips += [Slip(*line[:3], fault) for fault in faults]
+    return slips
+
+
+def _row_faults(cells: dict[str, str], row: Row | None, owner: tuple, assigned: set) -> list[str]:
+    faults = []
+    for name, value in zip(OWNER, owner, strict=True):
+        if cells[name] != value:
+            faults.append(f"{name} is {cells[name]!r}, but this is a sheet of {value!r}")
     if row is None:
-        return [*said, f"no row has the id {record['id']!r}"]
+        return [*faults, f"no row has the id {cells['id']!r}"]
     if row.language != owner[1]:
-        said.append(f"item {row.id!r} is of {row.language}, but this is a sheet of {owner[1]!r}")
+        faults.append(f"item {row.id!r} is of {row.language}, but this is a sheet of {owner[1]!r}")
     elif assigned and (*owner, row.id) not in assigned:
-        said.append(f"item {row.id!r} isn't on the sheet that {owner[2]!r} was given")
-    shown = sheets.shown(row)
-    changed = [name for name in TEXTS if normalize(record[name]) != normalize(sheets.unescaped(shown[name]))]
-    return said + [f"the {name} isn't that of item {row.id!r}: changed by hand, or a sheet of another version" for name in changed]
+        faults.append(f"item {row.id!r} isn't on the sheet that {owner[2]!r} was given")
+    for name, text in shown(row).items():
+        if normalize(cells[name]) != normalize(text):
+            why = "changed by hand, or a sheet of another version"
+            faults.append(f"the {name} isn't that of item {row.id!r}: {why}")
+    return faults
 
 
-def _settled(given: list[tuple[tuple, dict]], faults: list) -> tuple[int | None, str]:
-    """One rating and the comments of a place that may have come back in several files; different ratings are a fault."""
-    rated = [(where, entry["rating"]) for where, entry in given if entry["rating"] is not None]
-    for where, value in rated:
-        if value != rated[0][1]:
-            (file, sheet, row), first = rated[0]
-            faults.append((*where, f"rated {value} here, but {first} in {file}{f', sheet {sheet}' if sheet else ''}, row {row}"))
-    comments = dict.fromkeys(entry["comment"].strip() for _, entry in given)
-    return rated[0][1] if len({value for _, value in rated}) == 1 else None, "; ".join(filter(None, comments))
+def _settled(lines: list[Line], slips: list[Slip]) -> tuple[int | None, str]:
+    """One rating and all comments of a place that may have come back in several files.
+
+    Ratings that differ are none, and a slip.
+    """
+    rated = [line for line in lines if line.cells["rating"]]
+    ratings = [line.cells["rating"] for line in rated]
+    for line, rating in zip(rated, ratings, strict=True):
+        if rating != ratings[0]:
+            first = Slip(*rated[0][:3], f"{ratings[0]}")
+            slips.append(Slip(*line[:3], f"rated {rating} here, but elsewhere: {first}"))
+    comments = dict.fromkeys(line.cells["comment"] for line in lines)
+    rating = int(ratings[0]) if len(set(ratings)) == 1 else None
+    return rating, "; ".join(filter(None, comments))
 
 
-def _edits(entry: dict, row: Row) -> list[tuple]:
-    found = []
+def _edits(cells: dict[str, str], row: Row) -> list[tuple]:
+    edits = []
     for column, name in REVISED.items():
-        before, after = getattr(row, name), entry[column].strip()
-        after = f"<answer>{after}</answer>" if after and before.strip().startswith("<answer>") else after
+        before, after = getattr(row, name), cells[column]
+        if after and trace.blocks(before, "answer"):
+            after = trace.render_answer(after)
         if after and normalize(after) != normalize(before):
-            found.append((row.id, name, before, after, entry["group"], entry["rater"]))
-    return found
+            edits.append((row.id, name, before, after, cells["group"], cells["rater"]))
+    return edits

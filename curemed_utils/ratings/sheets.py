@@ -1,81 +1,126 @@
-"""Rating sheets as files (Appendix D): what raters are told, CSV and XLSX written, and both read back as tables of cells."""
+"""Sheets for people to fill in, as CSV or XLSX: written, and read back with every slip named."""
 
 import csv
 import io
 import re
 import unicodedata
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
 
 from curemed_utils import paths
-from curemed_utils.data import DataError, Row
+from curemed_utils.data import DataError
 
-GROUPS = {"clinicians": "medical_correctness", "native speakers": "language_quality"}  # a group's column in Table 5
-TEXTS = ("question", "reasoning", "answer")
-REVISED = {"revised question": "question", "revised answer": "answer"}
-COLUMNS = ("id", "language", *TEXTS, "rating", "comment", *REVISED, "group", "rater")
-OPTIONAL = ("comment", *REVISED)
-SUFFIXES = (".csv", ".tsv", ".txt", ".xlsx", ".xlsm")
-NO_SHEETS = (".xls", ".xlsb", ".ods", ".numbers")  # a spreadsheet's, but not read here
-CELL = 32767  # characters that fit in a cell of Excel
-TASK = {
-    "clinicians": "Is the medicine right? Judge question and answer by what is accepted practice today.",
-    "native speakers": "Is the language right? Judge whether question and answer are in the language named, free of mistakes, and worded "
-    "as people would say it to a doctor or nurse. Loanwords that are usual in medicine are fine.",
-}
-SCALE = {  # what 1 to 5 mean
-    "clinicians": (
-        "wrong from start to end, or dangerous to rely on",
-        "mostly wrong, with a serious error",
-        "partly right, with an error that matters",
-        "right but for a small point",
-        "fully right and safe to rely on",
-    ),
-    "native speakers": (
-        "another language, or impossible to understand",
-        "hard to understand, with many or bad mistakes",
-        "understandable, with clear mistakes or unnatural wording",
-        "right and natural but for a small point",
-        "fully right, natural, all in the language",
-    ),
-}
+TEXT = (".csv", ".tsv", ".txt")
+WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".numbers")  # the last four are refused
+LONGEST = 32767  # characters that fit in a cell of Excel
+INSTRUCTIONS = "Instructions"  # the worksheet that is not read back
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that no workbook can hold
+
+Choices = Mapping[str, Sequence[str]]  # a column's name -> what may stand in its cells
 
 
-def instructions(group: str) -> list[str]:
-    """What a rater of the group reads first, a paragraph a line."""
-    return [
-        f"Rating medical questions and answers: {group}",
-        "The questions and answers were written by a language model. They are about no real patient.",
-        TASK[group],
-        "The reasoning is there to help you. It may mix English with the language on purpose; don't rate it.",
-        "Write one whole number from 1 to 5 into the column 'rating':",
-        *(f"{number} - {label}" for number, label in enumerate(SCALE[group], 1)),
-        "An item that anyone rates 1, 2 or 3 needs revision: please say in 'comment' what is wrong. You may comment on any item.",
-        "If you know the right text, write all of it into 'revised question' or 'revised answer'. Leave the other columns as they are.",
-        "You may skip items (leave the rating empty) and stop whenever you like. Save the file under its own name, in its own format.",
-    ]
+class Slip(NamedTuple):
+    """A mistake and its place. Row 1 is the header; `sheet` is empty for a text file."""
+
+    file: str
+    sheet: str
+    row: int
+    fault: str
+
+    def __str__(self) -> str:
+        sheet = f", sheet {self.sheet}" if self.sheet else ""
+        return f"{self.file}{sheet}, row {self.row}: {self.fault}"
 
 
-def shown(row: Row) -> dict[str, str]:
-    """Question, reasoning and answer as raters see them: without tags, with numbered steps, without characters no sheet takes."""
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
+class Line(NamedTuple):
+    """A row that holds anything, and its place; `cells` maps each column to its stripped text."""
 
-    texts = {"question": row.question, "reasoning": re.sub(r"<step(\d+)>", r"\n\1. ", row.reasoning), "answer": row.answer}
-    plain = {name: re.sub(r"</?(thinking|step\d+|answer)>", "", text).replace("\r\n", "\n") for name, text in texts.items()}
-    return {name: ILLEGAL_CHARACTERS_RE.sub("", text).replace("\r", "\n").strip() for name, text in plain.items()}
+    file: str
+    sheet: str
+    row: int
+    cells: dict[str, str]
 
 
-def cells(row: Row, group: str, rater: str) -> dict:
-    texts = shown(row)
-    if long := [name for name, text in texts.items() if len(text) >= CELL]:
-        raise DataError(f"row {row.id!r}: its {long[0]} is longer than the {CELL:,} characters of a cell; shorten it or leave the row out")
-    return dict.fromkeys(COLUMNS, "") | {"id": row.id, "language": row.language, "group": group, "rater": rater} | texts
+def write_sheet(
+    path: str | Path,
+    columns: Sequence[str],
+    records: Sequence[Mapping],
+    choices: Choices | None = None,
+    instructions: Sequence[str] = (),
+) -> Path:
+    """Writes a sheet with a row for each record, as CSV or XLSX by the name of `path`.
+
+    A record lacks the columns that are left blank. A workbook offers `choices` as drop-downs and
+    has `instructions` on a worksheet of its own. No text can run as a formula. The file is whole or
+    not there. Raises DataError for a text that is too long for a cell.
+    """
+    path = Path(path)
+    table = []
+    for record in records:
+        cells = {name: plain(str(record.get(name, ""))) for name in columns}
+        if long := [name for name, text in cells.items() if len(text) >= LONGEST]:
+            most = f"the {LONGEST:,} characters of a cell"
+            raise DataError(f"item {cells.get('id')!r}: its {long[0]} is longer than {most}")
+        table.append(list(cells.values()))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    if path.suffix == ".xlsx":
+        _workbook(columns, table, choices or {}, instructions).save(part)
+    else:
+        frame = pd.DataFrame(table, columns=list(columns), dtype=str).map(escaped)
+        frame.to_csv(part, index=False, encoding="utf-8-sig")  # by this mark Excel knows UTF-8
+    part.replace(path)
+    return path
+
+
+def _workbook(columns: Sequence[str], table: list, choices: Choices, instructions: Sequence[str]):
+    from openpyxl import Workbook
+    from openpyxl.styles import Alignment, Font
+    from openpyxl.worksheet.datavalidation import DataValidation
+
+    book = Workbook()
+    sheet = book.active
+    sheet.title = "Items"
+    for cells in [columns, *table]:
+        sheet.append([text or None for text in cells])
+    for number, column in enumerate(sheet.iter_cols()):
+        for cell in column:
+            cell.alignment = Alignment(wrap_text=True, vertical="top")
+            cell.font = Font(bold=cell.row == 1)
+            if isinstance(cell.value, str):
+                cell.data_type = "s"
+                cell.quotePrefix = _is_formula(cell.value)
+        letter = column[0].column_letter
+        longest = max(len(cells[number]) for cells in [columns, *table])
+        sheet.column_dimensions[letter].width = 50 if longest > 20 else 18
+        if allowed := choices.get(columns[number]):
+            drop_down = DataValidation("list", formula1=f'"{",".join(allowed)}"', allow_blank=True)
+            drop_down.showErrorMessage = True
+            drop_down.add(f"{letter}2:{letter}{max(2, sheet.max_row)}")
+            sheet.add_data_validation(drop_down)
+    sheet.freeze_panes = "B2"
+    if instructions:
+        first = book.create_sheet(INSTRUCTIONS, 0)
+        first.column_dimensions["A"].width = 100
+        for text in instructions:
+            first.append([text])
+        book.active = 0
+    return book
+
+
+def plain(text: str) -> str:
+    """A text as a cell holds it: stripped, and without characters that no workbook takes."""
+    return CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
 
 
 def _is_formula(text: str) -> bool:
     """Whether a spreadsheet might run the text."""
-    return text[:1] in ("\t", "\r") or unicodedata.normalize("NFKC", text.lstrip()[:1]) in tuple("=+-@")
+    return unicodedata.normalize("NFKC", text[:1]) in ("=", "+", "-", "@", "\t")
 
 
 def escaped(text: str) -> str:
@@ -88,131 +133,115 @@ def unescaped(text: str) -> str:
     return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
 
 
-def write_csv(path: Path, group: str, records: list[dict]) -> None:
-    with path.open("w", encoding="utf-8-sig", newline="") as file:  # Excel knows UTF-8 by the mark
-        table = csv.writer(file)
-        table.writerow(COLUMNS)
-        for record in records:
-            table.writerow([escaped(str(record[name])) for name in COLUMNS])
+# Back -------------------------------------------------------------------------------------------
 
 
-def write_xlsx(path: Path, group: str, records: list[dict]) -> None:
-    from openpyxl import Workbook
-    from openpyxl.styles import Alignment, Font, PatternFill, Protection
-    from openpyxl.utils import get_column_letter
-    from openpyxl.worksheet.datavalidation import DataValidation
-
-    book, top = Workbook(), Alignment(wrap_text=True, vertical="top")
-    first, sheet = book.active, book.create_sheet("Items")
-    first.title, first.column_dimensions["A"].width = "Instructions", 100
-    for line in instructions(group):
-        first.append([line])
-        first.cell(first.max_row, 1).alignment = top
-    first["A1"].font = Font(bold=True, size=14)
-    sheet.append(COLUMNS)
-    for record in records:
-        sheet.append([record[name] if record[name] != "" else None for name in COLUMNS])
-    for row in sheet.iter_rows():
-        for cell, name in zip(row, COLUMNS, strict=True):
-            cell.alignment = top
-            if isinstance(cell.value, str):
-                cell.data_type, cell.quotePrefix = "s", _is_formula(cell.value)
-            if cell.row > 1 and name in ("rating", *OPTIONAL):
-                cell.protection, cell.number_format = Protection(locked=False), "General" if name == "rating" else "@"
-            elif cell.row == 1:
-                cell.font, cell.fill = Font(bold=True), PatternFill("solid", fgColor="DDE6F0")
-    widths = {"id": 18, "language": 12, "question": 50, "reasoning": 60, "rating": 8, "group": 15, "rater": 15}
-    for number, name in enumerate(COLUMNS, 1):
-        sheet.column_dimensions[get_column_letter(number)].width = widths.get(name, 40)
-    letter = get_column_letter(COLUMNS.index("rating") + 1)
-    choice = DataValidation("list", formula1='"1,2,3,4,5"', allow_blank=True, showErrorMessage=True)
-    choice.errorTitle, choice.error = "Rating", "A whole number from 1 to 5, or nothing."
-    choice.add(f"{letter}2:{letter}{len(records) + 1}")
-    sheet.add_data_validation(choice)
-    sheet.freeze_panes, sheet.print_title_rows = "B2", "1:1"
-    sheet.page_setup.orientation, sheet.page_setup.fitToWidth, sheet.page_setup.fitToHeight = "landscape", 1, 0
-    sheet.sheet_properties.pageSetUpPr.fitToPage = True
-    sheet.protection.sheet, sheet.protection.formatColumns, sheet.protection.formatRows = True, False, False  # False: allowed
-    book.save(path)
-
-
-def found(folder: Path) -> list[Path]:
+def sheets_in(folder: Path) -> list[Path]:
     """The files of a folder that are, or look like, sheets."""
     if not folder.is_dir():
-        raise DataError(f"{paths.show(folder)} is not a folder; name the folder of the sheets, or a list of files")
-    kept = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES + NO_SHEETS]
-    return sorted(path for path in kept if not path.name.startswith(("~$", ".")))
+        raise DataError(f"{paths.show(folder)} is not a folder; name the folder of the sheets")
+    files = [path for path in folder.iterdir() if path.suffix.lower() in (*TEXT, *WORKBOOKS)]
+    return sorted(path for path in files if not path.name.startswith(("~$", ".")))
 
 
-def read(path: Path) -> list[tuple[str, list[list]]]:
-    """(sheet name, rows of cells) of a file, '' for a text file; sheets without any cell, and the instructions, left out."""
+def read_sheet(
+    path: str | Path,
+    columns: Sequence[str],
+    choices: Choices | None = None,
+    optional: Sequence[str] = (),
+) -> tuple[list[Line], list[Slip]]:
+    """Every row of a CSV or XLSX that holds anything, and every slip in the file.
+
+    `columns` have to be there, except those that are `optional`. A cell in a column with choices
+    comes back as one of them, or as '' where it is blank or can't be read. An id may stand once.
+    Rows with a slip are among the lines: compare their places. Never raises for what a file holds.
+    """
+    path = Path(path)
+    file = paths.show(path)
     try:
-        if path.suffix.lower() not in (".xlsx", ".xlsm"):
-            return [("", _read_text(path))]
+        worksheets = _worksheets(path)
+    except Exception as error:  # each of csv, zip, XML and openpyxl has classes of its own
+        fault = f"can't be read ({type(error).__name__}: {error}); save it as 'CSV UTF-8' or .xlsx"
+        return [], [Slip(file, "", 1, fault)]
+    lines, slips = [], []
+    for sheet, table in worksheets.items():
+        header = [name.casefold() for name in table[0]]
+        if missing := [name for name in columns if name not in (*header, *optional)]:
+            fault = f"lacks the columns {', '.join(missing)}. Take the header of the export"
+            slips.append(Slip(file, sheet, 1, fault))
+            continue
+        if twice := {name for name in header if name and header.count(name) > 1}:
+            slips.append(Slip(file, sheet, 1, f"has the columns {', '.join(twice)} twice"))
+            continue
+        new = []
+        for row, texts in enumerate(table[1:], 2):
+            cells = dict.fromkeys(columns, "") | dict(zip(header, texts, strict=False))
+            faults = _choose(cells, choices or {})
+            if any(texts[len(header) :]):
+                faults.append("has more cells than the header: text with a separator, not quoted")
+            slips += [Slip(file, sheet, row, fault) for fault in faults]
+            if any(texts):
+                new.append(Line(file, sheet, row, cells))
+        lines += new
+        slips += _doubled(new)
+    if not worksheets:
+        slips.append(Slip(file, "", 1, "holds no sheet of items"))
+    return lines, slips
+
+
+def _choose(cells: dict[str, str], choices: Choices) -> list[str]:
+    """Puts the choice that each cell means in its place; what is wrong with the others."""
+    faults = []
+    for name, allowed in choices.items():
+        cell, cells[name] = cells[name], chosen(cells[name], allowed)
+        if cell and not cells[name]:
+            wanted = f"none of {', '.join(allowed)}; write one of them, or nothing"
+            faults.append(f"{name} {cell[:40]!r} is {wanted}")
+    return faults
+
+
+def chosen(cell: str, allowed: Sequence[str]) -> str:
+    """The choice that a cell means, '' for none.
+
+    Capitals don't matter. A number may have digits of any script, and end in `.0`.
+    """
+    text = unicodedata.normalize("NFKC", cell).strip().casefold()
+    text = "".join(str(unicodedata.digit(letter, letter)) for letter in text)
+    text = re.sub(r"^(\d+)[.,]0*$", r"\1", text)
+    return next((choice for choice in allowed if choice.casefold() == text), "")
+
+
+def _doubled(lines: list[Line]) -> Iterator[Slip]:
+    """A slip for each row whose id other rows have as well."""
+    rows = defaultdict(list)
+    for line in lines:
+        rows[line.cells.get("id")].append(str(line.row))
+    for file, sheet, row, cells in lines:
+        same = rows[cells.get("id")]
+        if "id" in cells and len(same) > 1:
+            fault = f"{cells['id']!r} stands on rows {', '.join(same)}: none of them counts"
+            yield Slip(file, sheet, row, fault)
+
+
+def _worksheets(path: Path) -> dict[str, list[list[str]]]:
+    """Texts of the cells by worksheet, '' for a text file; no instructions, no empty one."""
+    if path.suffix.lower() in TEXT:
+        raw = path.read_bytes()
+        utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = raw.decode("utf-16" if utf_16 else "utf-8-sig")
+        text = re.sub(r"\Asep=.\r?\n", "", text)  # Excel's own first line
+        separator = max(",;\t", key=text.partition("\n")[0].count)
+        lines = io.StringIO(text, newline="")
+        worksheets = {"": list(csv.reader(lines, delimiter=separator, strict=True))}
+    else:
         from openpyxl import load_workbook
 
         with closing(load_workbook(path, read_only=True)) as book:
-            tables = [(sheet.title, [list(row) for row in sheet.iter_rows(values_only=True)]) for sheet in book.worksheets]
-    except OSError as error:
-        raise DataError(f"can't be read ({error.strerror or error})") from None
-    except DataError:
-        raise
-    except Exception as error:  # a broken workbook fails in zip, XML or openpyxl, each with classes of its own
-        raise DataError(f"is no workbook that can be read ({type(error).__name__}: {error}); save it as .xlsx again") from None
-    tables = [(name, rows) for name, rows in tables if name != "Instructions" and any(cell is not None for row in rows for cell in row)]
-    if not tables:
-        raise DataError("holds no sheet of items")
+            worksheets = {sheet.title: list(sheet.values) for sheet in book.worksheets}
+    tables = {}
+    for name, rows in worksheets.items():
+        texts = [["" if cell is None else str(cell) for cell in cells] for cells in rows]
+        texts = [[unescaped(text.strip()) for text in cells] for cells in texts]
+        if name != INSTRUCTIONS and any(any(cells) for cells in texts):
+            tables[name] = texts
     return tables
-
-
-def _read_text(path: Path) -> list[list[str]]:
-    if path.suffix.lower() in NO_SHEETS:
-        raise DataError(f"{path.suffix} is not read; save it as .xlsx or as 'CSV UTF-8'")
-    raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 at byte {error.start}; save it as 'CSV UTF-8' or .xlsx") from None
-    if "\0" in text or not text.strip():
-        raise DataError("is empty, or not text; save it as 'CSV UTF-8' or .xlsx")
-    rows, lines = [], csv.reader(io.StringIO(text, newline=""), delimiter=max(",;\t", key=text.partition("\n")[0].count), strict=True)
-    try:
-        rows.extend(lines)
-    except csv.Error as error:
-        raise DataError(f"row {len(rows) + 1}: quotes or cells are broken ({error}); save it as 'CSV UTF-8' or .xlsx again") from None
-    return rows
-
-
-def records(table: list[list]) -> list[tuple[int, dict]]:
-    """Rows that hold anything, as (row number from 1, cells by column); only `rating` stays as the sheet has it.
-
-    Raises DataError for missing or doubled columns. Cells beyond the header are under 'overflow'."""
-    header = [str(cell or "").strip().casefold() for cell in table[0]]
-    missing = [name for name in COLUMNS if name not in (*header, *OPTIONAL)]
-    twice = [name for name, n in Counter(header).items() if name and n > 1]
-    if missing or twice:
-        said = [f"lacks the columns {', '.join(missing)}"] * bool(missing) + [f"has the columns {', '.join(twice)} twice"] * bool(twice)
-        raise DataError(f"{' and '.join(said)}; found: {', '.join(filter(None, header)) or 'none'}. Take the header of the export")
-    made = []
-    for number, cells in enumerate(table[1:], 2):
-        texts = [unescaped("" if cell is None else str(cell)) for cell in cells]
-        if any(text.strip() for text in texts):
-            record = dict.fromkeys(OPTIONAL, "") | dict.fromkeys(header, "") | dict(zip(header, texts, strict=False))
-            record["rating"] = cells[header.index("rating")] if header.index("rating") < len(cells) else None
-            over = any(text.strip() for text in texts[len(header) :])
-            record["overflow"] = "has more cells than the header has columns: text with a separator, not quoted" if over else ""
-            made.append(
-                (number, {name: text.strip() if name in ("id", "language", "group", "rater") else text for name, text in record.items()})
-            )
-    return made
-
-
-def rating(value: object, group: str) -> int | None:
-    """1-5, also '4.0', full-width and other scripts' digits, or a number with its label; None for a blank; else ValueError."""
-    text = "" if value is None else str(value).strip()
-    number, _, label = (part.strip() for part in text.partition(" - "))
-    if re.fullmatch(r"\d([.,]0*)?", number) and 1 <= int(number[0]) <= 5 and label in ("", SCALE[group][int(number[0]) - 1]):
-        return int(number[0])
-    if text:
-        raise ValueError(f"rating {text[:40]!r} is no whole number from 1 to 5; write the number alone, or leave it empty")
-    return None

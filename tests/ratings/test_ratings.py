@@ -10,20 +10,23 @@ import pandas as pd
 import pytest
 
 from curemed_utils import data, languages, ratings
-from curemed_utils.ratings import agreement, sheets
+from curemed_utils.ratings import agreement, forms
 
 RATERS = {"French": ["ann", "bob"]}
 
 
 @pytest.fixture
 def rows(make_row):
-    return [make_row(n, reasoning="<thinking><step1>So</step1><step2>thus</step2></thinking>") for n in range(10)]
+    return [
+        make_row(n, reasoning="<thinking><step1>So</step1><step2>thus</step2></thinking>")
+        for n in range(10)
+    ]
 
 
 @pytest.fixture
 def folder(rows, tmp_path):
     """Sheets of ann and bob, all ten rows on each, as CSV alone."""
-    ratings.export(rows, tmp_path / "sheets", RATERS, "clinicians", overlap=1)
+    ratings.write_sheets(rows, tmp_path / "sheets", RATERS, "clinicians", overlap=1)
     for path in (tmp_path / "sheets").glob("*.xlsx"):
         path.unlink()
     return tmp_path / "sheets"
@@ -34,7 +37,7 @@ def table_of(path):
         return list(csv.DictReader(file))
 
 
-def write(path, records, header=sheets.COLUMNS, encoding="utf-8-sig", delimiter=","):
+def write(path, records, header=forms.COLUMNS, encoding="utf-8-sig", delimiter=","):
     with path.open("w", encoding=encoding, newline="") as file:
         table = csv.DictWriter(file, header, extrasaction="ignore", delimiter=delimiter)
         table.writeheader()
@@ -53,17 +56,27 @@ def fill(path, *values, **options):
 def faults(folder, rows):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = ratings.read(folder, rows)
+        found = ratings.read_sheets(folder, rows)
     return found, [(row.row, row.fault) for row in found.faults.itertuples()]
 
 
-# Out ----------------------------------------------------------------------------------------------------------------
+# Out ---------------------------------------------------------------------------------------------
 
 
 def test_all_raters_share_some_items_and_divide_the_rest(make_row, tmp_path):
     rows = [make_row(n) for n in range(200)] + [make_row(900, language="Thai")]
-    ratings.export(rows, tmp_path, {"French": ["ann", "bob", "cy"]}, "clinicians", items_per_rater=50, overlap=0.2)
-    drawn = [set(ids) for ids in json.loads((tmp_path / "clinicians.json").read_text())["French"].values()]
+    ratings.write_sheets(
+        rows,
+        tmp_path,
+        {"French": ["ann", "bob", "cy"]},
+        "clinicians",
+        items_per_rater=50,
+        overlap=0.2,
+    )
+    drawn = [
+        set(ids)
+        for ids in json.loads((tmp_path / "clinicians.json").read_text())["French"].values()
+    ]
     assert [len(ids) for ids in drawn] == [50] * 3 and len(set.intersection(*drawn)) == 10
     assert len(set.union(*drawn)) == 10 + 3 * 40
 
@@ -71,22 +84,26 @@ def test_all_raters_share_some_items_and_divide_the_rest(make_row, tmp_path):
 def test_a_draw_is_the_same_whatever_the_order_of_rows(make_row, tmp_path):
     rows = [make_row(n) for n in range(80)]
     for name, given in {"a": rows, "b": rows[::-1]}.items():
-        ratings.export(given, tmp_path / name, RATERS, "clinicians")
-    assert (tmp_path / "a/clinicians.json").read_text() == (tmp_path / "b/clinicians.json").read_text()
+        ratings.write_sheets(given, tmp_path / name, RATERS, "clinicians")
+    assert (tmp_path / "a/clinicians.json").read_text() == (
+        tmp_path / "b/clinicians.json"
+    ).read_text()
 
 
 def test_few_rows_are_divided_evenly(rows, tmp_path):
-    ratings.export(rows, tmp_path, RATERS, "clinicians", overlap=0.2)
+    ratings.write_sheets(rows, tmp_path, RATERS, "clinicians", overlap=0.2)
     drawn = json.loads((tmp_path / "clinicians.json").read_text())["French"]
-    assert [len(ids) for ids in drawn.values()] == [6, 6] and len({i for ids in drawn.values() for i in ids}) == 10
+    assert [len(ids) for ids in drawn.values()] == [6, 6] and len(
+        {i for ids in drawn.values() for i in ids}
+    ) == 10
 
 
 def test_a_filled_sheet_survives_another_export_and_another_draw_is_refused(folder, rows):
     fill(folder / "clinicians-French-ann.csv", 3)
-    ratings.export(rows, folder, RATERS, "clinicians", overlap=1)
+    ratings.write_sheets(rows, folder, RATERS, "clinicians", overlap=1)
     assert table_of(folder / "clinicians-French-ann.csv")[0]["rating"] == "3"
     with pytest.raises(data.DataError, match="another draw for French"):
-        ratings.export(rows, folder, RATERS, "clinicians", overlap=0.5)
+        ratings.write_sheets(rows, folder, RATERS, "clinicians", overlap=0.5)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +113,7 @@ def test_a_filled_sheet_survives_another_export_and_another_draw_is_refused(fold
         (dict(raters={"french": ["a"]}), "did you mean 'French'"),
         (dict(raters={"French": ["../a"]}), "a name starts with"),
         (dict(raters={"French": ["a", "a"]}), "different names"),
-        (dict(raters={"French": ["A b", "a_b"]}), "same file name"),
+        (dict(raters={"French": ["Ann", "ann"]}), "same file name"),
         (dict(raters={"Thai": ["a"]}), "0 rows of Thai are too few"),
         (dict(raters={"French": list("abcdefghijkl")}, overlap=0), "too few for 12 raters"),
         (dict(items_per_rater=0), "items_per_rater"),
@@ -104,35 +121,47 @@ def test_a_filled_sheet_survives_another_export_and_another_draw_is_refused(fold
 )
 def test_what_cannot_be_exported_is_said(rows, tmp_path, change, said):
     with pytest.raises(ValueError, match=said):
-        ratings.export(rows, tmp_path, **{"raters": RATERS, "group": "clinicians"} | change)
+        ratings.write_sheets(rows, tmp_path, **{"raters": RATERS, "group": "clinicians"} | change)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_text_too_long_for_a_cell_and_doubled_ids_are_refused(make_row, tmp_path):
     with pytest.raises(data.DataError, match="'r1': its question is longer than the 32,767"):
-        ratings.export([make_row(1, question="x" * 40000)], tmp_path, {"French": ["a"]}, "clinicians")
+        ratings.write_sheets(
+            [make_row(1, question="x" * 40000)], tmp_path, {"French": ["a"]}, "clinicians"
+        )
     with pytest.raises(data.DataError, match="more than one row, the first is 'r1'"):
-        ratings.export([make_row(1), make_row(1)], tmp_path, {"French": ["a"]}, "clinicians")
+        ratings.write_sheets([make_row(1), make_row(1)], tmp_path, {"French": ["a"]}, "clinicians")
 
 
 def test_a_workbook_opens_with_instructions_drop_downs_and_frozen_panes(rows, tmp_path):
-    ratings.export(rows, tmp_path, RATERS, "native speakers", overlap=1)
+    ratings.write_sheets(rows, tmp_path, RATERS, "native speakers", overlap=1)
     book = openpyxl.load_workbook(tmp_path / "native_speakers-French-ann.xlsx")
     assert book.active.title == "Instructions"
     told = [cell.value for cell in book["Instructions"]["A"]]
-    assert [f"{n} - {label}" in told for n, label in enumerate(sheets.SCALE["native speakers"], 1)] == [True] * 5
+    assert told == forms.instructions("native speakers")
+    assert [text[:4] for text in told if text[0].isdigit()] == [
+        "1 - ",
+        "2 - ",
+        "3 - ",
+        "4 - ",
+        "5 - ",
+    ]
     sheet = book["Items"]
     (choice,) = sheet.data_validations.dataValidation
-    assert (choice.type, choice.formula1, str(choice.sqref)) == ("list", '"1,2,3,4,5"', "F2:F11") and sheet["F1"].value == "rating"
-    assert sheet.freeze_panes == "B2" and sheet.print_title_rows == "$1:$1" and sheet.protection.sheet
-    assert sheet["C2"].protection.locked and not sheet["F2"].protection.locked and sheet["C2"].alignment.wrap_text
+    assert (choice.type, choice.formula1, str(choice.sqref)) == (
+        "list",
+        '"1,2,3,4,5"',
+        "F2:F11",
+    ) and sheet["F1"].value == "rating"
+    assert sheet.freeze_panes == "B2" and sheet["C2"].alignment.wrap_text
     assert sheet["D2"].value == "1. So\n2. thus" and sheet["E2"].value.startswith("Réponse")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-2 points", "@SUM(A1)", " \t=1+1", "＝1+1"])
 def test_no_text_runs_as_a_formula(make_row, tmp_path, text):
     rows = [make_row(0, question=text)]
-    ratings.export(rows, tmp_path, {"French": ["a"]}, "clinicians")
+    ratings.write_sheets(rows, tmp_path, {"French": ["a"]}, "clinicians")
     assert table_of(tmp_path / "clinicians-French-a.csv")[0]["question"].startswith("'")
     cell = openpyxl.load_workbook(tmp_path / "clinicians-French-a.xlsx")["Items"]["C2"]
     assert cell.data_type == "s" and cell.quotePrefix and cell.value == text.strip()
@@ -143,16 +172,18 @@ def test_a_csv_carries_the_mark_by_which_excel_knows_utf_8(folder):
     assert (folder / "clinicians-French-ann.csv").read_bytes().startswith(b"\xef\xbb\xbfid,")
 
 
-# Round trips --------------------------------------------------------------------------------------------------------
+# Round trips -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
 def test_thirteen_scripts_go_out_and_come_back(sample, tmp_path, suffix):
     rows = [row for row in sample if row.topic in {r.topic for r in sample[:4]}]
-    ratings.example(rows, tmp_path)
-    found = ratings.read(list(tmp_path.glob(f"*{suffix}")), rows)
+    ratings.example_sheets(rows, tmp_path)
+    found = ratings.read_sheets(list(tmp_path.glob(f"*{suffix}")), rows)
     assert found.faults.empty and found.edits.empty
-    assert set(found.table["language"]) == set(languages.NAMES) and set(found.table["group"]) == set(sheets.GROUPS)
+    assert set(found.table["language"]) == set(languages.NAMES) and set(
+        found.table["group"]
+    ) == set(forms.GROUPS)
     rated = found.table.dropna(subset=["rating"])
     assert rated["rating"].between(1, 5).all() and 0 < len(rated) < len(found.table)
     assert set(found.table["rater"]) == {"invented-1", "invented-2"}
@@ -161,38 +192,56 @@ def test_thirteen_scripts_go_out_and_come_back(sample, tmp_path, suffix):
 
 def test_both_formats_of_a_sheet_say_the_same(sample, tmp_path):
     rows = [row for row in sample if row.language in ("Thai", "Amharic")]
-    ratings.example(rows, tmp_path)
-    tables = [ratings.read(list(tmp_path.glob(f"*{suffix}")), rows).table for suffix in (".csv", ".xlsx")]
+    ratings.example_sheets(rows, tmp_path)
+    tables = [
+        ratings.read_sheets(list(tmp_path.glob(f"*{suffix}")), rows).table
+        for suffix in (".csv", ".xlsx")
+    ]
     pd.testing.assert_frame_equal(*tables)
-    pd.testing.assert_frame_equal(ratings.read(tmp_path, rows).table, tables[0])
+    pd.testing.assert_frame_equal(ratings.read_sheets(tmp_path, rows).table, tables[0])
 
 
 @pytest.mark.parametrize(
     "options",
-    [dict(delimiter=";"), dict(encoding="utf-8"), dict(encoding="utf-16", delimiter="\t"), dict(encoding="utf-8-sig", delimiter="\t")],
+    [
+        dict(delimiter=";"),
+        dict(encoding="utf-8"),
+        dict(encoding="utf-16", delimiter="\t"),
+        dict(encoding="utf-8-sig", delimiter="\t"),
+    ],
 )
 def test_what_spreadsheets_make_of_a_csv_is_read(folder, rows, options):
-    fill(folder / "clinicians-French-ann.csv", 4, 5, {"rating": 2, "comment": "a; b,\n\tc"}, **options)
+    fill(
+        folder / "clinicians-French-ann.csv",
+        4,
+        5,
+        {"rating": 2, "comment": "a; b,\n\tc"},
+        **options,
+    )
     found, said = faults(folder, rows)
     assert not said and sorted(found.table["rating"].dropna()) == [2, 4, 5]
     assert "a; b,\n\tc" in set(found.table["comment"])
 
 
-@pytest.mark.parametrize("value", ["4", "4 ", "４", "4.0", "4,0", "৪", "4 - right but for a small point", 4])
+@pytest.mark.parametrize("value", ["4", "4 ", "４", "4.0", "4,0", "৪", 4])
 def test_ratings_that_can_only_mean_four(folder, rows, value):
     fill(folder / "clinicians-French-ann.csv", value)
     found, said = faults(folder, rows)
     assert not said and found.table["rating"].dropna().tolist() == [4]
 
 
-# Mistakes -----------------------------------------------------------------------------------------------------------
+# Mistakes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("value", ["0", "6", "3.5", "3,5", "-4", "good", "4-5", "5 - fully right", "=2+2", "nan", "44", "True"])
+@pytest.mark.parametrize(
+    "value",
+    ["0", "6", "3.5", "3,5", "-4", "good", "4-5", "5 - fully right", "=2+2", "nan", "44", "True"],
+)
 def test_a_rating_that_is_none_is_said_and_unrated(folder, rows, value):
     fill(folder / "clinicians-French-ann.csv", 5, value)
     found, said = faults(folder, rows)
-    assert said == [(3, f"rating {value!r} is no whole number from 1 to 5; write the number alone, or leave it empty")]
+    fault = f"rating {value!r} is none of 1, 2, 3, 4, 5; write one of them, or nothing"
+    assert said == [(3, fault)]
     assert found.table["rating"].dropna().tolist() == [5] and len(found.table) == 20
 
 
@@ -207,30 +256,46 @@ def test_every_mistake_of_every_file_is_said_with_its_row(folder, rows, make_row
         {"id": "r77"},
         {"id": "r78"},
     )
-    write(folder / "clinicians-French-ann.csv", [*records[:8], records[8] | {"rating": 2}, *records[9:], records[8] | {"rating": 1}])
+    write(
+        folder / "clinicians-French-ann.csv",
+        [*records[:8], records[8] | {"rating": 2}, *records[9:], records[8] | {"rating": 1}],
+    )
     fill(folder / "clinicians-French-bob.csv", "x")
     found, said = faults(folder, rows)
-    assert [(row, fault.split(":")[0]) for row, fault in said if "isn't that of item" not in fault] == [
-        (2, "rating '9' is no whole number from 1 to 5; write the number alone, or leave it empty"),
+    assert [
+        (row, fault.split(":")[0]) for row, fault in said if "isn't that of item" not in fault
+    ] == [
+        (2, "rating '9' is none of 1, 2, 3, 4, 5; write one of them, or nothing"),
         (3, "no row has the id 'nobody'"),
         (4, "language is 'Thai', but this is a sheet of 'French'"),
         (5, "rater is 'bob', but this is a sheet of 'ann'"),
         (6, "item 'r77' is of Thai, but this is a sheet of 'French'"),
         (7, "item 'r78' isn't on the sheet that 'ann' was given"),
-        (12, f"row 10 rates item '{records[8]['id']}' already; neither counts"),
-        (2, "rating 'x' is no whole number from 1 to 5; write the number alone, or leave it empty"),
+        (10, f"{records[8]['id']!r} stands on rows 10, 12"),
+        (12, f"{records[8]['id']!r} stands on rows 10, 12"),
+        (2, "rating 'x' is none of 1, 2, 3, 4, 5; write one of them, or nothing"),
     ]
-    assert (2, f"the question isn't that of item '{records[0]['id']}': changed by hand, or a sheet of another version") in said
-    assert set(found.faults["file"].map(lambda name: name[-7:])) == {"ann.csv", "bob.csv"} and found.table["rating"].isna().all()
+    assert (
+        2,
+        f"the question isn't that of item '{records[0]['id']}': changed by hand, or a sheet of another version",
+    ) in said
+    assert (
+        set(found.faults["file"].map(lambda name: name[-7:])) == {"ann.csv", "bob.csv"}
+        and found.table["rating"].isna().all()
+    )
     with pytest.warns(UserWarning, match="mistakes in 2 files"):
-        ratings.read(folder, rows)
+        ratings.read_sheets(folder, rows)
 
 
 def test_a_fault_in_a_workbook_names_its_sheet(rows, tmp_path):
-    ratings.export(rows, tmp_path, RATERS, "clinicians", overlap=1)
+    ratings.write_sheets(rows, tmp_path, RATERS, "clinicians", overlap=1)
     path = tmp_path / "clinicians-French-ann.xlsx"
     book = openpyxl.load_workbook(path)
-    book["Items"]["F4"], book["Items"]["F5"], book["Items"]["F6"] = True, pd.Timestamp("2026-05-04").to_pydatetime(), "=1+1"
+    book["Items"]["F4"], book["Items"]["F5"], book["Items"]["F6"] = (
+        True,
+        pd.Timestamp("2026-05-04").to_pydatetime(),
+        "=1+1",
+    )
     book["Items"].title = "Feuille"
     book.save(path)
     found, said = faults(tmp_path, rows)
@@ -243,36 +308,60 @@ def test_a_rater_who_changes_their_mind_between_two_files_is_asked(folder, rows)
     write(folder / "copy.csv", [records[0] | {"rating": 5}, records[1]])
     found, said = faults(folder, rows)
     assert (
-        len(said) == 1 and said[0][0] == 2 and "rated 5 here, but 3 in" in said[0][1] and "clinicians-French-ann.csv, row 2" in said[0][1]
+        len(said) == 1
+        and said[0][0] == 2
+        and "rated 5 here, but elsewhere: " in said[0][1]
+        and "clinicians-French-ann.csv, row 2: 3" in said[0][1]
     )
     assert found.table["rating"].dropna().tolist() == [4]
 
 
 def test_a_sheet_of_a_stranger_is_refused_whole(folder, rows):
-    write(folder / "eve.csv", [record | {"rater": "eve", "rating": 1} for record in table_of(folder / "clinicians-French-ann.csv")])
+    write(
+        folder / "eve.csv",
+        [
+            record | {"rater": "eve", "rating": 1}
+            for record in table_of(folder / "clinicians-French-ann.csv")
+        ],
+    )
     found, said = faults(folder, rows)
-    assert len(said) == 1 and "rater 'eve' was never given out" in said[0][1] and "eve" not in set(found.table["rater"])
+    assert (
+        len(said) == 1
+        and "rater 'eve' was never given out" in said[0][1]
+        and "eve" not in set(found.table["rater"])
+    )
 
 
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "is empty"),
-        ("id,rating\né".encode("latin-1"), "is not UTF-8 at byte 10"),
-        ("id,rating".encode("utf-16-le"), "is empty, or not text"),
-        (b"id,rating\n1,2", "lacks the columns language, question, reasoning, answer, group, rater; found: id, rating"),
-        ((",".join((*sheets.COLUMNS, "rating")) + "\n").encode(), "has the columns rating twice"),
-        ((",".join(sheets.COLUMNS) + '\nr0,French,"open').encode(), "row 2: quotes or cells are broken"),
+        (b"", "holds no sheet of items"),
+        ("id,rating\né".encode("latin-1"), "byte 0xe9 in position 10"),
+        ("id,rating".encode("utf-16-le"), "lacks the columns id, language"),
+        (
+            b"id,rating\n1,2",
+            "lacks the columns language, question, reasoning, answer, group, rater",
+        ),
+        ((",".join((*forms.COLUMNS, "rating")) + "\n").encode(), "has the columns rating twice"),
+        (
+            (",".join(forms.COLUMNS) + '\nr0,French,"open').encode(),
+            "can't be read (Error: unexpected end of data); save it as",
+        ),
     ],
 )
 def test_a_broken_file_is_said_and_the_others_are_read(folder, rows, content, said):
     fill(folder / "clinicians-French-ann.csv", 4)
     (folder / "broken.csv").write_bytes(content)
     found, faulty = faults(folder, rows)
-    assert len(faulty) == 1 and said in faulty[0][1] and found.table["rating"].dropna().tolist() == [4]
+    assert (
+        len(faulty) == 1 and said in faulty[0][1] and found.table["rating"].dropna().tolist() == [4]
+    )
 
 
-@pytest.mark.parametrize(("name", "said"), [("a.xlsx", "is no workbook that can be read"), ("a.ods", ".ods is not read; save it as")])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("a.xlsx", "File is not a zip file"), ("a.ods", "openpyxl does not support .ods")],
+)
 def test_a_file_of_another_kind_is_said(folder, rows, name, said):
     (folder / name).write_bytes(b"PK nothing")
     assert said in faults(folder, rows)[1][0][1]
@@ -280,19 +369,25 @@ def test_a_file_of_another_kind_is_said(folder, rows, name, said):
 
 def test_nothing_to_read_is_an_error(tmp_path, rows):
     with pytest.raises(data.DataError, match="holds no sheet"):
-        ratings.read(tmp_path, rows)
+        ratings.read_sheets(tmp_path, rows)
     with pytest.raises(data.DataError, match="is not a folder"):
-        ratings.read(tmp_path / "none", rows)
+        ratings.read_sheets(tmp_path / "none", rows)
 
 
 def test_sheets_that_did_not_come_back_and_rows_that_are_gone_are_counted(folder, rows):
     fill(folder / "clinicians-French-ann.csv", 5, 5)
     (folder / "clinicians-French-bob.csv").unlink()
-    assert agreement.summary(ratings.read(folder, rows))["n_unrated"].tolist() == [18, 18]
-    assert "1 items that were given out are not among the rows, the first is 'r9'" in faults(folder, rows[:-1])[1][0][1]
+    assert agreement.rating_means(ratings.read_sheets(folder, rows))["n_unrated"].tolist() == [
+        18,
+        18,
+    ]
+    assert (
+        "1 items that were given out are not among the rows, the first is 'r9'"
+        in faults(folder, rows[:-1])[1][0][1]
+    )
 
 
-# What they say ------------------------------------------------------------------------------------------------------
+# What they say -----------------------------------------------------------------------------------
 
 
 def rated(*lines):
@@ -303,7 +398,10 @@ def rated(*lines):
 
 
 def test_alpha_is_the_published_one():
-    """Krippendorff (2011), Computing Krippendorff's Alpha-Reliability: four observers, twelve units, ordinal .815."""
+    """Krippendorff (2011), Computing Krippendorff's Alpha-Reliability: ordinal .815.
+
+    Four observers, twelve units.
+    """
     nan = None
     observers = [
         [1, 2, 3, 3, 2, 1, 4, 1, 2, nan, nan, nan],
@@ -311,24 +409,41 @@ def test_alpha_is_the_published_one():
         [nan, 3, 3, 3, 2, 3, 4, 2, 2, 5, 1, nan],
         [1, 2, 3, 3, 2, 4, 4, 1, 2, 5, 1, nan],
     ]
-    counts = np.array([[[o[unit] for o in observers].count(value) for value in range(1, 6)] for unit in range(12)])
+    counts = np.array(
+        [[[o[unit] for o in observers].count(value) for value in range(1, 6)] for unit in range(12)]
+    )
     assert agreement.krippendorff_alpha(counts) == pytest.approx(0.815, abs=5e-4)
-    lines = [("clinicians", "Thai", f"o{n}", f"u{unit}", o[unit]) for n, o in enumerate(observers) for unit in range(12)]
-    found = agreement.summary(rated(*lines)).iloc[0]
+    lines = [
+        ("clinicians", "Thai", f"o{n}", f"u{unit}", o[unit])
+        for n, o in enumerate(observers)
+        for unit in range(12)
+    ]
+    found = agreement.rating_means(rated(*lines)).iloc[0]
     assert found["alpha"] == pytest.approx(0.815, abs=5e-4) and found["n_shared"] == 11
     assert 0 < found["alpha_low"] < 0.815 < found["alpha_high"] <= 1
 
 
 def test_an_item_counts_once_however_many_rated_it():
-    lines = [("clinicians", "Thai", f"r{n}", "a", 1) for n in range(9)] + [("clinicians", "Thai", "r0", "b", 5)]
-    found = agreement.summary(rated(*lines)).iloc[0]
-    assert (found["mean"], found["share_4_5"], found["n_items"], found["n_raters"], found["n_ratings"]) == (3, 0.5, 2, 9, 10)
+    lines = [("clinicians", "Thai", f"r{n}", "a", 1) for n in range(9)] + [
+        ("clinicians", "Thai", "r0", "b", 5)
+    ]
+    found = agreement.rating_means(rated(*lines)).iloc[0]
+    assert (
+        found["mean"],
+        found["share_4_5"],
+        found["n_items"],
+        found["n_raters"],
+        found["n_ratings"],
+    ) == (3, 0.5, 2, 9, 10)
 
 
 def test_intervals_stay_on_the_scale_and_hold_the_mean():
     rng = np.random.default_rng(0)
-    lines = [("clinicians", "Thai", "a", f"i{n}", int(rng.choice([3, 4, 5], p=[0.05, 0.1, 0.85]))) for n in range(60)]
-    found = agreement.summary(rated(*lines)).iloc[0]
+    lines = [
+        ("clinicians", "Thai", "a", f"i{n}", int(rng.choice([3, 4, 5], p=[0.05, 0.1, 0.85])))
+        for n in range(60)
+    ]
+    found = agreement.rating_means(rated(*lines)).iloc[0]
     assert 4 < found["low"] < found["mean"] < found["high"] <= 5
     assert found["alpha"] != found["alpha"] and found["note"] == "no item has two ratings: no alpha"
 
@@ -336,58 +451,79 @@ def test_intervals_stay_on_the_scale_and_hold_the_mean():
 def test_what_has_no_interval_or_alpha_says_why():
     alike = [("clinicians", "Thai", r, i, 5) for r in "ab" for i in "xyz"]
     unrated = [("clinicians", "Hausa", "a", "h", None)]
-    table = agreement.summary(rated(*alike, *unrated)).set_index("language")
-    assert table.loc["Thai", ["low", "high", "alpha"]].isna().all() and table.loc["Thai", "mean"] == 5
-    assert table.loc["Thai", "note"] == "all items rated alike: no interval; all shared ratings equal: alpha is undefined"
-    assert np.isnan(table.loc["Hausa", "mean"]) and table.loc["Hausa", "n_unrated"] == 1 and table.loc["Hausa", "n_items"] == 0
+    table = agreement.rating_means(rated(*alike, *unrated)).set_index("language")
+    assert (
+        table.loc["Thai", ["low", "high", "alpha"]].isna().all() and table.loc["Thai", "mean"] == 5
+    )
+    assert (
+        table.loc["Thai", "note"]
+        == "all items rated alike: no interval; all shared ratings equal: alpha is undefined"
+    )
+    assert (
+        np.isnan(table.loc["Hausa", "mean"])
+        and table.loc["Hausa", "n_unrated"] == 1
+        and table.loc["Hausa", "n_items"] == 0
+    )
     assert table.loc["all", "n_items"] == 3
 
 
 def test_items_to_revise_come_lowest_first_with_both_groups(folder, rows, tmp_path):
-    ratings.export(rows, folder, {"French": ["ann"]}, "native speakers", overlap=1)
+    ratings.write_sheets(rows, folder, {"French": ["ann"]}, "native speakers", overlap=1)
     (folder / "native_speakers-French-ann.xlsx").unlink()
     records = fill(folder / "clinicians-French-ann.csv", 5, {"rating": 3, "comment": "dose"}, 4)
     by_id = {record["id"]: record for record in table_of(folder / "native_speakers-French-ann.csv")}
     by_id[records[0]["id"]].update(rating=1, comment="English")
     by_id[records[1]["id"]].update(rating=5)
     write(folder / "native_speakers-French-ann.csv", by_id.values())
-    found = agreement.revisions(ratings.read(folder, rows))
-    assert found["id"].tolist() == [records[0]["id"], records[1]["id"]] and found["lowest"].tolist() == [1, 3]
-    assert found["clinicians: ratings"].tolist() == ["ann: 5", "ann: 3"] and found["native speakers: ratings"].tolist() == [
+    found = agreement.revisions(ratings.read_sheets(folder, rows))
+    assert found["id"].tolist() == [records[0]["id"], records[1]["id"]] and found[
+        "lowest"
+    ].tolist() == [1, 3]
+    assert found["clinicians: ratings"].tolist() == ["ann: 5", "ann: 3"] and found[
+        "native speakers: ratings"
+    ].tolist() == [
         "ann: 1",
         "ann: 5",
     ]
-    assert found["clinicians: comments"].tolist() == ["", "ann: dose"] and found["native speakers: comments"].tolist() == [
+    assert found["clinicians: comments"].tolist() == ["", "ann: dose"] and found[
+        "native speakers: comments"
+    ].tolist() == [
         "ann: English",
         "",
     ]
-    assert agreement.revisions(ratings.read(folder, rows), below=1).empty
+    assert agreement.revisions(ratings.read_sheets(folder, rows), below=1).empty
 
 
-def test_table_5_stands_beside_ours():
-    ours = rated(("clinicians", "Thai", "a", "x", 4), ("native speakers", "Thai", "b", "x", 5))
-    table = agreement.beside_published(agreement.summary(ours)).set_index(["measure", "language"])
-    assert len(table) == 26 and table["mean"].notna().sum() == 2
-    assert table.loc[("medical_correctness", "Thai"), ["published", "mean"]].tolist() == [4.70, 4]
-    assert table.loc[("language_quality", "Thai"), "difference"] == pytest.approx(0.30)
-
-
-# Edits --------------------------------------------------------------------------------------------------------------
+# Edits -------------------------------------------------------------------------------------------
 
 
 def test_edits_are_made_and_noted(folder, rows):
     rows = [row.model_copy(update={"accepted": ["yes"]}) for row in rows]
-    (record, other, *_) = fill(folder / "clinicians-French-ann.csv", {"revised answer": "Mieux", "revised question": " "}, {"rating": 4})
+    (record, other, *_) = fill(
+        folder / "clinicians-French-ann.csv",
+        {"revised answer": "Mieux", "revised question": " "},
+        {"rating": 4},
+    )
     fill(folder / "clinicians-French-ann.csv", {}, {"revised question": other["question"]})
-    edits = ratings.read(folder, rows).edits
+    edits = ratings.read_sheets(folder, rows).edits
     after = {row.id: row for row in agreement.apply_edits(rows, edits, date="2026-05-04")}
     before = {row.id: row for row in rows}
     changed = after[record["id"]]
     assert [i for i in after if after[i] != before[i]] == [record["id"]]
-    assert changed.answer == "<answer>Mieux</answer>" and changed.accepted == [] and changed.question == before[record["id"]].question
+    assert (
+        changed.answer == "<answer>Mieux</answer>"
+        and changed.accepted == []
+        and changed.question == before[record["id"]].question
+    )
     first, second = changed.lineage["edits"]
     answer = before[record["id"]].answer
-    assert first == {"rater": "ann", "field": "answer", "before": answer, "after": changed.answer, "date": "2026-05-04"}
+    assert first == {
+        "rater": "ann",
+        "field": "answer",
+        "before": answer,
+        "after": changed.answer,
+        "date": "2026-05-04",
+    }
     assert second["field"] == "accepted" and before[record["id"]].lineage == {}
     with pytest.raises(data.DataError, match="no longer, the one that was rated"):
         agreement.apply_edits(list(after.values()), edits)
@@ -396,6 +532,11 @@ def test_edits_are_made_and_noted(folder, rows):
 def test_raters_who_want_different_texts_are_told(folder, rows):
     for name in ("ann", "bob"):
         records = table_of(folder / f"clinicians-French-{name}.csv")
-        write(folder / f"clinicians-French-{name}.csv", [r | {"revised answer": f"{name}'s"} if r["id"] == "r3" else r for r in records])
-    with pytest.raises(data.DataError, match="edits of 'r3': raters want different texts for the answer"):
-        agreement.apply_edits(rows, ratings.read(folder, rows).edits)
+        write(
+            folder / f"clinicians-French-{name}.csv",
+            [r | {"revised answer": f"{name}'s"} if r["id"] == "r3" else r for r in records],
+        )
+    with pytest.raises(
+        data.DataError, match="edits of 'r3': raters want different texts for the answer"
+    ):
+        agreement.apply_edits(rows, ratings.read_sheets(folder, rows).edits)

@@ -1,0 +1,20 @@
+"""A run's own results laid beside the published ones."""
+
+import pandas as pd
+
+from curemed_utils.paper.sources import published
+
+MEASURES = {"clinicians": "medical_correctness", "native speakers": "language_quality"}
+
+
+def table05(means: pd.DataFrame) -> pd.DataFrame:
+    """Table 5 beside the means that `ratings.agreement.rating_means` gives.
+
+    Columns: language, measure, published, mean, low, high, n_items, difference; NaN where nobody
+    rated.
+    """
+    printed = published("table05").melt("language", list(MEASURES.values()), "measure", "published")
+    ours = means.assign(measure=means["group"].map(MEASURES))
+    ours = ours[["language", "measure", "mean", "low", "high", "n_items"]]
+    both = printed.merge(ours, how="left", on=["language", "measure"]).astype({"n_items": "Int64"})
+    return both.assign(difference=both["mean"] - both["published"])
