@@ -16,7 +16,7 @@ setup: .venv/.ready  ## install everything into .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,book]'
 	@touch $@
 
-demo: .venv/.ready  ## run all nine notebooks on the tiny model, on a CPU, into runs/demo
+demo: .venv/.ready  ## run all eleven notebooks on the tiny model, on a CPU, into runs/demo
 	$(BIN)/python -m curemed_utils.run demo
 
 test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RELEASE)

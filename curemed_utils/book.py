@@ -68,7 +68,7 @@ def build(run_dir: str | Path = "", output: str | Path = "") -> Path:
 
 
 def executed(run_dir: Path) -> dict[str, nbformat.NotebookNode]:
-    """The nine executed notebooks of a run by name, without this machine's paths; UsageError: some are missing or not run to their end."""
+    """The executed notebooks of a run by name, without this machine's paths; UsageError: some are missing or not run to their end."""
     found, faults = {}, []
     for name in (path.stem for path in run.notebooks()):
         file = run_dir / "notebooks" / f"{name}.ipynb"

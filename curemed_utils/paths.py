@@ -25,6 +25,7 @@ RUN_DIRECTORY = (  # path under the run directory · the notebook that makes it 
     ("checkpoints/stage3_low/", "06", "after GRPO with the low tier"),
     ("judge.sqlite", "04", "every answer of the judge, paid for once"),
     ("probe/<model>/", "05", "answers to trained prompts, between stages"),
+    ("evaluation/labelling_sheet.csv", "09", "responses for native speakers to label"),
     ("evaluation/<model>/", "07", "responses.jsonl and verdicts.jsonl"),
     ("ood/<model>/", "07", "the same on other benchmarks"),
     ("harness/", "07", "the test rows for other people's harnesses"),
@@ -115,6 +116,16 @@ def answers_folder(run_dir: Path, model: str, into: str = "evaluation") -> Path:
 def verdicts_file(run_dir: Path, model: str, into: str = "evaluation") -> Path:
     """The verdicts of one model, one JSON line each."""
     return answers_folder(run_dir, model, into) / "verdicts.jsonl"
+
+
+def labels_file(run_dir: Path, name: str) -> Path:
+    """A sheet of people's labels: labelling_sheet, or run_labels with marks from the explorer."""
+    return run_dir / "evaluation" / f"{name}.csv"
+
+
+def harness_folder(run_dir: Path) -> Path:
+    """The test rows as tasks for other people's harnesses."""
+    return run_dir / "harness"
 
 
 def seed_directory(run_dir: Path, seed: int) -> Path:

@@ -217,6 +217,40 @@ def _holm_without_order(p):
     return [min(1, value * (len(p) - ranks[place])) for place, value in enumerate(p)]
 
 
+# 09 trust and 10 ablation -------------------------------------------------------------------------
+
+
+def _true_rate(apparent, sensitivity, specificity):
+    if sensitivity + specificity <= 1:
+        return math.nan
+    return min(1.0, max(0.0, _rogan_gladen(apparent, sensitivity, specificity)))
+
+
+def _rogan_gladen(apparent, sensitivity, specificity):
+    return (apparent + specificity - 1) / (sensitivity + specificity - 1)
+
+
+def _over_seeds(values):
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    return [statistics.fmean(values), deviation]
+
+
+def _paired_gain(first, second):
+    gains = [after - before for before, after in zip(first, second, strict=True)]
+    return [statistics.fmean(gains), statistics.stdev(gains) / math.sqrt(len(gains))]
+
+
+def _unpaired_gain(first, second):
+    gain = statistics.fmean(second) - statistics.fmean(first)
+    variances = statistics.variance(first) + statistics.variance(second)
+    return [gain, math.sqrt(variances / len(first))]
+
+
+def _gain_of_one_seed(first, second):
+    gain, error = _paired_gain(first, second)
+    return [gain, error * math.sqrt(len(first))]
+
+
 # 08 figures ---------------------------------------------------------------------------------------------------------
 
 
@@ -497,7 +531,7 @@ EXERCISES = {
         },
     ),
     "kappa": Exercise(
-        "07", "Agreement of 90% can be no better than not looking.",
+        "09", "Agreement of 90% can be no better than not looking.",
         [
             ([True, True, True, True, False], [True, True, True, False, True]), ([True, False, True], [True, False, True]),
             ([True, True, False, False], [True, False, True, False]), ([True, True, True, False], [True, True, False, False]),
@@ -516,6 +550,61 @@ EXERCISES = {
             "That is Bonferroni: only the smallest p is multiplied by all of m": lambda p: _corrected(p, "bonferroni"),
             "An adjusted p can't be smaller than that of a smaller p: take the maximum so far": _holm_without_order,
             "That is Benjamini and Hochberg, who bound another error": lambda p: _corrected(p, "fdr_bh"),
+        },
+    ),
+    "true_rate": Exercise(
+        "09",
+        "The correction is only as good as the labels that told sensitivity and specificity.",
+        [
+            (0.55, 0.9, 0.8),
+            (0.95, 0.9, 0.9),
+            (0.05, 0.8, 0.9),
+            (0.4, 0.5, 0.5),
+            (0.4, 0.3, 0.6),
+        ],
+        _true_rate,
+        {
+            "A share lies between 0 and 1: clip what the formula gives": (
+                lambda p, se, sp: _rogan_gladen(p, se, sp) if se + sp > 1 else math.nan
+            ),
+            "Sensitivity and specificity have changed places": (
+                lambda p, se, sp: _true_rate(p, sp, se)
+            ),
+            "Some of what the check accepts, it accepts wrongly: specificity counts too": (
+                lambda p, se, sp: min(1.0, p / se)
+            ),
+        },
+    ),
+    "over_seeds": Exercise(
+        "10",
+        "Two numbers a table cell, and the second says how much the first is worth.",
+        [([0.4, 0.5, 0.6],), ([53.1, 53.9],), ([0.25],)],
+        _over_seeds,
+        {
+            "Seeds are a sample of all seeds: divide by n - 1": (
+                lambda values: [
+                    statistics.fmean(values),
+                    statistics.pstdev(values) if len(values) > 1 else math.nan,
+                ]
+            ),
+            "One seed says nothing about the spread: unknown is not 0": (
+                lambda values: [statistics.fmean(values), np.std(values, ddof=len(values) > 1)]
+            ),
+        },
+    ),
+    "paired_gain": Exercise(
+        "10",
+        "What a seed does to both arms drops out of their difference.",
+        [
+            ([0.40, 0.50, 0.60], [0.45, 0.56, 0.67]),
+            ([10.0, 30.0], [12.0, 31.0]),
+            ([0.5, 0.1, 0.9, 0.7], [0.4, 0.3, 0.8, 0.9]),
+        ],
+        _paired_gain,
+        {
+            "The seeds are the same in both arms: take the differences seed by seed": _unpaired_gain,
+            "The gain is the second less the first": lambda a, b: _paired_gain(b, a),
+            "That is the deviation of one seed's gain; a mean of n varies less": _gain_of_one_seed,
         },
     ),
     "per_doubling": Exercise(

@@ -1,12 +1,11 @@
-"""The ablation of Table 3, and the curricula beside each other: the same settings as a run's, with one thing changed in each arm."""
+"""The ablation of Table 3, and the curricula: a run's settings with one thing changed an arm."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
 from IPython.utils.capture import capture_output
 
-from curemed_utils import data, evaluation, languages, notebook
+from curemed_utils import data, evaluation, languages, paths
 from curemed_utils.training import checkpoints, curricula, launch
 
 ARMS = {
@@ -18,47 +17,85 @@ ARMS = {
     "mixture": "the same, a share alpha of every batch from the phase before",
     "plateau": "the same as retain, but a stage ends when its reward stops rising",
 }
+_NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")  # of what a stage was made from
 
 
-def run(run_dir: Path, seeds: list[int], sets: dict[str, list[data.Row]], **settings) -> pd.DataFrame:
-    """Trains and evaluates every arm for every seed under `<run_dir>/ablation/seed<n>` and returns all verdicts.
+def train(
+    run_dir: Path,
+    seeds: list[int],
+    model_id: str,
+    retain: float,
+    sft_machine: dict,
+    grpo_machine: dict,
+) -> None:
+    """Trains every arm for every seed under `<run_dir>/ablation/seed<n>`.
 
-    Rows, settings and machine are those of the run's own SFT and first GRPO stage. A seed changes the model's initialisation where
-    it is built here, the order of rows and prompts, and the sampling; the splits stay, so that all arms answer the same questions.
-    All arms with GRPO may take as many steps in all; plateau may take fewer. `settings` go to `evaluation.evaluate`.
+    Rows and settings are those of the run's own SFT and first GRPO stage. `model_id` and `retain`
+    are what notebooks 03 and 01 were given. `sft_machine` and `grpo_machine` are what their stages
+    need of the machine (`processes`, `strategy`, `micro_batch`, …).
+    A seed changes the model's initialisation where it is built here, the order of rows and
+    prompts, and the sampling; the splits stay, so that all arms answer the same questions.
+    All arms with GRPO may take as many steps in all; plateau may take fewer.
     What is done stays done: an interrupted call goes on.
     """
-    verdicts = []
+    sft = settings_of(run_dir, "sft") | sft_machine
+    grpo = settings_of(run_dir, "stage1_high") | grpo_machine
+    grpo["judge_cache"] = str(paths.judge_cache(run_dir))
+    sft_rows = paths.rows_file(run_dir, "sft")
+    sft["train_file"] = str(sft_rows)
+    rft_rows = data.read_jsonl(paths.rows_file(run_dir, "rft"))
     for seed in seeds:
-        folder = run_dir / "ablation" / f"seed{seed}"
-        _train(run_dir, folder, seed)
-        verdicts += [evaluation.evaluate(folder, arm, sets, **settings | {"seed": seed}).assign(run=seed) for arm in ARMS]
-    return pd.concat(verdicts, ignore_index=True)
+        folder = paths.seed_directory(run_dir, seed)
+        base = checkpoints.prepare_base(model_id, folder, data.read_jsonl(sft_rows), seed)
+        sft |= {"seed": seed, "start": str(base)}
+        grpo |= {"seed": seed}
+        naive_sft = _stage("sft", folder, "naive_sft", sft | {"traces": "monolingual"})
+        codeswitch_sft = _stage("sft", folder, "codeswitch_sft", sft | {"traces": "code_switched"})
+        _train_at_once(folder, rft_rows, naive_sft, grpo, retain)
+        for curriculum in ("retain", "mixture", "plateau"):
+            _train_in_stages(folder, rft_rows, codeswitch_sft, grpo, curriculum, retain)
 
 
-def _train(run_dir: Path, folder: Path, seed: int) -> None:
-    made = notebook.summary(run_dir, "03_code_switched_sft")
-    machine = {name: made[name] for name in ("processes", "strategy")}
-    sft, grpo = (_settings(run_dir / "logs" / f"{name}.json") | machine | {"seed": seed} for name in ("sft", "stage1_high"))
-    rows = data.read_jsonl(run_dir / "data" / "sft.jsonl")
-    base = checkpoints.prepare_base(made["model_id"], folder, rows, seed)
-    shared = {"start": str(base), "train_file": str(run_dir / "data" / "sft.jsonl")}
-    naive = _stage("sft", folder, "naive_sft", **sft | shared | {"traces": "monolingual"})
-    codeswitch = _stage("sft", folder, "codeswitch_sft", **sft | shared | {"traces": "code_switched"})
-    rft = data.read_jsonl(run_dir / "data" / "rft.jsonl")
-    retain = notebook.summary(run_dir, "01_data_curation")["retain"]
-    once = grpo | {"curriculum": "none", "steps": len(languages.STAGES) * grpo["steps"], "start": str(naive)}
-    _stage("grpo", folder, "naive_rft", **once | {"train_file": _pool(folder, rft, "stage3_low", "none", retain)})
-    for curriculum in ("retain", "mixture", "plateau"):
-        start = codeswitch
-        for stage in languages.STAGES:
-            name = curriculum if stage == "stage3_low" else f"{curriculum}_{stage}"
-            given = {"start": str(start), "train_file": _pool(folder, rft, stage, curriculum, retain), "curriculum": curriculum}
-            patience = {"patience": max(1, grpo["steps"] // 4)} if curriculum == "plateau" else {}
-            start = _stage("grpo", folder, name, **grpo | given | patience)
+def settings_of(run_dir: Path, stage: str) -> dict:
+    """The settings that a finished stage of the run was made with, without its start and data."""
+    made_from = checkpoints.info(checkpoints.find(run_dir, stage))["made_from"]
+    return {name: value for name, value in made_from.items() if name not in _NO_SETTINGS}
 
 
-def _stage(kind: str, folder: Path, name: str, **config) -> Path:
+def _train_at_once(
+    folder: Path, rows: list[data.Row], start: Path, grpo: dict, retain: float
+) -> None:
+    config = grpo | {"curriculum": "none", "steps": len(languages.STAGES) * grpo["steps"]}
+    config["start"] = str(start)
+    config["train_file"] = _pool_file(folder, rows, "stage3_low", "none", retain)
+    _stage("grpo", folder, "naive_rft", config)
+
+
+def _train_in_stages(
+    folder: Path,
+    rows: list[data.Row],
+    start: Path,
+    grpo: dict,
+    curriculum: str,
+    retain: float,
+) -> None:
+    config = grpo | {"curriculum": curriculum}
+    if curriculum == "plateau":
+        config["patience"] = max(1, grpo["steps"] // 4)
+    for stage in languages.STAGES:
+        config["start"] = str(start)
+        config["train_file"] = _pool_file(folder, rows, stage, curriculum, retain)
+        is_last = stage == list(languages.STAGES)[-1]
+        name = curriculum if is_last else f"{curriculum}_{stage}"
+        start = _stage("grpo", folder, name, config)
+
+
+def _pool_file(folder: Path, rows: list[data.Row], stage: str, name: str, retain: float) -> str:
+    pool = curricula.pool(rows, stage, name, retain)
+    return str(data.write_jsonl(pool, paths.rows_file(folder, f"{name}_{stage}")))
+
+
+def _stage(kind: str, folder: Path, name: str, config: dict) -> Path:
     """`launch.stage` that says one line, since there are dozens of them."""
     with capture_output():
         checkpoint = launch.stage(kind, folder, name, **config)
@@ -66,28 +103,39 @@ def _stage(kind: str, folder: Path, name: str, **config) -> Path:
     return checkpoint
 
 
-def _settings(file: Path) -> dict:
-    if not file.exists():
-        raise FileNotFoundError(f"{file.name} is missing among the run's logs: run notebooks 03 and 04 with the same run_dir first")
-    config = json.loads(file.read_text(encoding="utf-8"))
-    return {name: value for name, value in config.items() if name not in ("output", "world_size")}
+def measure(
+    run_dir: Path, seeds: list[int], sets: dict[str, list[data.Row]], **settings
+) -> pd.DataFrame:
+    """The verdicts of every trained arm and seed, told apart by the columns `model` and `run`.
 
-
-def _pool(folder: Path, rft: list[data.Row], stage: str, curriculum: str, retain: float) -> str:
-    rows = curricula.pool(rft, stage, curriculum, retain)
-    return str(data.write_jsonl(rows, folder / "data" / f"{curriculum}_{stage}.jsonl"))
+    `settings` go to `evaluation.evaluate`; each seed samples with its own number.
+    """
+    verdicts = []
+    for seed in seeds:
+        folder = paths.seed_directory(run_dir, seed)
+        for arm in ARMS:
+            of_arm = evaluation.evaluate(folder, arm, sets, seed=seed, **settings)
+            verdicts.append(of_arm.assign(run=seed))
+    return pd.concat(verdicts, ignore_index=True)
 
 
 def table(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample deviation over seeds of LC, LA (percent), reward and well-formed share (percent), as Table 3 gives them, for
-    each arm and set of prompts; `runs` counts seeds. A deviation over one seed is unknown."""
-    each = evaluation.table(verdicts, ["model", "set", "run"])[["lc", "la", "reward", "well_formed"]]
-    groups = each.groupby(["model", "set"], sort=False)
-    found = groups.agg(["mean", "std"]).assign(runs=groups.size())
-    return found.reindex([arm for arm in ARMS if arm in found.index.get_level_values("model")], level="model")
+    """Mean and sample deviation over seeds for each arm and set of prompts, as Table 3 gives them.
+
+    LC, LA and the well-formed share are in percent, the reward is not. `runs` counts seeds. A
+    deviation over one seed is unknown.
+    """
+    by_seed = evaluation.table(verdicts, ["model", "set", "run"])
+    groups = by_seed[["lc", "la", "reward", "well_formed"]].groupby(["model", "set"], sort=False)
+    over_seeds = groups.agg(["mean", "std"]).assign(runs=groups.size())
+    measured = over_seeds.index.get_level_values("model")
+    return over_seeds.reindex([arm for arm in ARMS if arm in measured], level="model")
 
 
-def shown(found: pd.DataFrame) -> pd.DataFrame:
+def shown(over_seeds: pd.DataFrame) -> pd.DataFrame:
     """`table` as text, mean ± deviation."""
-    measures = list(dict.fromkeys(name for name, part in found.columns if part == "mean"))
-    return pd.DataFrame({m: [f"{a:.2f} ± {b:.2f}" for a, b in found[m][["mean", "std"]].to_numpy()] for m in measures}, index=found.index)
+    texts = pd.DataFrame(index=over_seeds.index)
+    for measure in ("lc", "la", "reward", "well_formed"):
+        pairs = over_seeds[measure][["mean", "std"]].to_numpy()
+        texts[measure] = [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in pairs]
+    return texts

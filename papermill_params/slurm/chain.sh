@@ -22,4 +22,5 @@ for number in 03 04 05 06; do
     submit $number $number "${gpu[@]}"
 done
 submit 07 07 "${gpu[@]}" --nodes=1
-submit 08 08 "${cpu[@]}"
+submit 08 09 "${cpu[@]}"
+submit 10 10 "${gpu[@]}"

@@ -172,7 +172,7 @@ def test_a_notebook_shows_one_line_instead_of_a_traceback():
     shell = start_ipython() or get_ipython()
     said = []
     shell._showtraceback = lambda etype, value, lines: said.extend(lines)
-    shell.run_cell("from curemed_utils import exercises\n\ndef holm(p):\n    return p\n\nexercises.check(holm)")
+    shell.run_cell("from curemed_utils.course import exercises\n\ndef holm(p):\n    return p\n\nexercises.check(holm)")
     assert len(said) == 1 and said[0].startswith(
         "not yet: holm([0.01, 0.04, 0.03]) gives [0.01, 0.04, 0.03], but [0.03, 0.06, 0.06] is right"
     )

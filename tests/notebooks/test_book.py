@@ -70,7 +70,7 @@ def every_kind(run_dir: Path) -> list:
 
 
 def write_run(run_dir: Path, first: list) -> Path:
-    """A run of nine small executed notebooks; `first` are the first one's own cells."""
+    """A run of small executed notebooks; `first` are the first one's own cells."""
     for name in NAMES:
         head = new_markdown_cell(f"# {name[:2]} · Title of {name[:2]}\n\n**What does {name[3:6]} ask?**")
         own = first if name.startswith("00") else [new_markdown_cell("## Checks\n\nForgetting." if name.startswith("05") else "## Checks")]

@@ -28,8 +28,8 @@ def parameters_cell(notebook):
     return next(cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
 
 
-def test_there_are_nine_numbered_notebooks():
-    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(9)]
+def test_there_are_eleven_numbered_notebooks():
+    assert [path.name[:2] for path in NOTEBOOKS] == [f"{n:02d}" for n in range(11)]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -162,8 +162,8 @@ def test_every_notebook_is_in_one_job_that_waits_for_the_one_before(chain):
 
 def test_options_go_to_their_kind_of_job(chain):
     _, jobs = chain("demo", CPU_OPTIONS="--partition=cpu --time=1:00:00", GPU_OPTIONS="--nodes=2 --gpus-per-node=8")
-    assert [" --partition=cpu --time=1:00:00 " in job for job in jobs] == [True, *[False] * 5, True]
-    assert [" --nodes=2 --gpus-per-node=8 " in job for job in jobs] == [False, *[True] * 5, False]
+    assert [" --partition=cpu --time=1:00:00 " in job for job in jobs] == [True, *[False] * 5, True, False]
+    assert [" --nodes=2 --gpus-per-node=8 " in job for job in jobs] == [False, *[True] * 5, False, True]
     assert " --nodes=2 --gpus-per-node=8 --nodes=1 " in jobs[5], "evaluation uses one node"
 
 
