@@ -14,7 +14,7 @@ import regex
 from curemed_utils import data, language_id, paths, rewards
 from curemed_utils.audit import duplicates
 from curemed_utils.data import Row
-from curemed_utils.data.rows import release_file
+from curemed_utils.data.sources import release_file
 
 CHECKS = {
     "duplicates_sft": "question occurred earlier in SFT, in the same language",

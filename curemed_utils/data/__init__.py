@@ -4,9 +4,7 @@ from curemed_utils.data.rows import (
     Row,
     listed,
     normalize,
-    read_folder,
-    read_hub,
     read_jsonl,
-    read_release,
     write_jsonl,
 )
+from curemed_utils.data.sources import read_folder, read_hub, read_release

@@ -1,70 +1,56 @@
-"""The model card that every checkpoint carries."""
+"""The README.md of a checkpoint, and what the card of a dataset shares with it."""
+
+from pathlib import Path
 
 import pandas as pd
+from huggingface_hub import ModelCard, ModelCardData
 
 from curemed_utils import languages
 
-MEASURES = ("loss", "reward", "rewards/accuracy/mean", "rewards/language/mean", "rewards/format/mean")
-TEXT = """---
-library_name: transformers
-pipeline_tag: text-generation
-language: [{codes}]
-tags: [medical, multilingual, curemed-workbook]
----
-# {name}
-
-A checkpoint of the CURE-Med workbook{kind}. **Research software: not for medical advice, and not validated for any clinical use.**
-
-## How it was made
-
-{settings}
-
-Rows: {rows} used, {left} left out as too long. Steps: {steps}, on {world_size} process(es). Versions: {versions}.
-
-## While training
-
-{curve}
-
-These are numbers of the training itself, on prompts it was trained on.
-
-## Results
-
-Not evaluated yet: notebook 07 puts its table here.
-
-## Limits
-
-Answers can be wrong in any language, and more often in those with few resources. The offline language check and exact match see
-only part of what makes an answer right. A model built as `tiny` holds no medical knowledge at all: it shows the method, nothing else.
-"""
+TAGS = ["medical", "multilingual", "curemed-workbook"]
+MEASURES = (
+    "loss",
+    "reward",
+    "rewards/accuracy/mean",
+    "rewards/language/mean",
+    "rewards/format/mean",
+)
 
 
-def write(name: str, made: dict, log: list[dict]) -> str:
-    """The model card of a stage, in the hub's format: what made it, how training went, what it must not be used for."""
-    curve = []
+def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:
+    """The card of a stage: what made it, how training went, what it must not be used for."""
+    curve = {}
     for measure in MEASURES:
-        values = [record[measure] for record in log if record.get(measure) is not None]
-        curve += [(measure, f"{values[0]:.4f}", f"{values[-1]:.4f}")] if values else []
-    return TEXT.format(
-        codes=", ".join(language.code for language in languages.ALL),
-        name=name,
-        kind={"sft": ": supervised fine-tuning", "grpo": ": GRPO"}.get(made.get("kind"), ""),
-        settings=table(("setting", "value"), [(key, f"`{value}`") for key, value in made["made_from"].items()]),
-        rows=made.get("rows", 0),
-        left=made.get("rows_over_length", 0),
-        steps=made.get("steps", 0),
-        world_size=made.get("world_size", 1),
-        versions=", ".join(f"{package} {version}" for package, version in made["versions"].items()),
-        curve=table(("", "first step", "last step"), curve) if curve else "No training: this is where it starts.",
+        values = [step[measure] for step in log if step.get(measure) is not None]
+        if values:
+            curve[measure] = (values[0], values[-1])
+    header = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        language=[language.code for language in languages.ALL],
+        tags=TAGS,
     )
+    template = Path(__file__).with_name("checkpoint_card.md")
+    return ModelCard.from_template(header, template, name=name, curve=curve, **made)
 
 
-def add_results(text: str, results: pd.DataFrame) -> str:
-    """The card with `results` (one line a row, its index first) in place of what stood under Results."""
-    head, rest = text.split("## Results\n", 1)
-    rows = [(str(name), *(f"{value:.2f}" for value in row)) for name, row in zip(results.index, results.to_numpy(), strict=True)]
-    return f"{head}## Results\n\n{table(('', *results.columns), rows)}\n\n## Limits\n{rest.split('## Limits' + chr(10), 1)[1]}"
+def add_results(file: Path, results: pd.DataFrame) -> None:
+    """Puts `results`, one line a row, in place of what stood under Results of a card."""
+    card = ModelCard.load(file)
+    card.text = with_section(card.text, "Results", markdown(results, "{:.2f}"))
+    card.save(file)
 
 
-def table(head: tuple, rows: list[tuple]) -> str:
-    """A Markdown table; cells are text."""
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, ["---"] * len(head), *rows])
+def with_section(text: str, title: str, body: str) -> str:
+    """The text of a card with `body` as its section `title`, which is not the last one."""
+    before, _, rest = text.partition(f"## {title}\n")
+    _, _, after = rest.partition("\n## ")
+    return f"{before}## {title}\n\n{body}\n\n## {after}"
+
+
+def markdown(values: pd.DataFrame, form: str = "{:,}") -> str:
+    """A table of numbers in Markdown, the index first; each number is written in `form`."""
+    lines = [["", *map(str, values.columns)], ["---"] * (len(values.columns) + 1)]
+    for name, numbers in zip(values.index, values.to_numpy(), strict=True):
+        lines.append([str(name), *map(form.format, numbers)])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

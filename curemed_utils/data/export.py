@@ -1,5 +1,6 @@
-"""A dataset folder that `datasets.load_dataset(folder, "yoruba")` opens, with its card, and its way to the hub."""
+"""A dataset folder that `datasets.load_dataset(folder, "yoruba")` opens, and its way to the hub."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -9,56 +10,14 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
+from huggingface_hub import DatasetCard, DatasetCardData
 
 from curemed_utils import data, languages, paths
 from curemed_utils.data import DataError, Row, card
-from curemed_utils.data.rows import as_column
 from curemed_utils.data.splits import count
 
-TAG = "curemed-workbook"
 UNSTATED = "unstated-licence"  # the card's tag where rows came without a licence
 UNREVIEWED = "No clinician and no native speaker has reviewed these rows."
-SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M"}
-_SHOWN = 5  # values of a lineage field that the card lists
-TEXT = """
-# {name}
-
-Open medical questions with code-switched reasoning and one verifiable answer, made with the CURE-Med workbook after the method of
-CURE-Med ([arXiv:2601.13262](https://arxiv.org/abs/2601.13262)). **Research data: not for medical advice, and not validated for any
-clinical use.**
-
-```python
-from datasets import load_dataset
-
-load_dataset(FOLDER_OR_REPOSITORY, "{config}")    # one language, its name in lower case; "all" has every language
-```
-
-Parquet is what `load_dataset` opens; `jsonl/` holds the same rows as JSON Lines. Columns whose name ends in `_json` hold JSON text, so
-that dictionaries and lists come back as they were; the workbook's `data.read_hub` gives the rows whole. A split that has no row of a
-language is left out of that language's configuration.
-
-## Composition
-
-{composition}
-
-## Provenance
-
-Topics: {topics_source}
-
-{sources}
-
-{lineage}
-
-## Licence
-
-{licence}
-
-## Limits
-
-{limits} Answers can be wrong in any language, and more often in those with few resources. Rows of one topic, and rows with equal
-questions, lie in one split; whoever mixes splits loses that.
-"""
 
 
 def export(
@@ -69,179 +28,155 @@ def export(
     limits: str = UNREVIEWED,
     topics_source: str = "not recorded",
 ) -> list[Path]:
-    """Writes {'sft', 'rft', 'test'} as a dataset folder, whole or not at all, and gives the paths written, README.md first.
+    """Writes {'sft', 'rft', 'test'} as a dataset folder, whole or not at all, with its card.
 
-    Configurations are the languages that have rows, in lower case, and 'all', the default. `licence` is the hub's identifier
-    of one ('apache-2.0'); empty means that none is stated. `limits` says what nobody has reviewed. An earlier export in `folder`
-    is replaced. Raises DataError if there is no row, a split is unknown, or `folder` holds anything else.
+    Configurations are the languages that have rows, in lower case, and 'all', the default.
+    `licence` is the hub's name of one ('apache-2.0'); empty means that none is stated. `limits`
+    says what nobody has reviewed. An earlier export in `folder` is replaced. Returns the paths,
+    README.md first. Raises DataError for no row, an unknown split, and a folder of other things.
     """
     folder = Path(folder).expanduser().resolve()
-    if unknown := sorted(splits.keys() - set(data.SPLITS)):
-        raise DataError(f"split {unknown[0]!r} is none of {', '.join(data.SPLITS)}")
-    rows = [row for part in splits.values() for row in part]
-    if not rows:
+    for split in splits:
+        if split not in data.SPLITS:
+            raise DataError(f"split {split!r} is none of {', '.join(data.SPLITS)}")
+    if not any(splits.values()):
         raise DataError("there is no row to export")
-    if folder.exists() and not _is_export(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-        raise DataError(f"{paths.show(folder)} is there and is no earlier export: name a new folder")
+    is_empty = folder.is_dir() and not any(folder.iterdir())
+    if folder.exists() and not is_empty and not _is_export(folder):
+        fault = "is there and is no earlier export: name a new folder"
+        raise DataError(f"{paths.show(folder)} {fault}")
+    splits = {split: splits.get(split, []) for split in data.SPLITS}
+    about = {"limits": limits, "topics_source": topics_source}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
         part = Path(temporary) / folder.name
-        files = _write_tables(splits, _schema(rows), part)
-        text = _header(rows, files, name, licence) + _text(splits, rows, name, licence, limits, topics_source)
-        (part / "README.md").write_text(text, encoding="utf-8")
+        _write_tables(splits, part)
+        _card(splits, name, licence, about).save(part / "README.md")
         if folder.exists():
             shutil.rmtree(folder)
         part.replace(folder)
-    return [folder / "README.md", *sorted(path for path in folder.rglob("*.*") if path.suffix in (".parquet", ".jsonl"))]
+    return [folder / "README.md", *sorted(folder.rglob("*.parquet"))]
 
 
 def push(folder: str | Path, repo_id: str, licence: str = "", private: bool = True) -> str:
-    """Uploads an exported folder to the hub as dataset `repo_id`, private unless told otherwise, and gives its address.
+    """Uploads an export to the hub, private unless told otherwise, and gives its address.
 
-    The token is that of HF_TOKEN. Rows that came without a licence (the authors' release, a hub dataset) are refused unless
-    `licence` says under which they may be published; the card is changed to say so. Raises DataError for a folder that is no
-    export, a missing token, rows without a licence, and a repository that is public where a private one is meant.
+    The token is that of HF_TOKEN. Rows without a licence (of the authors' release, of a hub
+    dataset) are refused, unless `licence` says under which they may be published; the card then
+    says so. Raises DataError for these and for a repository that should be private and is not.
     """
     from huggingface_hub import HfApi
 
     folder = Path(folder)
     if not _is_export(folder):
-        raise DataError(f"{paths.show(folder)} is no exported folder: write one with export() first")
-    readme = folder / "README.md"
-    _, header, text = readme.read_text(encoding="utf-8").split("---\n", 2)
-    fields = yaml.safe_load(header)
-    if UNSTATED in fields["tags"] and not licence:
+        raise DataError(f"{paths.show(folder)} is no exported folder: write one with export()")
+    readme = DatasetCard.load(folder / "README.md")
+    if UNSTATED in readme.data.tags and not licence:
         raise DataError(
-            f"{paths.show(folder)} holds rows that came without a licence, so they must not be published again; "
-            "if their owners allow it, say under which licence: push(..., licence='…')"
+            f"{paths.show(folder)} holds rows that came without a licence, so they must not be "
+            "published again; if their owners allow it, say under which: push(..., licence='…')"
         )
     token = os.environ.get("HF_TOKEN")
     if not token:
-        raise DataError("HF_TOKEN is not set: make a token with write access at huggingface.co/settings/tokens and set it")
+        raise DataError("HF_TOKEN is not set: set it to a token of yours with write access")
     if licence:
-        fields["license"], fields["tags"] = licence, [tag for tag in fields["tags"] if tag != UNSTATED]
-        head, rest = text.split("## Licence\n", 1)
-        text = f"{head}## Licence\n\n{licence}, as stated on publication.\n\n## Limits\n{rest.split('## Limits' + chr(10), 1)[1]}"
-        readme.write_text(f"---\n{_yaml(fields)}---\n{text}", encoding="utf-8")
+        readme.data.license, readme.data.tags = licence, card.TAGS
+        stated = f"{licence}, as stated on publication."
+        readme.text = card.with_section(readme.text, "Licence", stated)
+        readme.save(folder / "README.md")
     api = HfApi(token=token)
     api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
     if private and not api.repo_info(repo_id, repo_type="dataset").private:
-        raise DataError(f"{repo_id} is public already: say push(..., private=False), or name another repository")
-    stale = ["parquet/**", "jsonl/**"]
-    api.upload_folder(folder_path=folder, repo_id=repo_id, repo_type="dataset", commit_message="Dataset export", delete_patterns=stale)
+        advice = "say push(..., private=False), or name another repository"
+        raise DataError(f"{repo_id} is public already: {advice}")
+    api.upload_folder(
+        folder_path=folder,
+        repo_id=repo_id,
+        repo_type="dataset",
+        commit_message="Dataset export",
+        delete_patterns="parquet/**",
+    )
     return f"{api.endpoint}/datasets/{repo_id}"
 
 
 def _is_export(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else."""
     names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    return names == {"README.md", "parquet", "jsonl"} and TAG in (folder / "README.md").read_text(encoding="utf-8")
+    if names != {"README.md", "parquet"}:
+        return False
+    return card.TAGS[-1] in DatasetCard.load(folder / "README.md").content
 
 
-# Tables -------------------------------------------------------------------------------------------------------------
+def _write_tables(splits: dict[str, list[Row]], folder: Path) -> None:
+    """Writes a file a language and split, all with the same columns of text or JSON."""
+    from datasets import Features, Json, Value
+
+    parts, columns = defaultdict(list), {}
+    for split, rows in splits.items():
+        for row in rows:
+            cells = row.model_dump()
+            parts[f"{row.language.lower()}/{split}"].append(cells)
+            for field, value in cells.items():
+                is_text = isinstance(value, str) and columns.get(field) != Json()
+                columns[field] = Value("string") if is_text else Json()
+    schema = Features(columns).arrow_schema
+    json_columns = [field for field, kind in columns.items() if kind == Json()]
+    for name, rows in parts.items():
+        for cells in rows:
+            _write_json(cells, json_columns)
+        file = folder / "parquet" / f"{name}.parquet"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.Table.from_pylist(rows, schema), file)
 
 
-def _write_tables(splits: dict[str, list[Row]], schema: pa.Schema, folder: Path) -> dict[str, dict[str, str]]:
-    """Writes both formats; the Parquet files as {configuration: {split: path}}, those without a row left out."""
-    files = defaultdict(dict)
-    for split in data.SPLITS:
-        for language in languages.NAMES:
-            if rows := [row for row in splits.get(split, []) if row.language == language]:
-                stem = f"{language.lower()}/{split}"
-                files[language.lower()][split] = f"parquet/{stem}.parquet"
-                _write_parquet(rows, schema, folder / f"parquet/{stem}.parquet")
-                data.write_jsonl(rows, folder / f"jsonl/{stem}.jsonl")
-    return files
+def _write_json(cells: dict, fields: list[str]) -> None:
+    """Puts JSON text in place of the row's values in these fields."""
+    for field in fields:
+        if field in cells:
+            try:
+                cells[field] = json.dumps(cells[field], ensure_ascii=False)
+            except (TypeError, ValueError) as error:
+                fault = f"field {field!r} can't be written as JSON ({error})"
+                raise DataError(f"row {cells['id']!r}: {fault}") from None
 
 
-def _cells(row: Row) -> dict[str, object]:
-    try:
-        return dict(as_column(field, value) for field, value in row.model_dump().items())
-    except DataError as error:
-        raise DataError(f"row {row.id!r}: {error}") from None
-
-
-def _schema(rows: list[Row]) -> pa.Schema:
-    """One schema for every file, so that languages and splits open together; a row without a column has null there."""
-    names = dict.fromkeys(name for row in rows for name in _cells(row))
-    return pa.schema([(name, pa.list_(pa.string()) if name == "accepted" else pa.string()) for name in names])
-
-
-def _write_parquet(rows: list[Row], schema: pa.Schema, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist([_cells(row) for row in rows], schema=schema), path)
-
-
-# The card -----------------------------------------------------------------------------------------------------------
-
-
-def _header(rows: list[Row], files: dict[str, dict[str, str]], name: str, licence: str) -> str:
-    every = {split: [found[split] for found in files.values() if split in found] for split in data.SPLITS}
-    configs = {"all": every} | {config: files[config] for config in sorted(files)}
-    fields = {
-        "pretty_name": name,
-        "language": sorted({languages.get(row.language).code for row in rows}),
-        "license": licence or "unknown",
-        "task_categories": ["question-answering", "text-generation"],
-        "size_categories": [next((size for most, size in SIZES.items() if len(rows) < most), "n>1M")],
-        "tags": ["medical", "multilingual", TAG, *([UNSTATED] if _unstated(rows) and not licence else [])],
-        "configs": [
-            {"config_name": config}
-            | ({"default": True} if config == "all" else {})
-            | {"data_files": [{"split": split, "path": path} for split, path in found.items() if path]}
-            for config, found in configs.items()
-        ],
-    }
-    return f"---\n{_yaml(fields)}---\n"
-
-
-def _text(splits: dict[str, list[Row]], rows: list[Row], name: str, licence: str, limits: str, topics_source: str) -> str:
-    return TEXT.format(
-        name=name,
-        config=min(row.language for row in rows).lower(),
-        composition=_frame(count({split: splits.get(split, []) for split in data.SPLITS})),
-        topics_source=topics_source,
-        sources=_frame(pd.Series(Counter(row.source or "not recorded" for row in rows), name="rows").sort_index().to_frame()),
-        lineage=_lineage(rows),
-        licence=_licence(rows, licence),
-        limits=limits,
+def _card(splits: dict, name: str, licence: str, about: dict) -> DatasetCard:
+    rows = [row for part in splits.values() for row in part]
+    n_unstated = sum(map(_came_without_licence, rows))
+    header = DatasetCardData(
+        pretty_name=name,
+        language=sorted({languages.get(row.language).code for row in rows}),
+        license=licence or "unknown",
+        task_categories=["question-answering", "text-generation"],
+        tags=card.TAGS + ([UNSTATED] if n_unstated and not licence else []),
+        configs=_configs(splits),
+    )
+    sources = Counter(row.source or "not recorded" for row in rows)
+    return DatasetCard.from_template(
+        header,
+        Path(__file__).with_name("dataset_card.md"),
+        composition=card.markdown(count(splits)),
+        sources=card.markdown(pd.DataFrame({"rows": sources}).sort_index()),
+        licence=licence,
+        n_unstated=n_unstated,
+        **about,
     )
 
 
-def _yaml(fields: dict) -> str:
-    return yaml.safe_dump(fields, sort_keys=False, allow_unicode=True)
+def _configs(splits: dict[str, list[Row]]) -> list[dict]:
+    """The configurations of the card: 'all' and each language, with their files by split."""
+    files = {"all": []}
+    for split, rows in splits.items():
+        if rows:
+            files["all"].append({"split": split, "path": f"parquet/*/{split}.parquet"})
+        for name in sorted({row.language.lower() for row in rows}):
+            file = {"split": split, "path": f"parquet/{name}/{split}.parquet"}
+            files.setdefault(name, []).append(file)
+    configs = [{"config_name": name, "data_files": files[name]} for name in files]
+    configs[0]["default"] = True
+    return configs
 
 
-def _unstated(rows: list[Row]) -> int:
-    """Rows of the authors' release, or of a hub dataset: neither came with a licence that this module knows."""
-    return sum(row.source.startswith(("release-", "hub-")) or row.id.startswith("release-") for row in rows)
-
-
-def _licence(rows: list[Row], licence: str) -> str:
-    if licence:
-        return f"{licence}, as stated by whoever made this export."
-    if number := _unstated(rows):
-        return f"Not stated: {number:,} rows came without one, from the authors' release or the hub. **Don't publish them again.**"
-    return "Not stated by whoever made this export; the licence of each source is under Provenance, as far as rows carry it."
-
-
-def _lineage(rows: list[Row]) -> str:
-    """What rows record of how they were made: each field of `lineage`, how many values it has, and the most frequent ones."""
-    values: dict[str, Counter] = defaultdict(Counter)
-    for row in rows:
-        for field, value in (getattr(row, "lineage", None) or {}).items():
-            for one in value if isinstance(value, list) else [value]:
-                if isinstance(one, str | int | float) and one != "":
-                    values[field][str(one)] += 1
-    if not values:
-        return "Rows record no lineage."
-    lines = []
-    for field, counts in values.items():
-        shown = "; ".join(f"{value} ({number:,})".replace("|", "\\|") for value, number in counts.most_common(_SHOWN))
-        lines.append((field, f"{len(counts):,}", shown + (" …" if len(counts) > _SHOWN else "")))
-    return card.table(("lineage", "values", "most frequent (rows)"), lines)
-
-
-def _frame(table: pd.DataFrame) -> str:
-    rows = [(str(key), *(f"{value:,}" for value in values)) for key, values in zip(table.index, table.to_numpy(), strict=True)]
-    return card.table(("", *map(str, table.columns)), rows)
+def _came_without_licence(row: Row) -> bool:
+    """Whether a row is of the authors' release or of a hub dataset, whose licence we don't know."""
+    return row.source.startswith(("release-", "hub-")) or row.id.startswith("release-")

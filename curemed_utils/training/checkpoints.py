@@ -88,7 +88,7 @@ def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
     """Puts `results` into the card of a checkpoint of ours; a foreign one is left as it is."""
     file = Path(checkpoint) / "README.md"
     if info(checkpoint) and file.exists():
-        file.write_text(card.add_results(file.read_text(encoding="utf-8"), results), encoding="utf-8")
+        card.add_results(file, results)
 
 
 def load_tokenizer(start: str | Path):
@@ -171,7 +171,7 @@ def finish(part: Path, output: Path, made: dict) -> None:
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     (part / "stage.json").write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
-    (part / "README.md").write_text(card.write(output.name, made, _log(part)), encoding="utf-8")
+    card.model_card(output.name, made, _log(part)).save(part / "README.md")
     set_aside(output)
     part.rename(output)
     tidy(output)

@@ -97,9 +97,8 @@ def test_a_file_without_rows_is_refused(tmp_path, content):
 
 def test_a_missing_file_is_named(tmp_path):
     assert "nowhere.jsonl: can't be read" in fault(tmp_path / "nowhere.jsonl")
-    assert "notebook 01" not in fault(tmp_path / "nowhere.jsonl") and "run it with the same run_dir first" in fault(
-        tmp_path / "data" / "rft.jsonl"
-    )
+    assert "notebook 01" not in fault(tmp_path / "nowhere.jsonl")
+    assert "run notebook 01 with the same run_dir first" in fault(tmp_path / "data" / "rft.jsonl")
 
 
 def test_a_duplicate_id_names_both_lines(tmp_path):
@@ -170,7 +169,7 @@ def test_a_language_of_ones_own_is_read_where_it_has_a_file_and_missed_nowhere(f
 @pytest.mark.parametrize("misspelt", ["Frensh", "french"])
 def test_a_misnamed_file_is_named_with_the_right_name(folder, misspelt):
     (folder / "French.jsonl").rename(folder / f"{misspelt}.jsonl")
-    with pytest.raises(data.DataError, match=rf"{misspelt}\.jsonl: no language has this name; rename it to French\.jsonl"):
+    with pytest.raises(data.DataError, match=rf"{misspelt}\.jsonl: no language has this name; did you mean 'French'"):
         data.read_folder(folder, "x")
 
 
@@ -189,7 +188,7 @@ def test_a_row_in_the_wrong_languages_file_is_refused(folder):
 
 def test_a_missing_folder_is_named_with_what_to_set(tmp_path):
     (tmp_path / "datasets").mkdir()
-    with pytest.raises(data.DataError, match="SFT_data is not a folder; set CUREMED_RELEASE"):
+    with pytest.raises(data.DataError, match="SFT_data is not a folder; .*set CUREMED_RELEASE"):
         data.read_release(tmp_path)
 
 
@@ -231,6 +230,10 @@ def test_max_per_language_keeps_the_same_topics_in_every_language(sample):
     assert all(found == topics["French"] for found in topics.values())
 
 
+def test_rows_of_one_id_count_one_by_one(make_row):
+    assert len(splits.limit([make_row(0), make_row(0), make_row(0)], 2, seed=0)) == 2
+
+
 def test_max_per_language_chooses_by_seed(sample):
     chosen = [{row.topic for row in splits.limit(sample, 5, seed)} for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1] != chosen[2]
@@ -260,7 +263,7 @@ def test_a_bad_row_of_a_hub_dataset_is_named_by_split_row_and_field(tmp_path):
 
 
 def test_a_hub_dataset_that_is_not_there_says_what_to_do(tmp_path):
-    with pytest.raises(data.DataError, match=r"data_source hub: .*nowhere.* can't be loaded.*take data_source sample"):
+    with pytest.raises(data.DataError, match=r"data_source hub: .*nowhere.* can't be loaded.*local folder as hub_dataset"):
         data.read_hub(str(tmp_path / "nowhere"))
 
 

@@ -8,9 +8,8 @@ import huggingface_hub
 import pytest
 import yaml
 
-from curemed_utils import audit, languages
-from curemed_utils.data import rows as data
-from curemed_utils.data import splits
+from curemed_utils import audit, data, languages
+from curemed_utils.data import sources, splits
 from curemed_utils.data.export import export, push
 
 LINEAGE = {
@@ -36,7 +35,7 @@ def parts(make_row):
     odd = [
         {"options": {"A": "un", "B": "deux"}, "key": "A", "mcq_question": "Quoi ?", "accepted": ["un", "1"], "topic": "t"},
         {"options": {"1": "x", "é": ""}, "lineage": LINEAGE},
-        {"lineage": {"model": "m", "votes": [1, 2.5, "x", {"deep": [None]}]}, "grade": 3, "flag": False, "nothing": None},
+        {"lineage": {"model": "m", "votes": [1, 2.5, "x", {"deep": [None]}]}, "grade": 3, "flag": False},
         {
             "grade": 2.0,
             "flag": "yes",
@@ -45,8 +44,9 @@ def parts(make_row):
             "list": [],
             "reasoning": "<thinking>\n\u2028</thinking>",
         },
-        {"lineage": {}, "notes": "null", "empty": "", "huge": 10**30, "reasoning_monolingual": "r", "source": "release-sft-fr"},
+        {"lineage": {}, "notes": "null", "empty": "", "reasoning_monolingual": "r"},
     ]
+    odd[4]["source"] = "release-sft-fr"
     made = {name: [] for name in data.SPLITS}
     for number, (split, language, fields) in enumerate((s, n, f) for s in made for n in languages.NAMES for f in odd):
         made[split].append(make_row(number, **{"language": language} | fields))
@@ -70,7 +70,7 @@ def test_every_language_opens_by_its_name_with_its_rows_in_three_splits(parts, t
     assert datasets.get_dataset_config_names(str(tmp_path / "set")) == ["all", *sorted(name.lower() for name in languages.NAMES)]
     for name in languages.NAMES:
         loaded = datasets.load_dataset(str(tmp_path / "set"), name.lower())
-        found = {split: [data._hub_row(record, "set", split, n) for n, record in enumerate(part)] for split, part in loaded.items()}
+        found = {split: sources.hub_rows(part, split, "set") for split, part in loaded.items()}
         assert found == {split: [row for row in rows if row.language == name] for split, rows in parts.items()}
 
 
@@ -82,10 +82,11 @@ def test_a_round_trip_keeps_every_field_with_its_type(parts, tmp_path):
     assert repr(told[0]) == repr(told[1])  # 2.0 equals 2, but is not the same
 
 
-def test_json_lines_beside_hold_the_same_rows(parts, tmp_path):
+def test_dictionaries_open_as_dictionaries(parts, tmp_path):
     paths = export(parts, tmp_path / "set")
-    assert len(paths) == 1 + 2 * 13 * 3 and all(path.is_file() for path in paths)
-    assert data.read_jsonl(tmp_path / "set/jsonl/yoruba/rft.jsonl") == [row for row in parts["rft"] if row.language == "Yoruba"]
+    assert len(paths) == 1 + len(languages.NAMES) * len(data.SPLITS)
+    row = datasets.load_dataset(str(tmp_path / "set"), "yoruba")["rft"][0]
+    assert row["options"] == {"A": "un", "B": "deux"} and row["accepted"] == ["un", "1"]
 
 
 def test_an_exported_folder_is_a_source_that_comes_split(sample, tmp_path):
@@ -141,12 +142,6 @@ def test_what_can_not_be_exported_is_named(tmp_path, given, said):
         export(given, tmp_path / "set")
 
 
-def test_a_foreign_column_that_only_looks_like_json_is_kept(tmp_path):
-    record = {"id": "a", "language": "French", "question": "q", "answer": "a", "meta_json": "{not JSON"}
-    (tmp_path / "train.jsonl").write_text(json.dumps(record))
-    assert data.read_hub(str(tmp_path))["train"][0].meta_json == "{not JSON"
-
-
 # The card -----------------------------------------------------------------------------------------------------------
 
 
@@ -155,11 +150,10 @@ def test_the_card_tells_composition_provenance_licence_and_limits(parts, tmp_pat
     export(parts, tmp_path / "set", name="My set", licence="cc-by-4.0", limits="Two nurses read 50 Hausa rows.", topics_source=sources)
     fields, text = card_of(tmp_path / "set")
     assert fields["language"] == sorted(language.code for language in languages.ALL)
-    assert (fields["license"], fields["size_categories"], fields["pretty_name"]) == ("cc-by-4.0", ["n<1K"], "My set")
+    assert (fields["license"], fields["pretty_name"]) == ("cc-by-4.0", "My set")
     assert [c["config_name"] for c in fields["configs"] if c.get("default")] == ["all"]
     assert "| Yoruba | 5 | 5 | 5 |" in text and "| all | 65 | 65 | 65 |" in text
     assert sources in text and "| release-sft-fr | 39 |" in text
-    assert "| snapshot | 1 | 2026-11-20 (39) |" in text and "| model | 2 | recorded (39); m (39) |" in text
     assert "Two nurses read 50 Hausa rows." in text and "cc-by-4.0, as stated" in text
 
 
@@ -167,7 +161,7 @@ def test_by_default_the_card_says_that_nobody_reviewed_the_rows(tmp_path, make_r
     export({"sft": [make_row(1)]}, tmp_path / "set")
     fields, text = card_of(tmp_path / "set")
     assert "No clinician and no native speaker has reviewed these rows." in text
-    assert fields["license"] == "unknown" and "Rows record no lineage." in text
+    assert fields["license"] == "unknown"
 
 
 # To the hub ---------------------------------------------------------------------------------------------------------
@@ -204,7 +198,7 @@ def test_a_push_is_private_and_clears_what_an_earlier_one_left(hub, tmp_path, ma
     (_, _, created), (_, repo, sent) = hub.calls
     assert hub.token == "hf_secret" and created == {"repo_type": "dataset", "private": True, "exist_ok": True}
     assert (repo, sent["repo_type"], sent["folder_path"]) == ("me/set", "dataset", tmp_path / "set")
-    assert sent["delete_patterns"] == ["parquet/**", "jsonl/**"]
+    assert sent["delete_patterns"] == "parquet/**"
 
 
 def test_a_push_without_a_token_says_what_to_set(hub, tmp_path, make_row, monkeypatch):
@@ -274,7 +268,7 @@ def test_groups_stay_whole_and_shares_hold_in_every_language(seed, make_row):
         if row.topic:
             together["topic", row.topic].add(side[row.id])
     assert {len(sides) for sides in together.values()} == {1}
-    groups = dict(zip((row.id for row in rows), splits._groups(rows), strict=True))
+    groups = dict(zip((row.id for row in rows), splits.groups_of(rows), strict=True))
     for language in languages.NAMES:
         own = [row for row in rows if row.language == language]
         largest = max(Counter(groups[row.id] for row in own).values(), default=0)

@@ -1,0 +1,115 @@
+"""Where rows come from: a folder with a file a language, the authors' release, the hub."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from curemed_utils import languages, paths, trace
+from curemed_utils.data.rows import DataError, Row, checked_row, read_jsonl
+
+HUB_DATASET = "Aikyam-Lab/CUREMED-BENCH"
+
+
+def read_folder(folder: Path, prefix: str) -> list[Row]:
+    """Rows of `<folder>/<Language>.jsonl`, ids `<prefix>-<code>-<line>` where rows have none.
+
+    Raises DataError that names the published languages without a file, and a misnamed file.
+    """
+    if not folder.is_dir():
+        advice = "released data lie under CUREMED_RELEASE: set CUREMED_RELEASE to their root"
+        raise DataError(f"{paths.show(folder)} is not a folder; {advice}")
+    files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
+    for name, path in files.items():
+        if name not in languages.NAMES:
+            hint = languages.nearest(name, languages.NAMES)
+            raise DataError(f"{paths.show(path)}: no language has this name{hint}")
+    missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in files]
+    if missing:
+        raise DataError(f"{paths.show(folder)} lacks {', '.join(missing)}")
+    rows = []
+    for language in languages.ALL:
+        if language.name in files:
+            source = f"{prefix}-{language.code}"
+            rows += read_jsonl(files[language.name], source, language.name)
+    return rows
+
+
+# The authors' release ----------------------------------------------------------------------------
+
+
+def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
+    """The released rows; the 1,431 test questions stand only in the CSVs of judged outputs."""
+    root = paths.release(root)
+    parts = {}
+    for split in ("sft", "rft"):
+        folder = root / "datasets" / f"{split.upper()}_data"
+        parts[split] = read_folder(folder, f"release-{split}")
+    parts["test"] = []
+    for name in languages.PUBLISHED:
+        parts["test"] += _test_rows(release_file(root, "test", name), languages.get(name))
+    return parts
+
+
+def release_file(root: Path, split: str, language: str) -> Path:
+    """The released file with a split's rows of a language; for test the first CSV of outputs."""
+    if split != "test":
+        return root / "datasets" / f"{split.upper()}_data" / f"{language}.jsonl"
+    folder = root / "baseline_inference"
+    pattern = f"*_logic_evaluation/{language}_*.csv"
+    for path in sorted(folder.rglob(pattern)):
+        return path
+    advice = "set CUREMED_RELEASE to the release's root"
+    raise DataError(f"{paths.show(folder)} has no {pattern}; {advice}")
+
+
+def _test_rows(path: Path, language: languages.Language) -> list[Row]:
+    columns = ["Question", "Response"]
+    try:
+        table = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{paths.show(path)}: {error}") from None
+    source = f"release-test-{language.code}"
+    rows = []
+    for number, (question, answer) in enumerate(table[columns].itertuples(index=False)):
+        record = {
+            "id": f"{source}-{number}",
+            "language": language.name,
+            "question": question,
+            "answer": trace.render_answer(answer.strip()) if answer.strip() else "",
+            "source": source,
+        }
+        try:
+            rows.append(checked_row(record))
+        except DataError as error:
+            raise DataError(f"{paths.show(path)}, row {number}: {error}") from None
+    return rows
+
+
+# The hub -----------------------------------------------------------------------------------------
+
+
+def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
+    """Rows by split of a dataset on the hub, or of a local folder that `datasets` opens."""
+    import datasets
+
+    try:
+        loaded = datasets.load_dataset(dataset)
+    except Exception as error:  # the hub, the network and file formats all have their own classes
+        fault = f"can't be loaded ({type(error).__name__}: {error})"
+        advice = "Check the network and HF_TOKEN, or give a local folder as hub_dataset"
+        raise DataError(f"data_source hub: {dataset!r} {fault}. {advice}") from error
+    return {split: hub_rows(part, split, dataset) for split, part in loaded.items()}
+
+
+def hub_rows(records, split: str, dataset: str) -> list[Row]:
+    """Rows of one split that `datasets` loaded; a cell without a value is a field left out."""
+    source = f"hub-{split}"
+    rows = []
+    for number, cells in enumerate(records):
+        record = {"id": f"{source}-{number}", "source": source}
+        record |= {name: cell for name, cell in cells.items() if cell is not None}
+        try:
+            rows.append(checked_row(record))
+        except DataError as error:
+            raise DataError(f"{dataset}, split {split!r}, row {number}: {error}") from None
+    return rows
