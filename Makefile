@@ -4,7 +4,7 @@ BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo test lint bench figures book lab
+.PHONY: help setup demo check test lint bench figures book lab
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -16,15 +16,19 @@ setup: .venv/.ready  ## install everything into .venv
 	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,book]'
 	@touch $@
 
-demo: .venv/.ready  ## run all eleven notebooks on the tiny model, on a CPU, into runs/demo
+demo: .venv/.ready  ## run all notebooks on the tiny model, on a CPU, into runs/demo
 	$(BIN)/python -m curemed_utils.run demo
 
-test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RELEASE)
-	$(BIN)/python -m pytest
+check: .venv/.ready  ## run the quick tests on all cores, in about a minute
+	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not slow and not slurm and not browser'
 
-lint: .venv/.ready  ## check style and format of module, tests and notebooks
+test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RELEASE)
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+lint: .venv/.ready  ## check style, format and the directions between rooms
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check curemed_utils tests benchmarks
+	$(BIN)/ruff format --check curemed_utils tests benchmarks docs
+	$(BIN)/lint-imports --no-cache
 
 bench: .venv/.ready  ## measure speed side by side with plain baselines
 	$(BIN)/python benchmarks/run.py
@@ -33,7 +37,7 @@ figures: .venv/.ready  ## redraw the paper's figures and tables from figures/sou
 	$(BIN)/python -m curemed_utils.run demo --only 08 --run-dir runs/figures
 
 book: demo  ## render the executed notebooks as a web site that needs no network, into runs/book
-	$(BIN)/python -m curemed_utils.book
+	$(BIN)/python docs/book.py
 
 lab: .venv/.ready  ## open JupyterLab at the first notebook (LAB=... gives it options: --allow-root, --no-browser)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/00_start_here.ipynb $(LAB)

@@ -1,4 +1,5 @@
-"""All measurements, each beside its baseline in the same run; recorded with the machine in benchmarks/results.json.
+"""All measurements, each beside its baseline in the same run; recorded with the machine in
+benchmarks/results.json.
 
 Where no GPU is, what gpu.py recorded there on a machine with one is kept.
 """
@@ -17,7 +18,9 @@ def main() -> None:
     recorded = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results = {"machine": machine}
     for name in ("judge", "language", "audit", "intervals", "generation", "sft"):
-        module = importlib.import_module(name)  # not above: the processes that judge.py starts and kills begin by importing this file
+        module = importlib.import_module(
+            name
+        )  # not above: the processes that judge.py starts and kills begin by importing this file
         print(f"\n{module.__doc__.strip().splitlines()[0]}")
         results[name] = module.measure()
     if importlib.import_module("curemed_utils.training.memory").gpus():

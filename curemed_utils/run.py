@@ -1,6 +1,7 @@
 """The chain of notebooks, headless.
 
-`python -m curemed_utils.run PROFILE [--only 03 04 …] [--from NN] [--to NN] [--run-dir DIR] [-p NAME VALUE]…`
+`python -m curemed_utils.run PROFILE [--only 03 04 …] [--from NN] [--to NN]
+[--run-dir DIR] [-p NAME VALUE]…`
 """
 
 import argparse
@@ -11,12 +12,13 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 from filelock import FileLock, Timeout
 
-# jsonschema would spend seconds on a grammar of web addresses, which no notebook has to be checked for.
+# jsonschema would spend seconds on a grammar of web addresses, which no notebook needs.
 sys.modules.setdefault("rfc3987_syntax", None)
 
 import papermill  # noqa: E402
@@ -38,17 +40,17 @@ def notebooks() -> list[Path]:
 
 
 def known_parameters() -> dict[str, dict[str, dict]]:
-    """{notebook: {parameter: {'inferred_type_name', 'default', 'help', …}}}, read from each parameters cell."""
+    """{notebook: {parameter: {'inferred_type_name', 'default', 'help', …}}}, from the notebooks."""
     return {path.stem: papermill.inspect_notebook(str(path)) for path in notebooks()}
 
 
 def read_profile(name: str) -> dict:
     """The parameters of `papermill_params/<name>.yaml` (or of a YAML file given by path)."""
-    path = paths.PROFILES / f"{name}.yaml" if not name.endswith((".yaml", ".yml")) else Path(name)
+    by_path = name.endswith((".yaml", ".yml"))
+    path = Path(name) if by_path else paths.PROFILES / f"{name}.yaml"
     if not path.is_file():
-        known = sorted(p.stem for p in paths.PROFILES.glob("*.yaml"))
-        near = difflib.get_close_matches(name, known, n=1)
-        raise UsageError(f"no profile {paths.show(path)}; " + (f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"))
+        profiles = sorted(file.stem for file in paths.PROFILES.glob("*.yaml"))
+        raise UsageError(f"no profile {paths.show(path)}{_hint(name, profiles)}")
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
@@ -58,27 +60,46 @@ def read_profile(name: str) -> dict:
     return profile
 
 
-def check_parameters(given: dict, known: dict[str, dict[str, dict]]) -> None:
-    """Raises UsageError for a parameter that no notebook has, with the nearest one, or for a value of the wrong type."""
-    declared = {name: spec for notebook in known.values() for name, spec in notebook.items()}
-    for name, value in given.items():
-        if name not in declared:
-            near = difflib.get_close_matches(name, declared, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(sorted(declared))}"
-            raise UsageError(f"unknown parameter {name!r}; {hint}")
-        wanted = TYPES.get(declared[name]["inferred_type_name"])
-        if wanted and (not isinstance(value, wanted) or (isinstance(value, bool) and wanted is not bool)):
-            raise UsageError(f"parameter {name} must be {declared[name]['inferred_type_name']}, not {value!r}")
+def check_parameters(values: dict, declared: dict[str, dict[str, dict]]) -> None:
+    """Raises UsageError for a parameter that no notebook has or a value of the wrong type."""
+    types = {}
+    for parameters in declared.values():
+        for name, parameter in parameters.items():
+            types[name] = parameter["inferred_type_name"]
+    for name, value in values.items():
+        if name not in types:
+            raise UsageError(f"unknown parameter {name!r}{_hint(name, sorted(types))}")
+        if not _fits(value, types[name]):
+            raise UsageError(f"parameter {name} must be {types[name]}, not {value!r}")
+
+
+def _fits(value, type_name: str) -> bool:
+    if type_name not in TYPES:
+        return True
+    if isinstance(value, bool):
+        return type_name == "bool"
+    return isinstance(value, TYPES[type_name])
+
+
+def _hint(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
 def scrub(text: str) -> str:
-    """`text` without the home folder's path and without the value of any environment variable that holds a secret."""
-    secrets = {value: name for name, value in os.environ.items() if len(value) >= 8 and any(word in name.upper() for word in SECRET_WORDS)}
+    """`text` without secrets of the environment and without the home folder's path."""
+    secrets = {value: name for name, value in os.environ.items() if _is_secret(name, value)}
     for value in sorted(secrets, key=len, reverse=True):
-        for form in (value, json.dumps(value)[1:-1]):
-            text = text.replace(form, f"[{secrets[value]}]")
+        text = text.replace(value, f"[{secrets[value]}]")
+        text = text.replace(json.dumps(value)[1:-1], f"[{secrets[value]}]")
     home = str(Path.home())
-    return re.sub(re.escape(home) + r"(?![\w.-])", "~", text) if len(home) > 1 else text
+    if len(home) > 1:
+        text = re.sub(re.escape(home) + r"(?![\w.-])", "~", text)
+    return text
+
+
+def _is_secret(name: str, value: str) -> bool:
+    return len(value) >= 8 and any(word in name.upper() for word in SECRET_WORDS)
 
 
 class _ScrubbedLog:
@@ -106,75 +127,113 @@ def default_directory(profile: str) -> Path:
     return paths.runs() / re.sub(r"\.ya?ml$", "", Path(profile).name)
 
 
-def run(profile: str, only=(), first: str = "", run_dir: str | Path = "", overrides: dict | None = None, last: str = "") -> None:
-    """Runs the chain; done notebooks are skipped (see `fingerprint`), except those named in `only`.
+def run(
+    profile: str,
+    only: Sequence[str] = (),
+    first: str = "",
+    run_dir: str | Path = "",
+    overrides: dict | None = None,
+    last: str = "",
+) -> None:
+    """Runs the chain; done notebooks are skipped (see `fingerprint`), except those in `only`.
 
-    Raises UsageError before anything starts, and whatever ended a notebook, after which no later one is run.
+    Raises UsageError before anything starts, and whatever ended a notebook, after which no later
+    one is run.
     """
-    given = read_profile(profile) | (overrides or {})
-    known = known_parameters()
-    check_parameters(given, known)
-    if "run_dir" in (overrides or {}):
+    overrides = overrides or {}
+    values = read_profile(profile) | overrides
+    declared = known_parameters()
+    check_parameters(values, declared)
+    if "run_dir" in overrides:
         raise UsageError("give the run directory by --run-dir, not by -p run_dir")
     chosen = _choose([path.stem for path in notebooks()], only, first, last)
     directory = paths.run_directory(run_dir or default_directory(profile))
     try:
         with FileLock(directory / ".lock", timeout=0):
-            _chain(chosen, given, known, directory, forced=bool(only))
+            _chain(chosen, values, declared, directory, forced=bool(only))
     except Timeout:
-        raise UsageError(f"another run is at work in {paths.show(directory)}; wait for it or choose another --run-dir") from None
+        raise UsageError(
+            f"another run is at work in {paths.show(directory)}; "
+            "wait for it or choose another --run-dir"
+        ) from None
 
 
-def _choose(names: list[str], only, first: str, last: str = "") -> list[str]:
-    for number in [*only, *filter(None, (first, last))]:
-        if not any(name.startswith(f"{number}_") for name in names):
-            raise UsageError(f"no notebook {number!r}; known: {', '.join(name[:2] for name in names)}")
-    chosen = [name for name in names if (not only or name[:2] in only) and first <= name[:2] <= (last or "99")]
+def _choose(names: list[str], only: Sequence[str], first: str, last: str) -> list[str]:
+    numbers = [name[:2] for name in names]
+    for number in filter(None, [*only, first, last]):
+        if number not in numbers:
+            raise UsageError(f"no notebook {number!r}; known: {', '.join(numbers)}")
+    chosen = [name for name in names if first <= name[:2] <= (last or "99")]
+    if only:
+        chosen = [name for name in chosen if name[:2] in only]
     if not chosen:
         raise UsageError("no notebook is left: --only, --from and --to choose none together")
     return chosen
 
 
-def _chain(chosen: list[str], given: dict, known: dict, directory: Path, forced: bool) -> None:
+def _chain(chosen: list[str], values: dict, declared: dict, directory: Path, forced: bool) -> None:
     for number, name in enumerate(chosen, 1):
-        parameters = {key: value for key, value in given.items() if key in known[name]} | {"run_dir": str(directory)}
-        mark, now = directory / "notebooks" / f"{name}.done", fingerprint(name, parameters, directory)
+        parameters = {key: value for key, value in values.items() if key in declared[name]}
+        parameters["run_dir"] = str(directory)
         label = f"[{number}/{len(chosen)}] {name}"
-        if not forced and mark.exists() and mark.read_text() == now and _outputs_there(name, directory):
+        if not forced and _is_done(name, parameters, directory):
             print(f"{label}: done before", flush=True)
             continue
         print(f"{label} …", end=" ", flush=True)
-        started = time.monotonic()
-        mark.unlink(missing_ok=True)
-        try:
-            execute(name, parameters, directory)
-        except BaseException as error:
-            print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
-            error.add_note(f"The executed copy: {paths.show(mark.with_suffix('.ipynb'))}")
-            raise
-        mark.write_text(now)
-        print(f"{time.monotonic() - started:.0f} s", flush=True)
+        _run_one(name, parameters, directory)
+
+
+def _run_one(name: str, parameters: dict, directory: Path) -> None:
+    """Executes a notebook, prints its seconds and marks it as done."""
+    started = time.monotonic()
+    made_from = fingerprint(name, parameters, directory)
+    mark = _mark(name, directory)
+    mark.unlink(missing_ok=True)
+    try:
+        execute(name, parameters, directory)
+    except BaseException as error:
+        print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
+        error.add_note(f"The executed copy: {paths.show(paths.executed(directory, name))}")
+        raise
+    mark.write_text(made_from)
+    print(f"{time.monotonic() - started:.0f} s", flush=True)
+
+
+def _mark(name: str, directory: Path) -> Path:
+    return paths.executed(directory, name).with_suffix(".done")
 
 
 def fingerprint(name: str, parameters: dict, directory: Path) -> str:
-    """Changes with the notebook, its parameters, the module, the released data's place, or any earlier notebook's last run."""
-    sources = [paths.NOTEBOOKS / f"{name}.ipynb", *sorted(Path(__file__).parent.rglob("*.py")), *sorted(paths.SAMPLE.glob("*.jsonl"))]
-    earlier = sorted(p for p in (directory / "notebooks").glob("*.done") if p.stem < name)
-    parts = [path.read_bytes() for path in [*sources, *earlier]]
-    parts.append(json.dumps([parameters, os.environ.get("CUREMED_RELEASE", "")], sort_keys=True).encode())
+    """Changes with the notebook, its parameters, the module, the sample, the released data's
+    place, or any earlier notebook's last run."""
+    sources = [paths.NOTEBOOKS / f"{name}.ipynb"]
+    sources += sorted(Path(__file__).parent.rglob("*.py"))
+    sources += sorted(paths.SAMPLE.glob("*.jsonl"))
+    marks = sorted(_mark(name, directory).parent.glob("*.done"))
+    sources += [mark for mark in marks if mark.stem < name]
+    outside = [parameters, os.environ.get("CUREMED_RELEASE", "")]
+    parts = [path.read_bytes() for path in sources]
+    parts.append(json.dumps(outside, sort_keys=True).encode())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
-def _outputs_there(name: str, directory: Path) -> bool:
-    summary = directory / "summary" / f"{name}.json"
-    if not summary.exists() or not (directory / "notebooks" / f"{name}.ipynb").exists():
+def _is_done(name: str, parameters: dict, directory: Path) -> bool:
+    """Whether the notebook was run to its end with all this, and all that it made is there."""
+    mark, summary = _mark(name, directory), paths.summary_file(directory, name)
+    if not mark.exists() or mark.read_text() != fingerprint(name, parameters, directory):
         return False
-    return all((directory / output).exists() for output in json.loads(summary.read_text(encoding="utf-8"))["outputs"])
+    if not summary.exists() or not paths.executed(directory, name).exists():
+        return False
+    outputs = json.loads(summary.read_text(encoding="utf-8"))["outputs"]
+    return all((directory / output).exists() for output in outputs)
 
 
 def execute(name: str, parameters: dict, directory: Path) -> Path:
-    """Runs one notebook into `<directory>/notebooks/`; raises if a cell failed, was not run, or the kernel died."""
-    output, log = directory / "notebooks" / f"{name}.ipynb", directory / "logs" / f"{name}.log"
+    """Runs one notebook into the run directory and returns the executed copy.
+
+    Raises if a cell failed or was not run, or if the kernel died.
+    """
+    output, log = paths.executed(directory, name), paths.log(directory, name)
     output.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     papermill_io.register(str(output), _Scrubbed())
@@ -189,21 +248,35 @@ def execute(name: str, parameters: dict, directory: Path) -> Path:
             cwd=str(paths.ROOT),
             extra_arguments=["--log-level=ERROR"],
         )
-    idle = [n for n, cell in enumerate(executed.cells) if cell.cell_type == "code" and cell.source.strip() and not cell.execution_count]
+    idle = []
+    for number, cell in enumerate(executed.cells):
+        has_code = cell.cell_type == "code" and cell.source.strip()
+        if has_code and not cell.execution_count:
+            idle.append(number)
     if idle:
         raise RuntimeError(f"cells {idle} of {name} were not run")
     return output
 
 
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m curemed_utils.run", description="Run the notebooks by papermill."
+    )
+    option = parser.add_argument
+    option("profile", help="a file of papermill_params, without .yaml")
+    option("--only", nargs="+", default=[], metavar="NN", help="just these, even if done before")
+    option("--from", dest="first", default="", metavar="NN", help="this one and all later ones")
+    option("--to", dest="last", default="", metavar="NN", help="this one and all earlier ones")
+    option("--run-dir", default="", metavar="DIR", help="for results (default: runs/<profile>)")
+    option(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter"
+    )
+    return parser.parse_args(argv)
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m curemed_utils.run", description="Run the notebooks by papermill.")
-    parser.add_argument("profile", help="a file of papermill_params, without .yaml")
-    parser.add_argument("--only", nargs="+", default=[], metavar="NN", help="just these notebooks, even if done before")
-    parser.add_argument("--from", dest="first", default="", metavar="NN", help="this notebook and all later ones")
-    parser.add_argument("--to", dest="last", default="", metavar="NN", help="this notebook and all earlier ones")
-    parser.add_argument("--run-dir", default="", metavar="DIR", help="where results go (default: runs/<profile>)")
-    parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter")
-    args = parser.parse_args(argv)
+    """The command line; returns the exit code."""
+    args = _arguments(argv)
     run_dir = args.run_dir or default_directory(args.profile)
     try:
         overrides = {name: yaml.safe_load(value) for name, value in args.p}
@@ -215,9 +288,10 @@ def main(argv: list[str] | None = None) -> int:
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)
         return 130
     except Exception as error:  # a notebook's failure can be of any class
-        said = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
-        print(scrub("\n" + "\n".join(said)), file=sys.stderr)
-        return os.EX_TEMPFAIL if getattr(error, "ename", "") == "Paused" else 1  # the same command goes on
+        lines = [str(error) or type(error).__name__, *getattr(error, "__notes__", [])]
+        print(scrub("\n" + "\n".join(lines)), file=sys.stderr)
+        paused = getattr(error, "ename", "") == "Paused"
+        return os.EX_TEMPFAIL if paused else 1  # after a pause the same command goes on
     return 0
 
 

@@ -46,7 +46,9 @@ def server_process():
 
 @pytest.fixture
 def serve(server_process, monkeypatch):
-    """A function that makes the chat server on this machine behave as told, counts at 0; no real server is known meanwhile."""
+    """A function that makes the chat server on this machine behave as told, counts at 0; no real
+    server is known meanwhile.
+    """
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
 

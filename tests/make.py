@@ -31,7 +31,9 @@ def verdicts(model: str = "m", run: int = 0, **correct) -> pd.DataFrame:
     return table.assign(reward=0.5).astype(dict.fromkeys(TRUTHS, "boolean"))
 
 
-def released_verdicts(root: Path, verdicts, model="claude", kind="logic", language="French", responses="T") -> Path:
+def released_verdicts(
+    root: Path, verdicts, model="claude", kind="logic", language="French", responses="T"
+) -> Path:
     """Writes one CSV of published verdicts under `root` as the release has them; returns `root`."""
     folder = root / "baseline_inference" / "closed_source" / model / f"BaseModel_{kind}_evaluation"
     folder.mkdir(parents=True, exist_ok=True)

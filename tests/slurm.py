@@ -1,4 +1,6 @@
-"""A real Slurm of two nodes on this machine, with everything it writes in one folder and beside any Slurm that already runs."""
+"""A real Slurm of two nodes on this machine, with everything it writes in one folder and beside any
+Slurm that already runs.
+"""
 
 import contextlib
 import os
@@ -55,29 +57,46 @@ class Slurm:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "SBATCH", "SRUN"))}
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("SLURM", "SBATCH", "SRUN"))
+        }
         self.env = clean | {"SLURM_CONF": str(folder / "slurm.conf"), "PYTHON": sys.executable}
 
     def __call__(self, *command, **env) -> str:
         """The output of `command`; raises AssertionError with what it said where it failed."""
         words = [str(part) for part in command]
-        done = subprocess.run(words, env=self.env | env, cwd=paths.ROOT, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            words, env=self.env | env, cwd=paths.ROOT, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def job(self, number: str) -> dict[str, str]:
         """What `scontrol show job` says, by name."""
-        return dict(part.split("=", 1) for part in self("scontrol", "show", "job", number, "--oneliner").split() if "=" in part)
+        return dict(
+            part.split("=", 1)
+            for part in self("scontrol", "show", "job", number, "--oneliner").split()
+            if "=" in part
+        )
 
     def logs(self) -> str:
         """The end of each daemon's log, for a failure's message."""
-        return "\n".join(f"== {log.name}\n{log.read_text(errors='replace')[-2000:]}" for log in sorted(self.folder.glob("*.log")))
+        return "\n".join(
+            f"== {log.name}\n{log.read_text(errors='replace')[-2000:]}"
+            for log in sorted(self.folder.glob("*.log"))
+        )
 
     def wait_for(self, what, seconds: float, said: str):
-        """`what()` as soon as it is true; raises AssertionError with `said` and the logs after so many seconds."""
+        """`what()` as soon as it is true; raises AssertionError with `said` and the logs after so
+        many seconds.
+        """
         until = time.monotonic() + seconds
         while not (value := what()):
-            assert time.monotonic() < until, f"waited {seconds:.0f} s for {said}\n{self('squeue', '--long')}\n{self.logs()}"
+            assert time.monotonic() < until, (
+                f"waited {seconds:.0f} s for {said}\n{self('squeue', '--long')}\n{self.logs()}"
+            )
             time.sleep(0.2)
         return value
 
@@ -102,15 +121,22 @@ def _processes(mark: str) -> list[int]:
 
 @contextlib.contextmanager
 def running():
-    """Starts munged, slurmctld and a slurmd for each of the nodes n1 and n2; ends them and all their jobs at the end."""
+    """Starts munged, slurmctld and a slurmd for each of the nodes n1 and n2; ends them and all
+    their jobs at the end.
+    """
     folder = Path(tempfile.mkdtemp(prefix="slurm-"))
     folder.chmod(0o755)
     slurm = Slurm(folder)
     (folder / "state").mkdir()
     (folder / "munge.key-file").touch(mode=0o600)
     (folder / "munge.key-file").write_bytes(os.urandom(128))
-    (folder / "slurm.conf").write_text(CONF.format(host=socket.gethostname().split(".")[0], folder=folder, ports=_free_ports(3)))
-    munge = [f"--{option}={folder}/munge.{option}" for option in ("socket", "key-file", "pid-file", "seed-file", "log-file")]
+    (folder / "slurm.conf").write_text(
+        CONF.format(host=socket.gethostname().split(".")[0], folder=folder, ports=_free_ports(3))
+    )
+    munge = [
+        f"--{option}={folder}/munge.{option}"
+        for option in ("socket", "key-file", "pid-file", "seed-file", "log-file")
+    ]
     commands = {
         "munged": ["munged", "--foreground", "--force", *munge],
         "slurmctld": ["slurmctld", "-D"],
@@ -121,7 +147,11 @@ def running():
     try:
         for name, command in commands.items():
             with (folder / f"{name}.log").open("ab") as log:
-                daemons.append(subprocess.Popen(command, env=slurm.env, stdout=log, stderr=log, start_new_session=True))
+                daemons.append(
+                    subprocess.Popen(
+                        command, env=slurm.env, stdout=log, stderr=log, start_new_session=True
+                    )
+                )
             if name == "munged":
                 slurm.wait_for((folder / "munge.socket").exists, 20, "munged")
         slurm.wait_for(lambda: _idle(slurm) == 2, 60, "two idle nodes")

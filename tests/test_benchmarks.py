@@ -1,4 +1,6 @@
-"""The benchmarks of training run at a toy's size: that both sides do the same work is asserted inside."""
+"""The benchmarks of training run at a toy's size: that both sides do the same work is asserted
+inside.
+"""
 
 import sys
 
@@ -6,6 +8,8 @@ import pytest
 import torch
 
 from curemed_utils import paths
+
+pytestmark = pytest.mark.heavy
 
 
 @pytest.fixture
@@ -31,11 +35,16 @@ def test_the_plain_loop_prepares_and_loses_the_same(benchmark, monkeypatch):
     assert result["tokens_per_second"]["plain loop"] > 0 and result["loss_difference"] < 1e-4
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="it asks for what a machine without a GPU gives")
+@pytest.mark.skipif(
+    torch.cuda.is_available(), reason="it asks for what a machine without a GPU gives"
+)
 def test_the_gpu_measurements_run_at_a_toys_size_without_one(benchmark):
     result = benchmark("gpu").measure(benchmark("gpu").TINY)
     assert result["device"] == "CPU" and result["packed_to_padded"] > 0
-    assert "share_of_peak" not in result["padded"] and result["grpo_transformers"]["seconds_per_step"] > 0
+    assert (
+        "share_of_peak" not in result["padded"]
+        and result["grpo_transformers"]["seconds_per_step"] > 0
+    )
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is one")

@@ -1,4 +1,6 @@
-"""JupyterLab in Chromium: the notebooks opened by `make lab`, run, played with and interrupted as a reader would. Needs the demo's run."""
+"""JupyterLab in Chromium: the notebooks opened by `make lab`, run, played with and interrupted as a
+reader would. Needs the demo's run.
+"""
 
 import json
 import os
@@ -20,7 +22,10 @@ from curemed_utils.evaluation import calibration
 
 pytestmark = pytest.mark.browser
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
-NEWS = {"fetchNews": "false", "checkForUpdates": False}  # else JupyterLab asks about news in a corner of the page
+NEWS = {
+    "fetchNews": "false",
+    "checkForUpdates": False,
+}  # else JupyterLab asks about news in a corner of the page
 
 
 def wait_for(condition, seconds: float, what: str):
@@ -34,7 +39,9 @@ def wait_for(condition, seconds: float, what: str):
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
-    """Copies of the notebooks and of the demo's run, made first where it is missing: reading changes both."""
+    """Copies of the notebooks and of the demo's run, made first where it is missing: reading
+    changes both.
+    """
     subprocess.run([sys.executable, "-m", "curemed_utils.run", "demo"], cwd=paths.ROOT, check=True)
     folder = tmp_path_factory.mktemp("workspace")
     shutil.copytree(paths.NOTEBOOKS, folder / "notebooks")
@@ -47,18 +54,37 @@ def workspace(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def lab(workspace):
-    """The address that `make lab` opens in the reader's browser, with JupyterLab at work behind it, free of the reader's own settings."""
+    """The address that `make lab` opens in the reader's browser, with JupyterLab at work behind it,
+    free of the reader's own settings.
+    """
     opened = workspace / "opened"
     places = {"CUREMED_RUNS": "runs", "IPYTHONDIR": "ipython"}
     places |= {"JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "layouts"}
     places |= {f"JUPYTER_{name}_DIR": name.lower() for name in ("CONFIG", "DATA", "RUNTIME")}
     environment = {name: value for name, value in os.environ.items() if name != "CUREMED_RELEASE"}
-    environment |= {name: str(workspace / place) for name, place in places.items()} | {"BROWSER": f"sh -c 'echo %s >{opened}'"}
-    make = ["make", "-f", paths.ROOT / "Makefile", "-o", ".venv/.ready", "lab", f"BIN={sys.prefix}/bin", "LAB=--allow-root"]
+    environment |= {name: str(workspace / place) for name, place in places.items()} | {
+        "BROWSER": f"sh -c 'echo %s >{opened}'"
+    }
+    make = [
+        "make",
+        "-f",
+        paths.ROOT / "Makefile",
+        "-o",
+        ".venv/.ready",
+        "lab",
+        f"BIN={sys.prefix}/bin",
+        "LAB=--allow-root",
+    ]
     with (workspace / "lab.log").open("w") as log:
-        process = subprocess.Popen(make, cwd=workspace, env=environment, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(
+            make, cwd=workspace, env=environment, stdout=log, stderr=log, start_new_session=True
+        )
     try:
-        wait_for(lambda: opened.exists() and opened.read_text(), 60, f"no browser was started, see {log.name},")
+        wait_for(
+            lambda: opened.exists() and opened.read_text(),
+            60,
+            f"no browser was started, see {log.name},",
+        )
         yield opened.read_text().strip()
     finally:
         os.killpg(process.pid, signal.SIGTERM)
@@ -67,12 +93,23 @@ def lab(workspace):
 
 @pytest.fixture(scope="module")
 def browser():
-    """A window of Chromium, closed with this module: playwright's event loop would be in the way of other tests' own."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """A window of Chromium, closed with this module: playwright's event loop would be in the way of
+    other tests' own.
+    """
+    program = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if program is None:
-        pytest.fail("Chromium is missing: on Debian `apt-get install chromium fonts-noto-core fonts-noto-cjk`")
+        pytest.fail(
+            "Chromium is missing: on Debian `apt-get install chromium fonts-noto-core "
+            "fonts-noto-cjk`"
+        )
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=program, chromium_sandbox=os.getuid() != 0)
+        chromium = playwright.chromium.launch(
+            executable_path=program, chromium_sandbox=os.getuid() != 0
+        )
         yield chromium.new_context(viewport={"width": 1400, "height": 1000})
         chromium.close()
 
@@ -85,10 +122,16 @@ def shots(tmp_path) -> Path:
 
 @pytest.fixture
 def page(browser, lab, workspace, shots, request):
-    """JupyterLab as `make lab` opens it; at the end the kernels are shut down and nothing may have gone wrong in the page."""
-    shutil.rmtree(workspace / "layouts", ignore_errors=True)  # else an earlier test's notebooks would open again, with their kernels
+    """JupyterLab as `make lab` opens it; at the end the kernels are shut down and nothing may have
+    gone wrong in the page.
+    """
+    shutil.rmtree(
+        workspace / "layouts", ignore_errors=True
+    )  # else an earlier test's notebooks would open again, with their kernels
     page, faults = browser.new_page(), []
-    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.on(
+        "console", lambda message: faults.append(message.text) if message.type == "error" else None
+    )
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(lab)
     page.wait_for_url("**/lab/tree/notebooks/00_start_here.ipynb*")
@@ -116,16 +159,25 @@ def open_notebook(page, name: str) -> None:
 
 def prompts(page) -> list[str]:
     """What stands before each code cell: its number, or * while it waits or runs, or nothing."""
-    return [text.strip("[]: ") for text in page.locator(f"{NOTEBOOK} .jp-CodeCell .jp-InputPrompt").all_text_contents()]
+    return [
+        text.strip("[]: ")
+        for text in page.locator(f"{NOTEBOOK} .jp-CodeCell .jp-InputPrompt").all_text_contents()
+    ]
 
 
 def wait_until_idle(page, seconds: float = 120) -> None:
-    wait_for(lambda: any(map(str.isdigit, prompts(page))) and "*" not in prompts(page), seconds, "the cells did not end")
+    wait_for(
+        lambda: any(map(str.isdigit, prompts(page))) and "*" not in prompts(page),
+        seconds,
+        "the cells did not end",
+    )
 
 
 def cell(page, source: str):
     """The code cell that holds `source`."""
-    return page.locator(f"{NOTEBOOK} .jp-CodeCell").filter(has=page.locator(".jp-InputArea", has_text=source))
+    return page.locator(f"{NOTEBOOK} .jp-CodeCell").filter(
+        has=page.locator(".jp-InputArea", has_text=source)
+    )
 
 
 def save(page, workspace: Path, name: str) -> nbformat.NotebookNode:
@@ -136,7 +188,9 @@ def save(page, workspace: Path, name: str) -> nbformat.NotebookNode:
 
 
 def scroll(page, shots, name: str) -> None:
-    """Goes through the whole notebook, a window at a time, so that everything in it is drawn, and takes a picture of each."""
+    """Goes through the whole notebook, a window at a time, so that everything in it is drawn, and
+    takes a picture of each.
+    """
     panel = page.locator(f"{NOTEBOOK} .jp-WindowedPanel-outer")
     panel.evaluate("panel => panel.scrollTop = 0")
     for number in range(100):
@@ -148,22 +202,35 @@ def scroll(page, shots, name: str) -> None:
 
 
 def run_all(page, workspace, shots, name: str) -> nbformat.NotebookNode:
-    """Opens a notebook and runs all its cells; nothing may have failed, and formulas, pictures and tables must be drawn."""
+    """Opens a notebook and runs all its cells; nothing may have failed, and formulas, pictures and
+    tables must be drawn.
+    """
     open_notebook(page, name)
     menu(page, "Run", "Run All Cells")
     wait_until_idle(page)
     scroll(page, shots, name)
     saved = save(page, workspace, name)
-    outputs = [output for cell in saved.cells if cell.cell_type == "code" for output in cell.outputs]
+    outputs = [
+        output for cell in saved.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
     assert [output for output in outputs if output.output_type == "error"] == []
     assert [output.text for output in outputs if output.get("name") == "stderr"] == []
     assert all(map(str.isdigit, prompts(page)))
     shown = page.locator(f"{NOTEBOOK} .jp-Notebook")
-    assert not re.search(r"Error displaying widget|Loading widget|Traceback|\\(frac|mathcal|lambda|text)\b", shown.inner_text())
+    assert not re.search(
+        r"Error displaying widget|Loading widget|Traceback|\\(frac|mathcal|lambda|text)\b",
+        shown.inner_text(),
+    )
     assert shown.locator("mjx-container").count() and not shown.locator("mjx-merror").count()
-    pictures = shown.locator(".jp-OutputArea img").evaluate_all("all => all.map(one => one.complete && one.naturalWidth)")
-    assert all(pictures) and len(pictures) == sum("image/png" in output.get("data", {}) for output in outputs)
-    widgets = sum("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs)
+    pictures = shown.locator(".jp-OutputArea img").evaluate_all(
+        "all => all.map(one => one.complete && one.naturalWidth)"
+    )
+    assert all(pictures) and len(pictures) == sum(
+        "image/png" in output.get("data", {}) for output in outputs
+    )
+    widgets = sum(
+        "application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in outputs
+    )
     assert shown.locator(".jp-OutputArea-output > .jupyter-widgets").count() == widgets
     return saved
 
@@ -194,7 +261,9 @@ def test_00_runs_and_its_headings_are_in_the_table_of_contents(page, workspace, 
     notebook = run_all(page, workspace, shots, "00_start_here")
     page.get_by_role("tab", name="Table of Contents").click()
     listed = page.locator(".jp-TableOfContents-content .jp-tocItem-content").all_text_contents()
-    lines = "\n".join(one.source for one in notebook.cells if one.cell_type == "markdown").splitlines()
+    lines = "\n".join(
+        one.source for one in notebook.cells if one.cell_type == "markdown"
+    ).splitlines()
     headings = [line.lstrip("# ") for line in lines if re.match(r"#+ ", line)]
     assert [text.strip() for text in listed] == headings
     page.locator(".jp-tocItem-content", has_text="What is rewarded").click()
@@ -243,7 +312,9 @@ def test_07_runs_and_its_explorer_filters_and_marks(page, workspace, shots):
     cell(page, source).get_by_role("button", name="Mark").click()
     see(page, shots, source, "in_language: no, on run_labels.csv", "07_marked")
     labels = calibration.read_sheet(workspace / "runs/demo/evaluation/run_labels.csv").table
-    assert labels[["language", "in_language", "labeller"]].values.tolist() == [["Yoruba", False, "AB"]]
+    assert labels[["language", "in_language", "labeller"]].values.tolist() == [
+        ["Yoruba", False, "AB"]
+    ]
 
 
 def training(workspace: Path) -> list[str]:
@@ -252,7 +323,9 @@ def training(workspace: Path) -> list[str]:
     return [line for line in lines if "curemed_utils.training" in line and str(workspace) in line]
 
 
-def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(page, workspace, shots):
+def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(
+    page, workspace, shots
+):
     """Stage 1 with fewer steps than it was trained with, so that there is something to train."""
     file = workspace / "notebooks/04_grpo_stage1_high.ipynb"
     notebook = nbformat.read(file, as_version=4)

@@ -1,4 +1,6 @@
-"""The shape of the notebooks, the parameter files and the packages: what every one of them has to keep to."""
+"""The shape of the notebooks, the parameter files and the packages: what every one of them has to
+keep to.
+"""
 
 import ast
 import re
@@ -25,7 +27,9 @@ def code_cells(notebook):
 
 
 def parameters_cell(notebook):
-    return next(cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", []))
+    return next(
+        cell for cell in code_cells(notebook) if "parameters" in cell.metadata.get("tags", [])
+    )
 
 
 def test_there_are_eleven_numbered_notebooks():
@@ -41,27 +45,47 @@ class TestShape:
         assert notebook.metadata.kernelspec.name == "python3"
 
     def test_it_has_one_parameters_cell(self, path):
-        tagged = [cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])]
+        tagged = [
+            cell for cell in read(path).cells if "parameters" in cell.metadata.get("tags", [])
+        ]
         assert len(tagged) == 1
 
     def test_its_cells_are_few_and_short(self, path):
         cells = code_cells(read(path))
         assert 12 <= len(cells) <= 25
         assert max(len(cell.source.splitlines()) for cell in cells) <= 25
-        lines = [line for cell in cells if "parameters" not in cell.metadata.get("tags", []) for line in cell.source.splitlines()]
+        lines = [
+            line
+            for cell in cells
+            if "parameters" not in cell.metadata.get("tags", [])
+            for line in cell.source.splitlines()
+        ]
         assert max(map(len, lines)) <= 140
 
     def test_it_has_as_much_prose_as_code(self, path):
         notebook = read(path)
         prose = [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]
         code = [cell.source for cell in code_cells(notebook)]
-        words, letters = (sum(len(part.split()) for part in prose), sum(len(part) for part in prose))
-        assert words >= max(300, sum(len(part.split()) for part in code)) and letters >= sum(len(part) for part in code)
+        words, letters = (
+            sum(len(part.split()) for part in prose),
+            sum(len(part) for part in prose),
+        )
+        assert words >= max(300, sum(len(part.split()) for part in code)) and letters >= sum(
+            len(part) for part in code
+        )
 
     def test_it_goes_from_question_and_goals_to_checks_findings_and_exercises(self, path):
         prose = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
         assert re.match(r"# \d\d · .+\n\n\*\*.+\?\*\*", prose)
-        parts = ["**Paper**", "**Needs**", "**Makes**", "**Hardware, time**", "**Learning goals.**", "## Checks", "## Exercises"]
+        parts = [
+            "**Paper**",
+            "**Needs**",
+            "**Makes**",
+            "**Hardware, time**",
+            "**Learning goals.**",
+            "## Checks",
+            "## Exercises",
+        ]
         if path.name[:2] != "00":  # which is the map, and has its findings before its checks
             parts.insert(-1, "## What the paper found, what the demo shows, what it can't")
         places = [prose.index(part) for part in parts]
@@ -70,7 +94,11 @@ class TestShape:
             assert part in prose
 
     def test_its_checks_can_fail(self, path):
-        assert any(isinstance(node, ast.Assert) for cell in code_cells(read(path)) for node in ast.walk(ast.parse(cell.source)))
+        assert any(
+            isinstance(node, ast.Assert)
+            for cell in code_cells(read(path))
+            for node in ast.walk(ast.parse(cell.source))
+        )
 
     def test_its_parameters_are_literals_with_type_and_help(self, path):
         for line in parameters_cell(read(path)).source.splitlines():
@@ -103,8 +131,14 @@ class TestShape:
 )
 def test_every_formula_of_the_paper_stands_before_the_code_that_computes_it(number, formula, code):
     cells = read(next(path for path in NOTEBOOKS if path.name.startswith(number))).cells
-    (stated,) = [n for n, cell in enumerate(cells) if cell.cell_type == "markdown" and formula in cell.source]
-    computed = next(n for n, cell in enumerate(cells) if n > stated and cell.cell_type == "code" and code in cell.source)
+    (stated,) = [
+        n for n, cell in enumerate(cells) if cell.cell_type == "markdown" and formula in cell.source
+    ]
+    computed = next(
+        n
+        for n, cell in enumerate(cells)
+        if n > stated and cell.cell_type == "code" and code in cell.source
+    )
     assert computed - stated <= 5
 
 
@@ -118,7 +152,9 @@ def test_the_notebooks_own_defaults_are_the_demo():
     for path in NOTEBOOKS:
         for node in ast.parse(parameters_cell(read(path)).source).body:
             if node.target.id in profile:
-                assert ast.literal_eval(node.value) == profile[node.target.id], f"{path.stem}: {node.target.id}"
+                assert ast.literal_eval(node.value) == profile[node.target.id], (
+                    f"{path.stem}: {node.target.id}"
+                )
 
 
 def test_a_parameter_means_the_same_in_every_notebook():
@@ -130,20 +166,32 @@ def test_a_parameter_means_the_same_in_every_notebook():
     assert {name: types for name, types in helps.items() if len(types) > 1} == {}
 
 
-OTHER_VERSIONS = ("vllm", "harness", "lighteval")  # extras that ask for versions of their own, for environments of their own
+OTHER_VERSIONS = (
+    "vllm",
+    "harness",
+    "lighteval",
+)  # extras that ask for versions of their own, for environments of their own
 
 
 def requirements():
     project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
     listed = project["dependencies"] + [
-        one for name, group in project["optional-dependencies"].items() if name not in OTHER_VERSIONS for one in group
+        one
+        for name, group in project["optional-dependencies"].items()
+        if name not in OTHER_VERSIONS
+        for one in group
     ]
     return {re.match(r"[\w-]+", one).group().lower(): one for one in listed}
 
 
 def pins():
     lines = (paths.ROOT / "constraints.txt").read_text().splitlines()
-    return {name.lower(): version for name, version in (line.split("==") for line in lines if line and not line.startswith("#"))}
+    return {
+        name.lower(): version
+        for name, version in (
+            line.split("==") for line in lines if line and not line.startswith("#")
+        )
+    }
 
 
 def test_every_package_is_pinned_within_its_range():
@@ -155,13 +203,32 @@ def test_every_package_is_pinned_within_its_range():
 
 def test_the_conda_environment_holds_the_same_packages_with_reasons():
     text = (paths.ROOT / "environment.yml").read_text()
-    listed = next(entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict))
-    assert {one.split("==")[0].lower(): one.split("==")[1] for one in listed} == {name: pins()[name] for name in requirements()}
+    listed = next(
+        entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict)
+    )
+    assert {one.split("==")[0].lower(): one.split("==")[1] for one in listed} == {
+        name: pins()[name] for name in requirements()
+    }
     assert all("  # " in line for line in text.splitlines() if "==" in line)
 
 
 def test_no_text_file_names_a_package_index_or_a_private_path():
-    tracked = [p for pattern in ("*.py", "*.md", "*.yaml", "*.yml", "*.toml", "Makefile") for p in paths.ROOT.glob(pattern)]
-    tracked += [p for folder in ("curemed_utils", "papermill_params", "notebooks") for p in (paths.ROOT / folder).rglob("*") if p.is_file()]
-    private = re.compile(rf"{re.escape(str(Path.home()))}/|/home/\w|files\.pythonhosted|pypi\.org/simple")
-    assert [p.name for p in tracked if p.suffix != ".pyc" and private.search(p.read_text(encoding="utf-8"))] == []
+    tracked = [
+        p
+        for pattern in ("*.py", "*.md", "*.yaml", "*.yml", "*.toml", "Makefile")
+        for p in paths.ROOT.glob(pattern)
+    ]
+    tracked += [
+        p
+        for folder in ("curemed_utils", "papermill_params", "notebooks")
+        for p in (paths.ROOT / folder).rglob("*")
+        if p.is_file()
+    ]
+    private = re.compile(
+        rf"{re.escape(str(Path.home()))}/|/home/\w|files\.pythonhosted|pypi\.org/simple"
+    )
+    assert [
+        p.name
+        for p in tracked
+        if p.suffix != ".pyc" and private.search(p.read_text(encoding="utf-8"))
+    ] == []

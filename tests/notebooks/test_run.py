@@ -7,7 +7,7 @@ from filelock import FileLock
 
 from curemed_utils import paths, run
 
-# Scrubbing ----------------------------------------------------------------------------------------------------------
+# Scrubbing ---------------------------------------------------------------------------------------
 
 SECRET = "sk-made-up-0123456789"
 
@@ -18,7 +18,9 @@ def home(monkeypatch, tmp_path):
     return tmp_path / "reader"
 
 
-@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "HF_TOKEN", "CLIENT_SECRET", "DB_PASSWORD", "some_api_key"])
+@pytest.mark.parametrize(
+    "name", ["OPENAI_API_KEY", "HF_TOKEN", "CLIENT_SECRET", "DB_PASSWORD", "some_api_key"]
+)
 def test_values_of_secret_variables_are_scrubbed(monkeypatch, name):
     monkeypatch.setenv(name, SECRET)
     assert run.scrub(f"Bearer {SECRET}!") == f"Bearer [{name}]!"
@@ -48,7 +50,7 @@ def test_a_folder_that_only_begins_like_home_stays(home):
     assert run.scrub(f"{home}2/x") == f"{home}2/x"
 
 
-# Profiles and parameters --------------------------------------------------------------------------------------------
+# Profiles and parameters -------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -61,7 +63,9 @@ def profiles(monkeypatch, tmp_path):
 
 
 def test_a_profile_is_read_by_name_or_path(profiles):
-    assert run.read_profile("small") == run.read_profile(str(profiles / "small.yaml")) == {"steps": 1}
+    assert (
+        run.read_profile("small") == run.read_profile(str(profiles / "small.yaml")) == {"steps": 1}
+    )
 
 
 def test_an_unknown_profile_names_the_nearest(profiles):
@@ -74,27 +78,56 @@ def test_a_profile_unlike_any_lists_the_known(profiles):
         run.read_profile("qqq")
 
 
-@pytest.mark.parametrize(("text", "said"), [("steps: [1", "is not YAML"), ("- steps\n", "must hold `name: value` lines")])
+@pytest.mark.parametrize(
+    ("text", "said"), [("steps: [1", "is not YAML"), ("- steps\n", "must hold `name: value` lines")]
+)
 def test_a_broken_profile_is_named(profiles, text, said):
     (profiles / "broken.yaml").write_text(text)
     with pytest.raises(run.UsageError, match=rf"broken\.yaml {said}"):
         run.read_profile("broken")
 
 
-KNOWN = {"01_first": {name: {"inferred_type_name": name.removeprefix("a_")} for name in ("a_int", "a_float", "a_str", "a_bool", "a_list")}}
+KNOWN = {
+    "01_first": {
+        name: {"inferred_type_name": name.removeprefix("a_")}
+        for name in ("a_int", "a_float", "a_str", "a_bool", "a_list")
+    }
+}
 
 
-@pytest.mark.parametrize("given", [{"a_int": 3}, {"a_float": 3}, {"a_float": 0.5}, {"a_str": "x"}, {"a_bool": True}, {"a_list": [1]}, {}])
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"a_int": 3},
+        {"a_float": 3},
+        {"a_float": 0.5},
+        {"a_str": "x"},
+        {"a_bool": True},
+        {"a_list": [1]},
+        {},
+    ],
+)
 def test_parameters_of_the_right_type_pass(given):
     run.check_parameters(given, KNOWN)
 
 
 @pytest.mark.parametrize(
-    "given", [{"a_int": 0.5}, {"a_int": True}, {"a_int": "3"}, {"a_float": "1e-5"}, {"a_str": 3}, {"a_bool": 1}, {"a_list": "x"}]
+    "given",
+    [
+        {"a_int": 0.5},
+        {"a_int": True},
+        {"a_int": "3"},
+        {"a_float": "1e-5"},
+        {"a_str": 3},
+        {"a_bool": 1},
+        {"a_list": "x"},
+    ],
 )
 def test_a_parameter_of_the_wrong_type_is_refused(given):
     ((name, value),) = given.items()
-    with pytest.raises(run.UsageError, match=f"parameter {name} must be {name.removeprefix('a_')}, not {value!r}"):
+    with pytest.raises(
+        run.UsageError, match=f"parameter {name} must be {name.removeprefix('a_')}, not {value!r}"
+    ):
         run.check_parameters(given, KNOWN)
 
 
@@ -105,10 +138,10 @@ def test_an_unknown_parameter_names_the_nearest():
 
 def test_an_unknown_notebook_number_lists_the_known():
     with pytest.raises(run.UsageError, match="no notebook '09'; known: 01, 02"):
-        run._choose(["01_first", "02_second"], ["09"], "")
+        run._choose(["01_first", "02_second"], ["09"], "", "")
 
 
-# Chains of small notebooks ------------------------------------------------------------------------------------------
+# Chains of small notebooks -----------------------------------------------------------------------
 
 RECORD = """
 import json
@@ -124,11 +157,23 @@ with (folder / "trace").open("a") as file:
 
 
 def add_notebook(name: str, *cells: str, parameters: str = "") -> Path:
-    """Writes a notebook with a parameters cell, `cells`, and a last cell that records that it ran."""
-    sources = [f"run_dir: str = ''\n{parameters}", *cells, RECORD.format(name=name, number=name[:2])]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    """Writes a notebook with a parameters cell, `cells`, and a last cell that records that it
+    ran.
+    """
+    sources = [
+        f"run_dir: str = ''\n{parameters}",
+        *cells,
+        RECORD.format(name=name, number=name[:2]),
+    ]
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(source) for source in sources]
+    )
     notebook.cells[0].metadata["tags"] = ["parameters"]
-    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = {
+        "name": "python3",
+        "display_name": "Python 3",
+        "language": "python",
+    }
     nbformat.write(notebook, paths.NOTEBOOKS / f"{name}.ipynb")
     return paths.NOTEBOOKS / f"{name}.ipynb"
 
@@ -154,9 +199,12 @@ def test_a_chain_runs_in_order_into_the_run_directory(chain):
     assert run.main(["small"]) == 0
     assert trace(chain) == "01 02 03"
     executed = nbformat.read(chain / "notebooks" / "02_second.ipynb", 4)
-    assert "steps 1\n" in [output["text"] for cell in executed.cells for output in cell.get("outputs", [])]
+    assert "steps 1\n" in [
+        output["text"] for cell in executed.cells for output in cell.get("outputs", [])
+    ]
 
 
+@pytest.mark.heavy
 def test_a_second_run_skips_what_is_done(chain, capsys):
     run.main(["small"])
     capsys.readouterr()
@@ -165,12 +213,14 @@ def test_a_second_run_skips_what_is_done(chain, capsys):
     assert capsys.readouterr().out.count("done before") == 3
 
 
+@pytest.mark.heavy
 def test_a_changed_parameter_runs_its_notebook_and_all_later_ones(chain):
     run.main(["small"])
     assert run.main(["small", "-p", "steps", "2"]) == 0
     assert trace(chain) == "01 02 03 02 03"
 
 
+@pytest.mark.heavy
 def test_a_changed_notebook_runs_with_all_later_ones(chain):
     run.main(["small"])
     add_notebook("02_second", "print('other', steps)", parameters="steps: int = 0")
@@ -178,6 +228,7 @@ def test_a_changed_notebook_runs_with_all_later_ones(chain):
     assert trace(chain) == "01 02 03 02 03"
 
 
+@pytest.mark.heavy
 def test_a_lost_output_is_made_again(chain):
     run.main(["small", "--only", "01"])
     (chain / "01_first.txt").unlink()
@@ -185,23 +236,27 @@ def test_a_lost_output_is_made_again(chain):
     assert trace(chain) == "01 01 02 03"
 
 
+@pytest.mark.heavy
 def test_only_runs_the_named_notebook_even_if_done(chain):
     run.main(["small", "--only", "01"])
     assert run.main(["small", "--only", "01"]) == 0
     assert trace(chain) == "01 01"
 
 
+@pytest.mark.heavy
 def test_from_runs_the_named_notebook_and_all_later_ones(chain):
     assert run.main(["small", "--from", "02"]) == 0
     assert trace(chain) == "02 03"
 
 
+@pytest.mark.heavy
 def test_to_runs_the_named_notebook_and_all_earlier_ones_unless_done(chain):
     assert run.main(["small", "--to", "02"]) == 0
     assert run.main(["small", "--from", "02", "--to", "03"]) == 0
     assert trace(chain) == "01 02 03"
 
 
+@pytest.mark.heavy
 def test_a_profile_with_dots_in_its_name_has_a_directory_of_its_own(chain, profiles):
     (profiles / "model-1.5b.yaml").write_text("steps: 1\n")
     assert run.main(["model-1.5b", "--to", "01"]) == 0
@@ -209,12 +264,14 @@ def test_a_profile_with_dots_in_its_name_has_a_directory_of_its_own(chain, profi
     assert trace(chain.with_name("model-1.5b")) == "01 02"
 
 
+@pytest.mark.heavy
 def test_the_run_directory_can_be_chosen(chain, tmp_path):
     assert run.main(["small", "--only", "01", "--run-dir", str(tmp_path / "elsewhere")]) == 0
     assert trace(tmp_path / "elsewhere") == "01"
     assert not chain.exists()
 
 
+@pytest.mark.heavy
 def test_a_failing_cell_stops_the_chain_and_shows_where(chain, capsys):
     add_notebook("02_second", "steps / 0", parameters="steps: int = 0")
     assert run.main(["small"]) == 1
@@ -227,6 +284,7 @@ def test_a_failing_cell_stops_the_chain_and_shows_where(chain, capsys):
     assert not (chain / "notebooks" / "03_third.ipynb").exists()
 
 
+@pytest.mark.heavy
 def test_a_mended_notebook_goes_on_where_the_chain_stopped(chain):
     add_notebook("02_second", "steps / 0", parameters="steps: int = 0")
     run.main(["small"])
@@ -235,6 +293,7 @@ def test_a_mended_notebook_goes_on_where_the_chain_stopped(chain):
     assert trace(chain) == "01 02 03"
 
 
+@pytest.mark.heavy
 def test_a_failed_rerun_is_not_taken_for_done(chain):
     run.main(["small", "--only", "01"])
     whole = (paths.NOTEBOOKS / "01_first.ipynb").read_bytes()
@@ -245,6 +304,7 @@ def test_a_failed_rerun_is_not_taken_for_done(chain):
     assert trace(chain) == "01 01 02 03"
 
 
+@pytest.mark.heavy
 def test_a_cell_that_kills_its_kernel_counts_as_failed(chain, capsys):
     add_notebook("02_second", "import os\n\nos.kill(os.getpid(), 9)", parameters="steps: int = 0")
     assert run.main(["small"]) == 1
@@ -252,23 +312,35 @@ def test_a_cell_that_kills_its_kernel_counts_as_failed(chain, capsys):
     assert trace(chain) == "01"
 
 
+@pytest.mark.heavy
 def test_a_key_that_a_cell_prints_never_reaches_the_disk(chain, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    add_notebook("01_first", "import os\n\nprint('key', os.environ['OPENAI_API_KEY'])\nos.environ['OPENAI_API_KEY']")
+    add_notebook(
+        "01_first",
+        "import os\n\nprint('key', os.environ['OPENAI_API_KEY'])\nos.environ['OPENAI_API_KEY']",
+    )
     assert run.main(["small", "--only", "01"]) == 0
     assert "key [OPENAI_API_KEY]" in (chain / "notebooks" / "01_first.ipynb").read_text()
-    assert [path.name for path in chain.rglob("*") if path.is_file() and SECRET in path.read_text()] == []
+    assert [
+        path.name for path in chain.rglob("*") if path.is_file() and SECRET in path.read_text()
+    ] == []
 
 
+@pytest.mark.heavy
 def test_a_key_in_an_error_is_neither_written_nor_printed(chain, monkeypatch, capsys):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    add_notebook("01_first", "import os\n\nraise ValueError('refused: ' + os.environ['OPENAI_API_KEY'])")
+    add_notebook(
+        "01_first", "import os\n\nraise ValueError('refused: ' + os.environ['OPENAI_API_KEY'])"
+    )
     assert run.main(["small", "--only", "01"]) == 1
     said = capsys.readouterr()
     assert "refused: [OPENAI_API_KEY]" in said.err and SECRET not in said.err + said.out
-    assert [path.name for path in chain.rglob("*") if path.is_file() and SECRET in path.read_text()] == []
+    assert [
+        path.name for path in chain.rglob("*") if path.is_file() and SECRET in path.read_text()
+    ] == []
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -290,12 +362,14 @@ def test_a_wrong_command_exits_with_2_and_runs_nothing(chain, capsys, arguments,
     assert not chain.exists()
 
 
+@pytest.mark.heavy
 def test_an_unknown_option_exits_with_2(chain):
     with pytest.raises(SystemExit) as caught:
         run.main(["small", "--onyl", "01"])
     assert caught.value.code == 2
 
 
+@pytest.mark.heavy
 def test_two_runs_never_share_a_directory(chain, capsys):
     chain.mkdir(parents=True)
     with FileLock(chain / ".lock"):
