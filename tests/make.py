@@ -41,3 +41,14 @@ def released_verdicts(
     table = pd.DataFrame(columns | {f"{kind.title()}_Score": verdicts})
     table.to_csv(folder / f"{language}_x_{kind}_evaluation.csv", index=False)
     return root
+
+
+def judged_outputs(cells, model="m", language="French") -> pd.DataFrame:
+    """Released outputs with verdicts: rows of (in_language, complete, published, how many)."""
+    truths = []
+    for *truth, count in cells:
+        truths += [truth] * count
+    table = pd.DataFrame(truths, columns=["in_language", "complete", "published"])
+    table = table.astype("boolean").assign(model=model, language=language, row=range(len(truths)))
+    texts = [f"text {number}" for number in range(len(truths))]
+    return table.assign(question="Q", reference="R", response=texts, reason="", cut="")

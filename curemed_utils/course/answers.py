@@ -12,7 +12,7 @@ import numpy as np
 
 from curemed_utils import audit, data, languages, paths, rewards
 from curemed_utils.audit import duplicates
-from curemed_utils.evaluation import calibration
+from curemed_utils.evaluation import rates
 from curemed_utils.training import curricula
 
 
@@ -199,7 +199,7 @@ def _micro_macro(verdicts, unknown=None):
 def _kappa(a, b):
     import pandas as pd
 
-    return calibration.kappa(pd.Series(a), pd.Series(b))
+    return rates.kappa(pd.Series(a), pd.Series(b))
 
 
 def _agreement(a, b):

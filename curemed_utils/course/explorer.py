@@ -8,7 +8,7 @@ import ipywidgets as widgets
 import pandas as pd
 
 from curemed_utils import data, evaluation, languages, notebook
-from curemed_utils.evaluation import calibration
+from curemed_utils.evaluation import labels
 from curemed_utils.paper import code_switching
 
 ALL = "all"
@@ -31,7 +31,7 @@ def of_run(verdicts: pd.DataFrame, rows: list[data.Row]) -> pd.DataFrame:
 
 def of_release(judged: pd.DataFrame) -> pd.DataFrame:
     """The authors' released outputs, as `calibration.judge_offline` gives them, in the columns COLUMNS; their judge is GPT-4o."""
-    shown = judged.assign(outcome=calibration.outcomes(judged), judged_language=judged["published"])
+    shown = judged.assign(outcome=labels.offline_outcomes(judged), judged_language=judged["published"])
     return _columns(shown, None)
 
 
@@ -85,7 +85,7 @@ def _coloured(response: str, entry: pd.Series, known: str) -> str:
 
 
 def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
-    """A widget over `of_run`'s or `of_release`'s table. What is marked goes to the labelling sheet `sheet` (`calibration.mark`)."""
+    """A widget over `of_run`'s or `of_release`'s table. What is marked goes to the labelling sheet `sheet` (`labels.mark`)."""
     filters = {
         name: widgets.Dropdown(options=[ALL, *sorted(table[name].dropna().unique())], description=name, layout={"width": "230px"})
         for name in ("language", "model", "outcome")
@@ -93,7 +93,7 @@ def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
     filters["disagree"] = widgets.Checkbox(description="judge and offline check disagree", indent=False, layout={"width": "260px"})
     place = widgets.IntSlider(description="response", min=1, max=max(len(table), 1), layout={"width": "70%"}, continuous_update=False)
     shown, said = widgets.HTML(), widgets.HTML()
-    label = widgets.Dropdown(options=calibration.LABELS, description="the truth:", layout={"width": "230px"})
+    label = widgets.Dropdown(options=labels.LABELS, description="the truth:", layout={"width": "230px"})
     truth = widgets.ToggleButtons(options=["yes", "no", "unsure"], style={"button_width": "75px"})
     who = widgets.Text(placeholder="your name or initials", layout={"width": "180px"})
     button = widgets.Button(description="Mark", tooltip="put this label on the labelling sheet")
@@ -112,7 +112,7 @@ def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
         if not who.value.strip() or not len(found):
             said.value = "write your name first" if len(found) else "nothing to mark"
             return
-        calibration.mark(sheet, found.iloc[[place.value - 1]], label.value, truth.value, who.value.strip())
+        labels.mark(sheet, found.iloc[[place.value - 1]], label.value, truth.value, who.value.strip())
         said.value = f"{label.value}: {truth.value}, on {html.escape(Path(sheet).name)}"
 
     for widget in (*filters.values(), place):

@@ -493,7 +493,7 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
 def verifier_agreement(table: pd.DataFrame) -> Figure:
     """Agreement (%) of the offline language and completeness checks with the published GPT-4o verdicts, per language and model.
 
-    `table` is `calibration.agreement(…, ['model', 'language'])` with its index reset.
+    `table` is `calibration.compare(…, ['model', 'language'])` with its index reset.
     """
     mean = np.average(table["agreement"], weights=table["n_scored"])
     values = table.pivot(index="model", columns="language", values="agreement").loc[table["model"].unique()]

@@ -89,11 +89,11 @@ def measured(root: str | Path | None = None) -> dict[str, pd.DataFrame]:
     """
     from curemed_utils.evaluation import calibration
 
-    judged = calibration.judge_offline(calibration.published(root))
+    judged = calibration.judge_offline(calibration.released_outputs(root))
     return {
         "figure08_composition": composition(data.read_release(root)),
         "lc_decomposition": calibration.decompose(judged).round(4).reset_index(),
-        "verifier_agreement": calibration.agreement(judged, ["model", "language"]).round(4).reset_index(),
+        "verifier_agreement": calibration.compare(judged, ["model", "language"]).round(4).reset_index(),
     }
 
 

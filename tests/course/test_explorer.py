@@ -6,7 +6,7 @@ import pytest
 
 from curemed_utils import data
 from curemed_utils.course import explorer
-from curemed_utils.evaluation import calibration
+from curemed_utils.evaluation import labels
 
 ROWS = [
     data.Row(
@@ -106,23 +106,5 @@ def test_a_mark_needs_a_name_and_lands_on_the_labelling_sheet(table, tmp_path):
     found["Text"].value = "AB"
     found["ToggleButtons"].value = "no"
     found["Mark"].click()
-    labels = calibration.read_sheet(sheet).table
-    assert labels[["in_language", "labeller", "note"]].values.tolist() == [[False, "AB", calibration.CHOSEN]]
-
-
-def test_marks_fill_drawn_rows_and_count_in_no_rate_where_they_were_chosen(tmp_path):
-    judged = pd.DataFrame(
-        [("m", "French", n, "q", "r", f"=Oui {n}.", True, True, "", True, "") for n in range(4)],
-        columns=["model", "language", "row", "question", "reference", "response", "published", "in_language", "reason", "complete", "cut"],
-    ).astype({"published": "boolean", "in_language": "boolean", "complete": "boolean"})
-    sheet = calibration.write_sheet(judged, tmp_path / "sheet.csv", per_language=2)
-    drawn = set(calibration.read_sheet(sheet).table["id"])
-    for n in range(4):
-        calibration.mark(sheet, judged.iloc[[n]], "in_language", "yes", "AB")
-    labels = calibration.read_sheet(sheet).table
-    assert len(labels) == 4 and labels["in_language"].all()
-    assert set(labels.loc[labels["note"].eq(calibration.CHOSEN), "id"]) == set(labels["id"]) - drawn
-    assert set(calibration.weigh(judged, labels, "in_language")["id"]) == drawn
-    assert sheet.read_text(encoding="utf-8-sig").count("'=Oui") == 4
-    with pytest.raises(ValueError, match="must be one of in_language"):
-        calibration.mark(sheet, judged.iloc[[0]], "nice", "yes", "AB")
+    marked = labels.read_labels(sheet)[["in_language", "labeller", "note"]]
+    assert marked.values.tolist() == [["no", "AB", labels.CHOSEN]]

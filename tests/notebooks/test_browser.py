@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from curemed_utils import paths
-from curemed_utils.evaluation import calibration
+from curemed_utils.evaluation import labels
 
 pytestmark = pytest.mark.browser
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
@@ -311,10 +311,9 @@ def test_07_runs_and_its_explorer_filters_and_marks(page, workspace, shots):
     cell(page, source).get_by_role("button", name="no", exact=True).click()
     cell(page, source).get_by_role("button", name="Mark").click()
     see(page, shots, source, "in_language: no, on run_labels.csv", "07_marked")
-    labels = calibration.read_sheet(workspace / "runs/demo/evaluation/run_labels.csv").table
-    assert labels[["language", "in_language", "labeller"]].values.tolist() == [
-        ["Yoruba", False, "AB"]
-    ]
+    marked = labels.read_labels(workspace / "runs/demo/evaluation/run_labels.csv")
+    columns = ["language", "in_language", "labeller"]
+    assert marked[columns].values.tolist() == [["Yoruba", "no", "AB"]]
 
 
 def training(workspace: Path) -> list[str]:

@@ -1,0 +1,105 @@
+"""Labels by native speakers: a sheet of responses drawn, marked, read back and weighed."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from curemed_utils import data, paths
+from curemed_utils.ratings import sheets
+
+LABELS = ("in_language", "complete", "correct")
+VALUES = ("yes", "no", "unsure")
+TEXTS = ("language", "question", "reference", "response")
+COLUMNS = ("id", *TEXTS, *LABELS, "labeller", "note")
+CHOSEN = "chosen by hand"  # begins the note of a label that was no random draw
+_CHOICES = dict.fromkeys(LABELS, VALUES)
+
+
+def draw_sheet(judged: pd.DataFrame, path: str | Path, per_language: int, seed: int = 0) -> Path:
+    """Writes a sheet with `per_language` responses of each language, for native speakers.
+
+    They come in equal parts from each offline outcome, and show neither model nor verdict.
+    FileExistsError where the sheet at `path` already holds labels.
+    """
+    if Path(path).exists() and read_labels(path)[list(LABELS)].ne("").any(axis=None):
+        raise FileExistsError(f"{paths.show(path)} already holds labels; move it away")
+    table = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
+    drawn = []
+    for _, group in table.groupby("language"):
+        mixed = group.sample(frac=1, random_state=seed)
+        turn = mixed.groupby("outcome").cumcount()  # one of each outcome, another of each, …
+        part = mixed.iloc[np.argsort(turn, kind="stable")[:per_language]]
+        drawn += part.sort_values("id")[["id", *TEXTS]].to_dict("records")
+    return sheets.write_sheet(path, COLUMNS, drawn, _CHOICES)
+
+
+def mark(path: str | Path, entry: pd.DataFrame, label: str, value: str, labeller: str) -> Path:
+    """Puts a label on the sheet at `path`, which is made if it isn't there.
+
+    `entry` is one response: model, language, row, question, reference and response. One that the
+    sheet didn't draw is added as chosen by hand, and counts in no corrected rate (`weigh`).
+    """
+    if label not in LABELS or value not in VALUES:
+        allowed = f"label must be one of {', '.join(LABELS)} and value one of {', '.join(VALUES)}"
+        raise ValueError(f"{label!r}, {value!r}: {allowed}")
+    records = read_labels(path).to_dict("records") if Path(path).exists() else []
+    [key] = response_ids(entry)
+    record = next((record for record in records if record["id"] == key), None)
+    if record is None:
+        record = entry.iloc[0][list(TEXTS)].fillna("").to_dict() | {"id": key, "note": CHOSEN}
+        records.append(record)
+    note = record["note"] or "labelled in view of the verdicts"
+    record |= {label: value, "labeller": labeller, "note": note}
+    return sheets.write_sheet(path, COLUMNS, records, _CHOICES)
+
+
+def read_labels(path: str | Path) -> pd.DataFrame:
+    """The cells of a filled sheet as text: a label is yes, no, unsure or empty.
+
+    DataError names every slip by file and row.
+    """
+    lines, slips = sheets.read_sheet(path, COLUMNS, _CHOICES)
+    if slips:
+        raise data.DataError(data.listed([str(slip) for slip in slips]))
+    return pd.DataFrame([line.cells for line in lines], columns=list(COLUMNS))
+
+
+def response_ids(outputs: pd.DataFrame) -> list[str]:
+    """An id for each response, made from model, language, row and text, that gives none away."""
+    keys = outputs[["model", "language", "row", "response"]].astype(str).agg("\0".join, axis=1)
+    return ["r" + hashlib.sha256(key.encode()).hexdigest()[:12] for key in keys]
+
+
+def offline_outcomes(judged: pd.DataFrame) -> list[str]:
+    """What our checks say: 'accepted', 'cut off', 'other language' or 'undecided'."""
+    language, complete = judged["in_language"], judged["complete"]
+    cases = [~language, language & complete, language & ~complete]
+    names = ["other language", "accepted", "cut off"]
+    return np.select([case.fillna(False) for case in cases], names, "undecided").tolist()
+
+
+def weigh(judged: pd.DataFrame, labels: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The labels `name` (yes or no) of rows of `judged`: id, language, verdict, truth, weight.
+
+    `judged` is what the sheet was drawn from, equal parts of unequal groups: a label stands for
+    `weight` rows of its language and outcome, shared among the labels there. The others with the
+    same verdict stand for a group without labels. Left out are rows that the check leaves
+    undecided and labels that were chosen by hand.
+    """
+    drawn = labels[~labels["note"].str.startswith(CHOSEN)]
+    rows = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
+    if strange := sorted(set(drawn["id"]) - set(rows["id"])):
+        said = f"{len(strange)} labelled ids, such as {strange[0]!r}, are not in the table"
+        raise data.DataError(f"{said}: was the sheet drawn from another?")
+    truths = drawn.set_index("id")[name].map({"yes": True, "no": False})
+    rows = rows.assign(verdict=judged[name], truth=rows["id"].map(truths)).dropna(subset="verdict")
+    groups = rows.groupby(["language", "outcome", "verdict"])["truth"]
+    rows["weight"] = groups.transform("size") / groups.transform("count")
+    sizes = rows["verdict"].value_counts().astype(float)
+    rows = rows.dropna(subset="truth")[["id", "language", "verdict", "truth", "weight"]]
+    rows = rows.astype({"verdict": bool, "truth": bool})
+    weights = rows.groupby("verdict")["weight"].transform("sum")
+    rows["weight"] *= rows["verdict"].map(sizes) / weights
+    return rows.reset_index(drop=True)

@@ -1,0 +1,91 @@
+"""Agreement beyond chance, and a check's rate corrected by labels (Rogan and Gladen 1978)."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+
+class Rate(NamedTuple):
+    """A corrected share with its 95% interval, 0-1; NaN where it can't be had, with a reason."""
+
+    estimate: float
+    low: float
+    high: float
+    n: int  # labels
+    reason: str = ""
+
+
+def kappa(a: pd.Series, b: pd.Series) -> float:
+    """Cohen's kappa of two raters' booleans; NaN where chance alone agrees always."""
+    a, b = a.to_numpy(bool), b.to_numpy(bool)
+    if len({*a, *b}) < 2:
+        return math.nan
+    chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
+    return float(((a == b).mean() - chance) / (1 - chance))
+
+
+def rogan_gladen(apparent, sensitivity, specificity):
+    """The true share behind an apparent one; it may lie outside 0-1."""
+    return (apparent + specificity - 1) / (sensitivity + specificity - 1)
+
+
+def corrected_rate(
+    observed: pd.Series, labels: pd.DataFrame, seed: int = 0, draws: int = 4000
+) -> Rate:
+    """The true share behind a check's verdicts `observed` (boolean, NA left out).
+
+    `labels` has verdict, truth and weight, as `labels.weigh` makes them. For other rows than
+    those labelled, the estimate assumes that the check errs there as often. The interval carries
+    the uncertainty of the share, the sensitivity and the specificity, by a Bayesian bootstrap
+    (Rubin 1981). Each verdict gets half a label of each truth there: that no error was seen
+    doesn't mean that none is possible.
+    """
+    seen = observed.dropna().to_numpy(bool)
+    truth = labels["truth"].to_numpy(bool)
+    weight = labels["weight"].to_numpy(float)
+    accepted = labels["verdict"].to_numpy(bool)
+    unknown = Rate(math.nan, math.nan, math.nan, len(labels))
+    if not len(seen):
+        return unknown._replace(reason="no verdict to correct")
+    if len({*accepted}) < 2:
+        return unknown._replace(reason="no label among the accepted or none among the rejected")
+    if len({*truth}) < 2:
+        return unknown._replace(reason="every label says the same")
+    share = np.average(accepted, weights=weight)
+    yes = [np.average(truth[side], weights=weight[side]) for side in (accepted, ~accepted)]
+    sensitivity, specificity = _error_rates(share, *yes)
+    errs = f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}"
+    if sensitivity + specificity <= 1:
+        return unknown._replace(reason=f"the check is no better than chance: {errs}")
+    estimate = rogan_gladen(seen.mean(), sensitivity, specificity)
+
+    random = np.random.default_rng(seed)
+    yes = [_drawn(truth[side], weight[side], draws, random) for side in (accepted, ~accepted)]
+    sensitivity, specificity = _error_rates(share, *yes)
+    apparent = random.beta(seen.sum() + 0.5, (~seen).sum() + 0.5, draws)
+    better = sensitivity + specificity > 1
+    rates = rogan_gladen(apparent, sensitivity, specificity)[better]
+    if better.mean() < 0.95:
+        return Rate(float(np.clip(estimate, 0, 1)), 0.0, 1.0, len(labels))
+    if ((rates >= 0) & (rates <= 1)).mean() < 0.05:
+        reason = f"{seen.mean():.2f} accepted is beyond {errs}: it errs otherwise here"
+        return unknown._replace(reason=reason)
+    low, high = np.quantile(rates, [0.025, 0.975])
+    return Rate(*np.clip([estimate, low, high], 0, 1).tolist(), len(labels))
+
+
+def _error_rates(accepted, yes_accepted, yes_rejected):
+    """Sensitivity and specificity, from the shares of yes among the accepted and the rejected."""
+    hit = accepted * yes_accepted
+    miss = (1 - accepted) * yes_rejected
+    return hit / (hit + miss), (1 - accepted - miss) / (1 - hit - miss)
+
+
+def _drawn(truth: np.ndarray, weight: np.ndarray, draws: int, random) -> np.ndarray:
+    """`draws` weighted shares of True, each label's weight times a random exponential."""
+    both = np.column_stack([weight * truth, weight * ~truth])
+    mass = random.exponential(size=(draws, len(truth))) @ both
+    mass += weight.mean() * random.gamma(0.5, size=(draws, 2))
+    return mass[:, 0] / mass.sum(axis=1)
