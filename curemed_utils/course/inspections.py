@@ -1,0 +1,87 @@
+"""Exercises that no list of cases can check: each function here looks at what the reader's returns.
+
+It says what is off: '' for nothing, None while the reader's function returns nothing.
+"""
+
+from collections.abc import Callable
+from statistics import fmean
+from unittest import mock
+
+import numpy as np
+
+from curemed_utils import data, paths, rewards, trace
+
+_FOUR = ("French", "Amharic", "Japanese", "Yoruba")
+
+
+def near_miss(answer: Callable) -> str | None:
+    """A response to a row that earns all but accuracy."""
+    for row in _malaria():
+        text = answer(row)
+        if text is None:
+            return None
+        parts = rewards.score(text, row)
+        if parts == {"accuracy": 0.0, "language": 1.0, "format": 1.0}:
+            continue
+        short = "; None: too short to tell the language, write a sentence"
+        hint = short if None in parts.values() else ""
+        total = f"which make {rewards.composite(parts):.2f} and not 0.35"
+        return f"for the {row.language} row the parts are {parts}, {total}{hint}"
+    return ""
+
+
+def held_out(answer: Callable) -> str | None:
+    """Which rows are held out: a fifth, topics whole, the same in every process."""
+    rows = []
+    for topic in range(400):
+        for name in ("Hausa", "Thai"):
+            fields = {"topic": f"topic {topic}", "language": name, "question": "q", "answer": "a"}
+            rows.append(data.Row(id=f"{topic} {name}", **fields))
+    parts = [answer(row, 0) for row in rows]
+    if all(part is None for part in parts):
+        return None
+    for part in parts:
+        if not isinstance(part, bool | np.bool_):
+            return f"the answer must be True or False, and is {part!r}"
+    if [answer(row, 0) for row in reversed(rows)] != parts[::-1]:
+        return "a row is held out in one call and not in the next: only row and seed may decide"
+    if parts[::2] != parts[1::2]:
+        return "a topic is held out in Thai and trained on in Hausa, which gives its answer away"
+    if not 0.13 < fmean(parts) < 0.27:
+        return f"{fmean(parts):.0%} of 400 topics are held out, and not about 20%"
+    if [answer(row, 1) for row in rows] == parts:
+        return "seed 1 holds out the same topics as seed 0"
+    here = hash
+    with mock.patch("builtins.hash", lambda value: here(("another process", value))):
+        if [answer(row, 0) for row in rows] != parts:
+            return "Python's own hash changes from process to process: take hashlib.sha256"
+    return ""
+
+
+def loophole(answer: Callable) -> str | None:
+    """A response that the loose format rule pays although nothing was thought."""
+    for row in _malaria():
+        text = answer(row)
+        if text is None:
+            return None
+        words = trace.without_tags(text)
+        for block in trace.blocks(text, "answer"):
+            words = words.replace(block, "", 1)
+        tags = [piece for piece, is_tag in trace.pieces(text) if is_tag]
+        fault = ""
+        if words.strip():
+            fault = f"words stand outside the answer ({' '.join(words.split()[:3])} …)"
+        elif rewards.score(text, row)["accuracy"] != 1:
+            fault = "the answer is not right"
+        elif not rewards.format_reward(text, strict=False):
+            fault = "the loose rule doesn't pay it"
+        elif any("step" in tag for tag in tags):
+            fault = "empty steps are the hole that the table above shows: find another"
+        if fault:
+            return f"for the {row.language} row, {fault}"
+    return ""
+
+
+def _malaria() -> list[data.Row]:
+    rows = data.read_folder(paths.SAMPLE, "sample")
+    return [row for row in rows if row.topic == "malaria" and row.language in _FOUR]
