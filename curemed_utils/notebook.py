@@ -1,4 +1,4 @@
-"""What the notebooks share: setting up, showing the module's source in place, recording a run's summary."""
+"""What the notebooks share: setting up, their parameters, source in place, a run's summary."""
 
 import importlib.metadata
 import inspect
@@ -15,27 +15,45 @@ import pandas as pd
 from huggingface_hub.utils import disable_progress_bars
 from IPython import get_ipython
 from IPython.core.pylabtools import select_figure_formats
-from IPython.display import Markdown
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from curemed_utils import paths
-from curemed_utils.paper import style
+from curemed_utils.paper import curves, style
 from curemed_utils.training import checkpoints, memory
+
+REDRAW = 2.0  # seconds between two pictures of a stage at work
+PARTS = ("accuracy", "language", "format")
 
 
 def setup(run_dir: str = "") -> Path:
-    """Prepares tables, figures, progress bars and warnings and returns the run directory (empty: the demo's)."""
-    pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 60, "display.max_columns", None)
+    """Prepares tables, figures, progress bars and warnings and returns the run directory.
+
+    An empty `run_dir` means the demo's.
+    """
+    pd.set_option("display.precision", 3, "display.max_colwidth", 90)
+    pd.set_option("display.max_rows", 60, "display.max_columns", None)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
     disable_progress_bars()  # transformers asks for this when it is imported
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
     if not memory.gpus():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed, wherever it is imported, warns that it found no GPU
-    if shell := get_ipython():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns that it found no GPU
+    shell = get_ipython()
+    if shell:
         select_figure_formats(shell, {"png"})
         shell.display_formatter.formatters["image/png"].for_type(Figure, style.shown)
     return paths.run_directory(run_dir)
+
+
+def parameters(namespace: dict) -> dict:
+    """A notebook's parameters with the values that count: `parameters(globals())`.
+
+    They are the names that its cells annotate (`name: type = value`); where papermill has put
+    another value into its own cell, that one counts.
+    """
+    names = namespace.get("__annotations__", {})
+    return {name: namespace[name] for name in names if name in namespace}
 
 
 def show_source(thing) -> Markdown:
@@ -48,14 +66,59 @@ class Interactive(widgets.VBox):
 
     def __init__(self, children: list[widgets.Widget], still: str):
         super().__init__(children)
-        self._still = f"<div>{still}</div><p><i>A still picture: in JupyterLab this can be moved.</i></p>"
+        note = "A still picture: in JupyterLab this can be moved."
+        self._still = f"<div>{still}</div><p><i>{note}</i></p>"
 
     def _repr_mimebundle_(self, **options) -> dict:
         return super()._repr_mimebundle_(**options) | {"text/html": self._still}
 
 
+# A stage at work ---------------------------------------------------------------------------------
+
+
+class Live:
+    """One output that follows a stage at work: a bar, the newest numbers and a curve.
+
+    `training.stage(…, watch=Live(name))` calls it with each log record. Silent outside a notebook.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self.records = []
+        self.handle = None
+        self.drawn = 0.0
+
+    def __call__(self, record: dict) -> None:
+        self.records.append(record)
+        due = time.monotonic() - self.drawn > REDRAW
+        if get_ipython() and (due or record["step"] == record["of"]):
+            self.draw()
+
+    def draw(self) -> None:
+        picture = {
+            "text/plain": words(self.records[-1], self.name),
+            "text/html": curves.live(self.records, self.name),
+        }
+        if self.handle is None:
+            self.handle = display(picture, raw=True, display_id=True)
+        else:
+            self.handle.update(picture, raw=True)
+        self.drawn = time.monotonic()
+
+
+def words(record: dict, name: str) -> str:
+    """A log record in a few words."""
+    keys = {"loss": "loss", "reward": "reward"}
+    keys |= {f"rewards/{part}/mean": part for part in PARTS}
+    numbers = [f"{word} {record[key]:.3f}" for key, word in keys.items() if key in record]
+    return f"{name}: step {record['step']}/{record['of']}  {'  '.join(numbers)}"
+
+
+# The run's summary -------------------------------------------------------------------------------
+
+
 def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) -> None:
-    """Writes `<run_dir>/summary/<notebook>.json`: the results, what they rest on and which files were made."""
+    """Writes a notebook's summary: the results, what they rest on, which files were made."""
     made = {
         "notebook": notebook,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -63,23 +126,28 @@ def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) ->
         "versions": {name: importlib.metadata.version(name) for name in checkpoints.PACKAGES},
         "outputs": sorted(str(Path(path).relative_to(run_dir)) for path in outputs),
     }
-    file = run_dir / "summary" / f"{notebook}.json"
+    file = paths.summary_file(run_dir, notebook)
     file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(made | summary, indent=1, ensure_ascii=False, default=_plain), encoding="utf-8")
+    text = json.dumps(made | summary, indent=1, ensure_ascii=False, default=_plain)
+    file.write_text(text, encoding="utf-8")
     print(f"recorded in summary/{file.name}: {', '.join(summary)}")
 
 
 def summary(run_dir: Path, notebook: str) -> dict:
     """What an earlier notebook recorded; FileNotFoundError says which one to run."""
-    file = run_dir / "summary" / f"{notebook}.json"
+    file = paths.summary_file(run_dir, notebook)
     if not file.exists():
-        raise FileNotFoundError(f"{paths.show(file)} is missing: run notebook {notebook[:2]} with the same run_dir first")
+        raise FileNotFoundError(
+            f"{paths.show(file)} is missing: "
+            f"run notebook {notebook[:2]} with the same run_dir first"
+        )
     return json.loads(file.read_text(encoding="utf-8"))
 
 
 def commit() -> str:
-    """The repository's commit, marked `-dirty` where files differ from it; 'unknown' outside a git checkout."""
-    done = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=12"], cwd=paths.ROOT, capture_output=True, text=True)
+    """The repository's commit, `-dirty` where files differ; 'unknown' outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    done = subprocess.run(command, cwd=paths.ROOT, capture_output=True, text=True)
     return done.stdout.strip() or "unknown"
 
 

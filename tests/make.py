@@ -52,3 +52,12 @@ def judged_outputs(cells, model="m", language="French") -> pd.DataFrame:
     table = table.astype("boolean").assign(model=model, language=language, row=range(len(truths)))
     texts = [f"text {number}" for number in range(len(truths))]
     return table.assign(question="Q", reference="R", response=texts, reason="", cut="")
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two checkpoints of one shape hold the same weights."""
+    import torch
+    from safetensors.torch import load_file
+
+    one, other = (load_file(folder / "model.safetensors") for folder in (one, other))
+    return all(torch.equal(tensor, other[name]) for name, tensor in one.items())

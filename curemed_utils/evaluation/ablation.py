@@ -41,6 +41,7 @@ def train(
     sft = settings_of(run_dir, "sft") | sft_machine
     grpo = settings_of(run_dir, "stage1_high") | grpo_machine
     grpo["judge_cache"] = str(paths.judge_cache(run_dir))
+    sft["stop_file"] = grpo["stop_file"] = str(paths.stop_file(run_dir))  # one stop for all
     sft_rows = paths.rows_file(run_dir, "sft")
     sft["train_file"] = str(sft_rows)
     rft_rows = data.read_jsonl(paths.rows_file(run_dir, "rft"))

@@ -1,0 +1,2 @@
+from curemed_utils.training.launch import stage
+from curemed_utils.training.stages import Paused

@@ -1,4 +1,4 @@
-"""`python -m curemed_utils.training sft|grpo CONFIG.json`: one training stage, the module that accelerate starts."""
+"""`python -m curemed_utils.training sft|grpo CONFIG.json`: one stage; accelerate starts this."""
 
 import sys
 

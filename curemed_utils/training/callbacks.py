@@ -1,4 +1,4 @@
-"""What training does besides training: says how far it is, marks whole checkpoints, and stops when it is told or has nothing to gain."""
+"""What training does besides training: it says how far it is, marks whole checkpoints, stops."""
 
 import json
 import os
@@ -10,8 +10,7 @@ from accelerate.utils import broadcast_object_list
 from transformers import TrainerCallback
 
 from curemed_utils.training import checkpoints, curricula
-
-LAUNCHER = "CUREMED_LAUNCHER"  # host:pid of the process that started training
+from curemed_utils.training.launch import LAUNCHER
 
 
 class Progress(TrainerCallback):
@@ -19,12 +18,18 @@ class Progress(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         if state.is_world_process_zero and logs:
-            numbers = {name: value for name, value in logs.items() if isinstance(value, int | float)}
-            print(json.dumps({"step": state.global_step, "of": state.max_steps} | numbers), flush=True)
+            record = {"step": state.global_step, "of": state.max_steps}
+            for name, value in logs.items():
+                if isinstance(value, int | float):
+                    record[name] = value
+            print(json.dumps(record), flush=True)
 
 
 class Mark(TrainerCallback):
-    """Marks a checkpoint as whole once every process has written its part; one without the mark is never resumed from."""
+    """Marks a checkpoint as whole once every process has written its part.
+
+    One without the mark is never resumed from.
+    """
 
     def on_save(self, args, state, control, **_):
         PartialState().wait_for_everyone()
@@ -33,17 +38,22 @@ class Mark(TrainerCallback):
 
 
 class Stop(TrainerCallback):
-    """Ends training early: `paused` with a checkpoint, when the stop file appears or the launcher is gone; `plateau` without one,
-    when `patience` is above 0 and the reward has stopped rising, which makes the stage complete."""
+    """Ends training early.
+
+    `paused`, with a checkpoint, when the stop file appears or the launcher is gone. `plateau`,
+    without one, when `patience` is above 0 and the reward has stopped rising, which makes the
+    stage complete.
+    """
 
     def __init__(self, stop_file: Path, patience: int = 0):
-        self.stop_file, self.patience = stop_file, patience
+        self.stop_file = stop_file
+        self.patience = patience
         self.paused = self.plateau = False
 
     def on_step_end(self, args, state, control, **_):
         told = [self.stop_file.exists() or _launcher_is_gone()]
         if PartialState().num_processes > 1:
-            broadcast_object_list(told)  # the processes look at different moments, but must stop at the same step
+            broadcast_object_list(told)  # all must stop at the same step
         if told[0] and state.global_step < state.max_steps:
             self.paused = control.should_save = control.should_training_stop = True
 
@@ -51,7 +61,7 @@ class Stop(TrainerCallback):
         rewards = [record["reward"] for record in state.log_history if "reward" in record]
         if curricula.plateaued(rewards, self.patience):
             self.plateau = control.should_training_stop = True
-            control.should_save = self.paused = False  # else a resumed run would start from here and train on
+            control.should_save = self.paused = False  # a resumed run would train on from here
 
 
 def _launcher_is_gone() -> bool:

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: the base to start from, what made each one, and finishing one without losing another."""
+"""Checkpoints of a run: the base, what made each one, finishing one without losing another."""
 
 import hashlib
 import importlib.metadata
@@ -9,49 +9,51 @@ from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import data, paths, prompts
+from curemed_utils import data, languages, paths, prompts, trace
 from curemed_utils.data import card
 
 MARK = "whole"  # a file in a checkpoint to resume from, written last
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
-MADE_BY = {"base": "03", "sft": "03", "stage1_high": "04", "stage2_medium": "05", "stage3_low": "06"}
 
 
 def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int = 0) -> Path:
-    """Puts the model to start from at `<run_dir>/checkpoints/base` and returns that path.
+    """Puts the model to start from at the run's checkpoint `base` and returns that path.
 
-    `tiny` is built from `rows`; a local folder or a hub id becomes a link to its files. What stood there for another
-    model, rows or seed is set aside, not deleted.
+    `tiny` is built from `rows`; a local folder or a hub id becomes a link to its files. What
+    stood there for another model, rows or seed is set aside, not deleted.
     """
-    from curemed_utils.training import tiny
-
-    base = run_dir / "checkpoints" / "base"
+    base = paths.checkpoint(run_dir, "base")
     if model_id != "tiny":
         return link(base, model_id)
-    texts = [turn["content"] for row in rows for turn in [*prompts.messages(row), *prompts.completion(row)]]
-    recipe = digest(Path(tiny.__file__).read_bytes())
-    made_from = {"model_id": model_id, "seed": seed, "texts": digest("\n".join(texts).encode()), "recipe": recipe}
-    if info(base).get("fingerprint") == fingerprint(made_from):
-        return base
-    part = fresh(base.with_name("base.partial"))
-    tiny.build(texts, part, seed)
-    finish(part, base, {"made_from": made_from})
+    from curemed_utils.training import tiny  # imports transformers
+
+    turns = []
+    for row in rows:
+        turns += prompts.messages(row) + prompts.completion(row)
+    texts = [turn["content"] for turn in turns]
+    made_from = {
+        "model_id": model_id,
+        "seed": seed,
+        "texts": digest("\n".join(texts).encode()),
+        "recipe": digest(Path(tiny.__file__).read_bytes()),
+    }
+    if not is_made_from(base, made_from):
+        part = partial(base)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        tiny.build(texts, part, seed)
+        finish(part, base, {"made_from": made_from})
     return base
 
 
 def link(base: Path, model_id: str) -> Path:
+    """Makes `base` a link to a local model, or to the files of a hub id once they are fetched."""
     source = Path(model_id).expanduser()
     if not source.is_dir():
-        from huggingface_hub import snapshot_download
-
-        try:
-            source = Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
-        except Exception as error:  # every way a download can fail has a class of its own
-            raise FileNotFoundError(
-                f"model_id {model_id!r} is neither 'tiny', a local folder nor a model that can be fetched ({type(error).__name__}: {error})"
-            ) from error
+        source = _fetch(model_id)
     if not (source / "config.json").exists():
-        raise FileNotFoundError(f"model_id {model_id!r}: {paths.show(source)} holds no config.json")
+        shown = paths.show(source)
+        raise FileNotFoundError(f"model_id {model_id!r}: {shown} holds no config.json")
     if base.is_symlink() and base.resolve() == source.resolve():
         return base
     base.parent.mkdir(parents=True, exist_ok=True)
@@ -60,14 +62,29 @@ def link(base: Path, model_id: str) -> Path:
     return base
 
 
-def find(run_dir: Path, name: str) -> Path:
-    """The finished checkpoint `name` of a run; FileNotFoundError says which notebook makes it."""
-    path = run_dir / "checkpoints" / name
-    if not (path / "config.json").exists():
+def _fetch(model_id: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
+    except Exception as error:  # every way a download can fail has a class of its own
         raise FileNotFoundError(
-            f"checkpoint {paths.show(path)} is missing: run notebook {MADE_BY.get(name, '03')} with the same run_dir first"
-        )
-    return path
+            f"model_id {model_id!r} is neither 'tiny', a local folder nor a model that can be "
+            f"fetched ({type(error).__name__}: {error})"
+        ) from error
+
+
+def find(run_dir: Path, name: str | Path) -> Path:
+    """The finished checkpoint `name` of a run, or the one at an absolute path `name`.
+
+    Raises FileNotFoundError that says which notebook makes it.
+    """
+    path = paths.checkpoint(run_dir, name)
+    if (path / "config.json").exists():
+        return path
+    if name in languages.CHECKPOINTS:
+        raise paths.missing(run_dir, path)
+    raise FileNotFoundError(f"{paths.show(path)} is no checkpoint: it holds no config.json")
 
 
 def info(path: str | Path) -> dict:
@@ -76,12 +93,21 @@ def info(path: str | Path) -> dict:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
+def is_made_from(path: Path, made_from: dict) -> bool:
+    """Whether a finished checkpoint is there and was made from just this."""
+    return info(path).get("fingerprint") == fingerprint(made_from)
+
+
 def identity(path: str | Path) -> str:
-    """What tells one checkpoint from another wherever it lies: its fingerprint, or for a foreign one a digest of its configuration
-    and of its files' names and sizes."""
+    """What tells one checkpoint from another wherever it lies.
+
+    Its fingerprint; for a foreign one a digest of its configuration and of its files' names and
+    sizes.
+    """
     folder = Path(path)
     files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
-    return info(path).get("fingerprint") or digest((folder / "config.json").read_bytes() + json.dumps(files).encode())
+    whole = (folder / "config.json").read_bytes() + json.dumps(files).encode()
+    return info(path).get("fingerprint") or digest(whole)
 
 
 def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
@@ -89,6 +115,26 @@ def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
     file = Path(checkpoint) / "README.md"
     if info(checkpoint) and file.exists():
         card.add_results(file, results)
+
+
+def push(checkpoint: str | Path, repo_id: str, private: bool = True) -> str:
+    """Uploads a finished stage to the hub and returns its address.
+
+    The token comes from the environment (HF_TOKEN). Only what a user of the model needs goes
+    out: no rollouts, since they hold the training questions.
+    """
+    from huggingface_hub import HfApi
+
+    if not info(checkpoint):
+        shown = paths.show(checkpoint)
+        raise FileNotFoundError(f"{shown} is no finished checkpoint: it holds no stage.json")
+    api, kept_back = HfApi(), ["rollouts.parquet", "checkpoint-*", "completions/*"]
+    address = api.create_repo(repo_id, private=private, exist_ok=True)
+    api.upload_folder(repo_id=repo_id, folder_path=str(checkpoint), ignore_patterns=kept_back)
+    return str(address)
+
+
+# Tokenizers and digests --------------------------------------------------------------------------
 
 
 def load_tokenizer(start: str | Path):
@@ -99,16 +145,18 @@ def load_tokenizer(start: str | Path):
 
 
 def check_tokenizer(start: str | Path) -> None:
-    """Raises ValueError where the checkpoint's tokenizer has no chat template or loses the response's tags."""
+    """Raises ValueError where the tokenizer has no chat template or loses a response's tags."""
     tokenizer = load_tokenizer(start)
+    its = f"start {paths.show(start)}: its tokenizer"
     if not tokenizer.chat_template:
-        raise ValueError(f"start {paths.show(start)}: its tokenizer has no chat template; choose an instruction-tuned model")
-    tagged = "<thinking><step1>a</step1><step2>b</step2></thinking>\n<answer>c</answer>"
-    kept = tokenizer.decode(tokenizer(tagged, add_special_tokens=False)["input_ids"], skip_special_tokens=True)
+        raise ValueError(f"{its} has no chat template; choose an instruction-tuned model")
+    tagged = trace.render(["a", "b"], "c")
+    ids = tokenizer(tagged, add_special_tokens=False)["input_ids"]
+    kept = tokenizer.decode(ids, skip_special_tokens=True)
     if "".join(kept.split()) != "".join(tagged.split()):
         raise ValueError(
-            f"start {paths.show(start)}: its tokenizer turns the tags {tagged!r} into {kept!r}; "
-            "add them as ordinary tokens (tokenizer.add_tokens), not as special ones, and save it again"
+            f"{its} turns the tags {tagged!r} into {kept!r}; add them as ordinary tokens "
+            "(tokenizer.add_tokens), not as special ones, and save it again"
         )
 
 
@@ -120,21 +168,7 @@ def fingerprint(made: dict) -> str:
     return digest(json.dumps(made, sort_keys=True).encode())
 
 
-def fresh(folder: Path) -> Path:
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    return folder
-
-
-def set_aside(path: Path) -> None:
-    """Moves what stands at `path` to `<path>.before-<time>`: another setting never destroys an earlier result."""
-    if path.is_symlink():
-        path.unlink()
-    elif path.exists():
-        path.rename(path.with_name(f"{path.name}.before-{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**6:06d}"))
-
-
-# A stage at work ---------------------------------------------------------------------------------------------------
+# A stage at work ---------------------------------------------------------------------------------
 
 
 def partial(output: Path) -> Path:
@@ -142,8 +176,25 @@ def partial(output: Path) -> Path:
     return output.with_name(f"{output.name}.partial")
 
 
+def pause_mark(output: Path) -> Path:
+    """A file that a stage at work leaves when it pauses."""
+    return partial(output) / "paused"
+
+
+def set_aside(path: Path) -> None:
+    """Moves what stands at `path` to `<path>.before-<time>`: no setting destroys a result."""
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        now = f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**6:06d}"
+        path.rename(path.with_name(f"{path.name}.before-{now}"))
+
+
 def prepare(part: Path, fingerprint: str) -> None:
-    """Makes the working folder ready: one left by other settings or data is set aside, half-written checkpoints go."""
+    """Makes the working folder ready.
+
+    One left by other settings or data is set aside; half-written checkpoints go.
+    """
     mark = part / "fingerprint"
     if not (mark.exists() and mark.read_text() == fingerprint):
         set_aside(part)
@@ -161,16 +212,21 @@ def mark_whole(checkpoint: Path) -> None:
 def last_whole(part: Path) -> str | None:
     """The newest checkpoint that was written to its end, if there is one."""
     whole = [mark.parent for mark in part.glob(f"checkpoint-*/{MARK}")]
-    return str(max(whole, key=lambda folder: int(folder.name.split("-")[1]))) if whole else None
+    newest = max(whole, key=lambda folder: int(folder.name.split("-")[1]), default=None)
+    return newest and str(newest)
 
 
 def finish(part: Path, output: Path, made: dict) -> None:
-    """Gives a stage's folder its final name, with what made it and a card; what stood there is set aside."""
+    """Gives a stage's folder its final name, with what made it and a card.
+
+    What stood there is set aside.
+    """
     made = made | {
         "fingerprint": fingerprint(made["made_from"]),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
-    (part / "stage.json").write_text(json.dumps(made, indent=1, ensure_ascii=False), encoding="utf-8")
+    text = json.dumps(made, indent=1, ensure_ascii=False)
+    (part / "stage.json").write_text(text, encoding="utf-8")
     card.model_card(output.name, made, _log(part)).save(part / "README.md")
     set_aside(output)
     part.rename(output)
@@ -181,25 +237,12 @@ def tidy(output: Path) -> None:
     """Removes what only training needed from a finished stage."""
     for leftover in (*output.glob("checkpoint-*"), output / "completions"):
         shutil.rmtree(leftover, ignore_errors=True)
-    for name in ("training_args.bin", "fingerprint", "adapter/training_args.bin"):
+    for name in ("training_args.bin", "fingerprint", "paused", "adapter/training_args.bin"):
         (output / name).unlink(missing_ok=True)
 
 
 def _log(folder: Path) -> list[dict]:
     file = folder / "log.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-
-
-def push(checkpoint: str | Path, repo_id: str, private: bool = True) -> str:
-    """Uploads a finished stage to the hub and returns its address; the token comes from the environment (HF_TOKEN).
-
-    Only what a user of the model needs goes out: no rollouts, since they hold the training questions.
-    """
-    from huggingface_hub import HfApi
-
-    if not info(checkpoint):
-        raise FileNotFoundError(f"{paths.show(checkpoint)} is no finished checkpoint of this workbook (it holds no stage.json)")
-    api = HfApi()
-    address = api.create_repo(repo_id, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo_id, folder_path=str(checkpoint), ignore_patterns=["rollouts.parquet", "checkpoint-*", "completions/*"])
-    return str(address)
+    if not file.exists():
+        return []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

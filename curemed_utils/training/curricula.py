@@ -1,4 +1,4 @@
-"""The curriculum (Section 3.4): which prompts a GRPO stage draws and in what order, when it ends, what was gained and forgotten."""
+"""The curriculum (Section 3.4): which prompts a GRPO stage draws, when it ends, what came of it."""
 
 import itertools
 import math
@@ -12,20 +12,24 @@ from curemed_utils.data import DataError, Row
 from curemed_utils.data.splits import draw
 
 NAMES = {
-    "retain": "the new tier whole and a fixed share of each earlier language's pool: the released stage files",
+    "retain": "the new tier whole and a fixed share of each earlier language's pool: "
+    "the released stage files",
     "mixture": "a share alpha of every batch from the phase before: the equation of Section 3.4",
     "plateau": "the pools of retain, but the next tier opens when the reward stops rising",
     "none": "all languages from the first step: naive RFT",
 }
 
 
-def pool(rft: list[Row], stage: str, curriculum: str = "retain", retain: float = 0.85, seed: int = 0) -> list[Row]:
+def pool(
+    rft: list[Row], stage: str, curriculum: str = "retain", retain: float = 0.85, seed: int = 0
+) -> list[Row]:
     """The rows that a GRPO stage may draw.
 
-    `retain` and `plateau` keep floor(retain * n) rows of each earlier language, as the released files do (Section 4.1; French
-    421 -> 357 -> 357), and the new tier whole. `mixture` keeps all rows of all tiers so far, since alpha and not the pools
-    decides how often each is drawn. `none` takes everything in every stage. Raises DataError that names the
-    stage's new languages without a row.
+    `retain` and `plateau` keep floor(retain * n) rows of each earlier language, as the released
+    files do (Section 4.1; French 421 -> 357 -> 357), and the new tier whole. `mixture` keeps all
+    rows of all tiers so far, since alpha and not the pools decides how often each is drawn.
+    `none` takes everything in every stage. Raises DataError that names the stage's new languages
+    without a row.
     """
     if curriculum not in NAMES:
         raise ValueError(f"curriculum is {curriculum!r}, which is none of {', '.join(NAMES)}")
@@ -34,20 +38,30 @@ def pool(rft: list[Row], stage: str, curriculum: str = "retain", retain: float =
     pools = defaultdict(list)
     for row in checked(rft, stage, curriculum):
         pools[row.language].append(row)
-    rows, tier = [], languages.TIERS.index(languages.STAGES[stage])
-    for name in [name for name in languages.NAMES if curriculum == "none" or _rank(name) <= tier]:
-        whole = curriculum in ("mixture", "none") or _rank(name) == tier
-        keep = len(pools[name]) if whole else math.floor(retain * len(pools[name]) + 1e-9)
-        rows += sorted(pools[name], key=lambda r: draw(r.id, seed))[:keep]
-    return rows
+    tier, kept = languages.TIERS.index(languages.STAGES[stage]), []
+    for name in languages.NAMES:
+        if curriculum != "none" and _rank(name) > tier:
+            continue
+        ordered = sorted(pools[name], key=lambda row: draw(row.id, seed))
+        n = len(ordered)
+        if curriculum in ("retain", "plateau") and _rank(name) < tier:
+            n = math.floor(retain * n + 1e-9)
+        kept += ordered[:n]
+    return kept
 
 
 def checked(rows: list[Row], stage: str, curriculum: str) -> list[Row]:
-    """The rows, if each language that is new in the stage has one; DataError names those without."""
-    there = {row.language for row in rows}
-    new = languages.NAMES if curriculum == "none" else languages.in_tier(languages.STAGES[stage])
-    if missing := [name for name in new if name not in there]:
-        raise DataError(f"{stage} has no rows in {', '.join(missing)}: raise max_per_language or rft_share, or choose another data_source")
+    """The rows; DataError where a language that is new in the stage has none of them."""
+    new = languages.NAMES
+    if curriculum != "none":
+        new = languages.in_tier(languages.STAGES[stage])
+    trained = {row.language for row in rows}
+    missing = [name for name in new if name not in trained]
+    if missing:
+        raise DataError(
+            f"{stage} has no rows in {', '.join(missing)}: raise max_per_language or rft_share, "
+            "or choose another data_source"
+        )
     return rows
 
 
@@ -56,14 +70,16 @@ def _rank(language: str) -> int:
 
 
 def mixture(rows: list[Row], alpha: float, seed: int = 0) -> Iterator[Row]:
-    """An endless sequence of prompts, a share `alpha` of it from the phases before the newest tier among `rows`, and within that
-    share the same rule again: D_i = alpha D_(i-1) + (1 - alpha) D_Li (Section 3.4).
+    """An endless sequence of prompts, a share `alpha` of it from before the newest tier.
 
-    The share is dealt out evenly: of any n consecutive prompts, alpha * n are old, to within one. Each tier's rows come in
-    seeded order, all of them before any comes again.
+    That share follows the same rule again: D_i = alpha D_(i-1) + (1 - alpha) D_Li (Section 3.4).
+    It is dealt out evenly: of any n consecutive prompts, alpha * n are old, to within one. Each
+    tier's rows come in seeded order, all of them before any comes again.
     """
     if not 0 <= alpha < 1:
-        raise ValueError(f"alpha must lie in 0-1, and below 1 so that the new tier is drawn at all, not {alpha}")
+        raise ValueError(
+            f"alpha must lie in 0-1, and below 1 so that the new tier is drawn at all, not {alpha}"
+        )
     newest = max(_rank(row.language) for row in rows)
     earlier = [row for row in rows if _rank(row.language) < newest]
     new = passes([row for row in rows if _rank(row.language) == newest], seed + newest)
@@ -82,46 +98,52 @@ def passes(rows: list[Row], seed: int) -> Iterator[Row]:
 
 
 def plateaued(rewards: list[float], patience: int) -> bool:
-    """Whether the mean reward of the last `patience` steps is no higher than that of the `patience` steps before them.
+    """Whether the last `patience` steps' mean reward is no higher than that of as many before.
 
-    `patience` 0 means never. The answer depends on the log alone, so a resumed stage ends where an uninterrupted one does.
+    `patience` 0 means never. The answer depends on the log alone, so a resumed stage ends where
+    an uninterrupted one does.
     """
     if not patience or len(rewards) < 2 * patience:
         return False
     return sum(rewards[-patience:]) <= sum(rewards[-2 * patience : -patience])
 
 
-# What came of it ----------------------------------------------------------------------------------------------------
+# What came of it ---------------------------------------------------------------------------------
 
 
 def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Mean reward, LA, LC and format of each model on each tier, from the verdicts on one probe (`evaluation.evaluate`).
+    """Mean reward, LA, LC and format of each model on each tier, from verdicts on one probe.
 
     Index: model in its order of training, tier; values 0-1. A mean leaves out what is unknown.
     """
-    parts = {"reward": "reward", "LA": "correct", "LC": "in_language", "format": "well_formed"}
-    numbers = verdicts[["model", "tier", *parts.values()]].astype(dict.fromkeys(parts.values(), float))
-    table = numbers.groupby(["model", "tier"], sort=False).mean().rename(columns={column: name for name, column in parts.items()})
-    return table.reindex(pd.MultiIndex.from_product([verdicts["model"].unique(), languages.TIERS], names=["model", "tier"]))
+    parts = {"reward": "reward", "correct": "LA", "in_language": "LC", "well_formed": "format"}
+    numbers = verdicts[["model", "tier", *parts]].astype(dict.fromkeys(parts, float))
+    table = numbers.groupby(["model", "tier"], sort=False).mean().rename(columns=parts)
+    every = [verdicts["model"].unique(), languages.TIERS]
+    return table.reindex(pd.MultiIndex.from_product(every, names=["model", "tier"]))
 
 
 def forgetting(levels: pd.DataFrame) -> pd.DataFrame:
-    """For each model after the first and each tier: the best earlier level less the present one (Chaudhry et al., 2018).
+    """The best earlier level less the present one, by model and tier (Chaudhry et al., 2018).
 
-    `levels` has models in their order of training as rows and tiers as columns. Positive: forgotten; negative: still rising.
+    `levels` has models in their order of training as rows and tiers as columns; the first model
+    has no earlier one and is left out. Positive: forgotten; negative: still rising.
     """
     return (levels.cummax().shift() - levels).iloc[1:]
 
 
 def gap(levels: pd.DataFrame) -> pd.Series:
-    """The high tier's level less the low tier's, for each row, in the unit of `levels` (columns: tiers)."""
+    """The high tier's level less the low tier's, by row; `levels` has tiers as columns."""
     return levels["high"] - levels["low"]
 
 
 def zero_advantage(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """Per language: the groups of one stage and the share of them whose rollouts all earned the same, and so taught nothing.
+    """By language: the groups of a stage, and the share of them that taught nothing.
 
-    `rollouts` has one line a rollout, with step, id, prompt_language and advantage (a checkpoint's `rollouts.parquet`).
+    All rollouts of such a group earned the same. `rollouts` has one line a rollout, with step,
+    id, prompt_language and advantage (a checkpoint's `rollouts.parquet`).
     """
-    groups = rollouts.assign(idle=rollouts["advantage"].abs() < 1e-6).groupby(["prompt_language", "step", "id"])["idle"].all()
-    return groups.groupby("prompt_language").agg(["size", "mean"]).rename(columns={"size": "groups", "mean": "zero_advantage"})
+    idle = rollouts.assign(idle=rollouts["advantage"].abs() < 1e-6)
+    groups = idle.groupby(["prompt_language", "step", "id"])["idle"].all()
+    counts = groups.groupby("prompt_language").agg(["size", "mean"])
+    return counts.rename(columns={"size": "groups", "mean": "zero_advantage"})

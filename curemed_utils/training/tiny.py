@@ -1,31 +1,50 @@
-"""A tokenizer and a Qwen2 built on the spot, small enough to train on two CPU cores, saved as an ordinary checkpoint.
+"""A tokenizer and a Qwen2 built on the spot, small enough to train on two CPU cores.
 
-It has read nothing but the run's own rows: it can show that the method works, never that it knows medicine.
+It has read nothing but the run's own rows: it can show that the method works, never that it knows
+medicine.
 """
 
 from collections.abc import Iterable
 from pathlib import Path
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import (
+    AddedToken,
+    Regex,
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    trainers,
+)
 from transformers import PreTrainedTokenizerFast
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-TAGS = ["<thinking>", "</thinking>", "<answer>", "</answer>"] + [f"<{slash}step{n}>" for n in range(1, 7) for slash in ("", "/")]
+TAGS = ["<thinking>", "</thinking>", "<answer>", "</answer>"] + [
+    f"<{slash}step{n}>" for n in range(1, 7) for slash in ("", "/")
+]
 
-# Qwen2.5's way of cutting text into words and its ChatML turns, so that a checkpoint behaves like its big sisters.
-_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+# Qwen2.5's way of cutting text into words, and its ChatML turns.
+_WORDS = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
+    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedTokenizerFast:
-    """A byte-level BPE learnt from `texts`; any text in NFC survives encoding and decoding unchanged."""
+    """A byte-level BPE learnt from `texts`; any text in NFC survives it unchanged."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [
+            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
     )
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -49,7 +68,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedT
 
 
 def build(texts: Iterable[str], folder: str | Path, seed: int = 0) -> Path:
-    """Writes tokenizer and randomly initialised model (about 1M parameters, safetensors) into `folder`; returns it."""
+    """Writes a tokenizer and a randomly initialised model of about 1M parameters into `folder`."""
     import torch
     from transformers import GenerationConfig, Qwen2Config, Qwen2ForCausalLM
 
@@ -65,13 +84,15 @@ def build(texts: Iterable[str], folder: str | Path, seed: int = 0) -> Path:
             num_key_value_heads=2,
             max_position_embeddings=32768,
             tie_word_embeddings=True,
-            initializer_range=0.05,  # Qwen2's 0.02 is meant for wide models; at this width it learns several times slower
+            initializer_range=0.05,  # with Qwen2's 0.02, meant for wide models, it learns slower
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    model.generation_config = GenerationConfig(eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id)
+    model.generation_config = GenerationConfig(
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
+    )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)

@@ -1,4 +1,4 @@
-"""TRL's trainers with a stage's settings: SFTTrainer for Section 3.2, GRPOTrainer for Sections 3.3 and 3.4."""
+"""TRL's trainers with a stage's settings: SFT for Section 3.2, GRPO for Sections 3.3 and 3.4."""
 
 import itertools
 import json
@@ -11,11 +11,11 @@ from curemed_utils import data, judge, prompts
 from curemed_utils.training import checkpoints, curricula, sft
 from curemed_utils.training.stages import GRPO, SFT, Stage
 
-ROW_FIELDS = ("accepted", "id", "question", "language", "answer")  # what the rewards see of a row
+ROW_FIELDS = ("id", "question", "language", "answer", "accepted")  # what the rewards see of a row
 
 
 def common(stage: Stage, part: Path) -> dict:
-    """The settings that both of TRL's configs take: AdamW and its schedule, the batch, bf16 on a GPU, checkpoints, loggers."""
+    """What both of TRL's configs take: AdamW, its schedule, the batch, checkpoints, loggers."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -44,19 +44,38 @@ def common(stage: Stage, part: Path) -> dict:
     )
 
 
+def kernels() -> dict:
+    """The fastest that this machine has: `attention` by its name, `liger` whether it is there."""
+    import torch
+    from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
+
+    cuda = torch.cuda.is_available()
+    recent = cuda and torch.cuda.get_device_capability() >= (8, 0)
+    flash = recent and is_flash_attn_2_available()
+    return {
+        "attention": "flash_attention_2" if flash else "sdpa",
+        "liger": cuda and is_liger_kernel_available(),
+    }
+
+
 def _lora(stage: Stage):
     if not stage.lora_rank:
         return None
     from peft import LoraConfig
 
-    return LoraConfig(r=stage.lora_rank, lora_alpha=2 * stage.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM")
+    rank = stage.lora_rank
+    everywhere = dict(target_modules="all-linear", task_type="CAUSAL_LM")
+    return LoraConfig(r=rank, lora_alpha=2 * rank, **everywhere)
+
+
+# Supervised fine-tuning --------------------------------------------------------------------------
 
 
 def sft_trainer(stage: SFT, part: Path):
-    """TRL's SFTTrainer with loss on the completion alone (Section 3.2), by the fastest kernels that are here.
+    """TRL's SFTTrainer with loss on the completion alone (Section 3.2), and what it was made of.
 
-    With FlashAttention a micro-batch is one long sequence without padding; else it is padded to its longest row, so that
-    `micro_batch` 1 pads nothing. Packed rows don't see each other either way.
+    With FlashAttention a micro-batch is one long sequence without padding; else it is padded to
+    its longest row, so that `micro_batch` 1 pads nothing. Packed rows don't see each other.
     """
     import datasets
     from trl import SFTConfig, pack_dataset
@@ -70,7 +89,7 @@ def sft_trainer(stage: SFT, part: Path):
         table = pack_dataset(table.shuffle(seed=stage.seed), stage.max_length, "bfd")
     places = list(range(len(table)))
     table = table.select(places + _fill(places, stage.batch_size, stage.seed))
-    kernels = sft.kernels()
+    fast = kernels()
     config = SFTConfig(
         **common(stage, part),
         num_train_epochs=stage.epochs,
@@ -78,34 +97,70 @@ def sft_trainer(stage: SFT, part: Path):
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         packing=stage.packing,
-        padding_free=kernels["attention"] == "flash_attention_2" and stage.micro_batch > 1,
-        use_liger_kernel=kernels["liger"],
-        model_init_kwargs={"attn_implementation": kernels["attention"]},
+        padding_free=fast["attention"] == "flash_attention_2" and stage.micro_batch > 1,
+        use_liger_kernel=fast["liger"],
+        model_init_kwargs={"attn_implementation": fast["attention"]},
     )
-    trainer = sft.trainer_class()(model=stage.start, args=config, train_dataset=table, processing_class=tokenizer, peft_config=_lora(stage))
-    return _quiet(trainer), {"rows": len(examples), "rows_over_length": left_out} | kernels
+    trainer = _sft_class()(
+        model=str(stage.start),
+        args=config,
+        train_dataset=table,
+        processing_class=tokenizer,
+        peft_config=_lora(stage),
+    )
+    return _quiet(trainer), {"rows": len(examples), "rows_over_length": left_out, **fast}
+
+
+def _sft_class() -> type:
+    import torch
+    from trl import SFTTrainer
+
+    class CPUTrainer(SFTTrainer):
+        """Makes logits only for positions with a label, which TRL has on GPUs alone.
+
+        TRL's compute_loss would ask for all positions, so that of its parent is called.
+        """
+
+        def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+            pad = torch.nn.functional.pad
+            following = pad(inputs["labels"], (0, 1), value=-100)[:, 1:]
+            kept = (following != -100).any(0).nonzero().flatten()
+            shortened = {"logits_to_keep": kept, "shift_labels": following[:, kept]}
+            inputs = inputs | {"use_cache": False} | shortened
+            parent = super(SFTTrainer, self)
+            return parent.compute_loss(model, inputs, return_outputs, num_items_in_batch)
+
+    return SFTTrainer if torch.cuda.is_available() else CPUTrainer
 
 
 def _fill(rows: list, batch_size: int, seed: int) -> list:
-    """Rows that make the last batch of an epoch whole: accelerate would repeat others for each number of processes."""
+    """Rows that make the last batch of an epoch whole, so that an epoch is that much longer.
+
+    Left to itself, accelerate would repeat rows too, but others for each number of processes.
+    Dropping the last batch instead would teach nothing of a data set below one batch.
+    """
     drawn = random.Random(seed).sample(rows, len(rows))
     return [drawn[place % len(rows)] for place in range(-len(rows) % batch_size)]
 
 
+# Reinforcement learning --------------------------------------------------------------------------
+
+
 def grpo_trainer(stage: GRPO, part: Path):
-    """TRL's GRPOTrainer with the three rewards of Section 3.3; prompts over `max_prompt_length` are left out and counted."""
-    import datasets
+    """TRL's GRPOTrainer with the three rewards of Section 3.3, and what it was made of.
+
+    Prompts of over `max_prompt_length` tokens are left out and counted.
+    """
     from trl import GRPOConfig, GRPOTrainer
 
     tokenizer = checkpoints.load_tokenizer(stage.start)
     rows = data.read_jsonl(stage.train_file)
-    kept = [row for row in rows if _tokens(tokenizer, prompts.messages(row)) <= stage.max_prompt_length]
-    _some(kept, rows, f"max_prompt_length {stage.max_prompt_length}")
-    counted = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
-    if mixed := stage.curriculum == "mixture":
+    kept = _short(rows, tokenizer, stage.max_prompt_length)
+    counts = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
+    mixed = stage.curriculum == "mixture"
+    if mixed:
         n_prompts = stage.steps * stage.batch_size // stage.num_generations
         kept = list(itertools.islice(curricula.mixture(kept, stage.alpha, stage.seed), n_prompts))
-    columns = [dict(prompt=prompts.messages(r)) | {name: getattr(r, name) for name in ROW_FIELDS} for r in kept]
     config = GRPOConfig(
         **common(stage, part),
         **_engine(stage),
@@ -117,26 +172,53 @@ def grpo_trainer(stage: GRPO, part: Path):
         loss_type=stage.loss_type,
         beta=stage.beta,
         reward_weights=[stage.accuracy_weight, stage.language_weight, stage.format_weight],
-        model_init_kwargs={"attn_implementation": sft.kernels()["attention"]},
+        model_init_kwargs={"attn_implementation": kernels()["attention"]},
         log_completions=True,
         num_completions_to_print=0,
     )
     trainer = GRPOTrainer(
-        model=stage.start,
+        model=str(stage.start),
         args=config,
         reward_funcs=stage.rewards(_judge(stage)).functions(),
-        train_dataset=datasets.Dataset.from_list(columns, features=_columns()),
+        train_dataset=_prompts(kept),
         processing_class=tokenizer,
         peft_config=_lora(stage),
     )
-    return _quiet(trainer), counted
+    return _quiet(trainer), counts
+
+
+def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:
+    posed = [prompts.messages(row) for row in rows]
+    texts = tokenizer.apply_chat_template(posed, tokenize=False, add_generation_prompt=False)
+    tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    kept = [row for row, ids in zip(rows, tokens, strict=True) if len(ids) <= max_length]
+    _some(kept, rows, f"max_prompt_length {max_length}")
+    return kept
+
+
+def _prompts(rows: list[data.Row]):
+    """The table that TRL draws from: prompts, and what the rewards see."""
+    from datasets import Dataset, Features, List, Value
+
+    columns = []
+    for row in rows:
+        fields = {name: getattr(row, name) for name in ROW_FIELDS}
+        columns.append({"prompt": prompts.messages(row), **fields})
+    text = Value("string")
+    types = dict.fromkeys(ROW_FIELDS, text)
+    types["accepted"] = List(text)
+    types["prompt"] = List({"role": text, "content": text})
+    return Dataset.from_list(columns, features=Features(types))
 
 
 def _judge(stage: GRPO) -> judge.Judge | None:
-    """The stage's judge; with several machines each keeps verdicts in a file of its own, since SQLite can't be shared by machines."""
+    """The stage's judge; each of several machines keeps its verdicts in a file of its own.
+
+    SQLite can't be shared by machines.
+    """
     if not stage.judge_model:
         return None
-    cache = Path(stage.judge_cache)
+    cache = stage.judge_cache
     if stage.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", stage.world_size)):
         cache = cache.with_stem(f"{cache.stem}-{socket.gethostname()}")
     return judge.Judge(stage.judge_model, cache=cache, max_usd=stage.judge_max_usd or None)
@@ -146,29 +228,25 @@ def _engine(stage: GRPO) -> dict:
     """GRPOConfig's settings for where rollouts are generated."""
     if stage.engine == "transformers":
         return {}
-    settings = dict(use_vllm=True, vllm_max_model_length=stage.max_prompt_length + stage.max_completion_length)
+    longest = stage.max_prompt_length + stage.max_completion_length
+    shared = dict(use_vllm=True, vllm_max_model_length=longest)
     if stage.engine == "vllm_server":
-        return settings | dict(vllm_mode="server", vllm_server_base_url=stage.vllm_server_url)
-    memory = dict(vllm_gpu_memory_utilization=stage.vllm_memory, vllm_tensor_parallel_size=stage.vllm_tensor_parallel)
-    return settings | dict(vllm_mode="colocate", vllm_enable_sleep_mode=True) | memory
-
-
-def _columns():
-    from datasets import Features, List, Value
-
-    text = Value("string")
-    turns = List({"role": text, "content": text})
-    return Features({"prompt": turns, "accepted": List(text)} | dict.fromkeys(ROW_FIELDS[1:], text))
-
-
-def _tokens(tokenizer, messages: list[dict]) -> int:
-    return len(tokenizer.apply_chat_template(messages, tokenize=True, return_dict=True)["input_ids"])
+        server = dict(vllm_mode="server", vllm_server_base_url=stage.vllm_server_url)
+        return shared | server
+    return shared | dict(
+        vllm_mode="colocate",
+        vllm_enable_sleep_mode=True,
+        vllm_gpu_memory_utilization=stage.vllm_memory,
+        vllm_tensor_parallel_size=stage.vllm_tensor_parallel,
+    )
 
 
 def _some(kept: list, rows: list, limit: str) -> None:
-    print(json.dumps({"rows": len(kept), "left_out": len(rows) - len(kept), "limit": limit}), flush=True)
+    """Prints how many rows are kept; DataError where none is."""
+    counts = {"rows": len(kept), "left_out": len(rows) - len(kept), "limit": limit}
+    print(json.dumps(counts), flush=True)
     if not kept:
-        raise data.DataError(f"all {len(rows)} rows are longer than {limit}; raise it or choose shorter rows")
+        raise data.DataError(f"all {len(rows)} rows are longer than {limit}; raise it")
 
 
 def _quiet(trainer):

@@ -67,6 +67,10 @@ def test_an_arm_differs_from_the_runs_settings_in_what_its_name_says(asked):
     assert asked["retain"]["start"].endswith("retain_stage2_medium")
 
 
+def test_the_stop_file_of_the_run_pauses_every_arm(asked, run):
+    assert {call["stop_file"] for call in asked.values()} == {str(paths.stop_file(run))}
+
+
 def test_all_arms_with_grpo_may_take_as_many_steps(asked):
     for arm in ("retain", "mixture", "plateau"):
         steps = [call["steps"] for name, call in asked.items() if name.startswith(arm)]

@@ -330,13 +330,13 @@ def test_a_long_cell_shows_its_progress_and_can_be_interrupted_and_run_again(
     notebook = nbformat.read(file, as_version=4)
     (parameters,) = [one for one in notebook.cells if "parameters" in one.metadata.get("tags", [])]
     parameters.source = parameters.source.replace("grpo_steps: int = 20", "grpo_steps: int = 4")
-    end = next(n for n, one in enumerate(notebook.cells) if "launch.stage(" in one.source) + 1
+    end = next(n for n, one in enumerate(notebook.cells) if "training.stage(" in one.source) + 1
     notebook.cells = notebook.cells[:end]
     nbformat.write(notebook, workspace / "notebooks/short.ipynb")
     page.get_by_role("button", name="Refresh the file browser.").click()
     open_notebook(page, "short")
     menu(page, "Run", "Run All Cells")
-    launch = cell(page, "launch.stage(")
+    launch = cell(page, "training.stage(")
     launch.locator("progress").wait_for(timeout=120_000)
     launch.get_by_text(re.compile(r"step [1-3] of 4, reward")).wait_for(timeout=60_000)
     page.screenshot(path=shots / "04_training.png")

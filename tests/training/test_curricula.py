@@ -13,11 +13,18 @@ from curemed_utils.training import curricula
 def rft(make_row):
     """RFT rows with 20 or more, and an odd number, a language."""
     sizes = {name: 21 + 2 * n for n, name in enumerate(languages.NAMES)}
-    return [make_row(language=name, id=f"{name}-{n}", question=f"{name} {n} ?") for name, size in sizes.items() for n in range(size)]
+    return [
+        make_row(language=name, id=f"{name}-{n}", question=f"{name} {n} ?")
+        for name, size in sizes.items()
+        for n in range(size)
+    ]
 
 
 def by_language(rows):
-    return {name: {row.id for row in rows if row.language == name} for name in {row.language for row in rows}}
+    return {
+        name: {row.id for row in rows if row.language == name}
+        for name in {row.language for row in rows}
+    }
 
 
 def tiers(rows) -> Counter:
@@ -36,7 +43,9 @@ def test_a_stage_holds_its_tier_whole_and_retains_floor_of_earlier_tiers(rft, st
     new = languages.in_tier(languages.STAGES[stage])
     assert set(pool) == {*earlier, *new}
     assert all(pool[name] == whole[name] for name in new)
-    assert {name: len(pool[name]) for name in earlier} == {name: math.floor(0.85 * len(whole[name])) for name in earlier}
+    assert {name: len(pool[name]) for name in earlier} == {
+        name: math.floor(0.85 * len(whole[name])) for name in earlier
+    }
 
 
 def test_stage_pools_are_nested_in_each_earlier_language(rft):
@@ -50,12 +59,16 @@ def test_retaining_all_keeps_every_earlier_row(rft):
 
 
 def test_a_retained_share_is_not_lost_to_rounding(make_row):
-    rows = [make_row(n, id=f"{name}{n}", language=name) for name in languages.NAMES for n in range(100)]
+    rows = [
+        make_row(n, id=f"{name}{n}", language=name) for name in languages.NAMES for n in range(100)
+    ]
     kept = Counter(row.language for row in curricula.pool(rows, "stage2_medium", retain=0.29))
     assert kept["French"] == 29 and kept["Thai"] == 100
 
 
-@pytest.mark.parametrize(("name", "sizes"), [("mixture", ["high", "medium"]), ("none", ["high", "medium", "low"])])
+@pytest.mark.parametrize(
+    ("name", "sizes"), [("mixture", ["high", "medium"]), ("none", ["high", "medium", "low"])]
+)
 def test_a_mixture_keeps_all_rows_so_far_and_none_takes_all_at_once(rft, name, sizes):
     pool = curricula.pool(rft, "stage2_medium", name)
     assert tiers(pool) == tiers(row for row in rft if languages.get(row.language).tier in sizes)
@@ -63,22 +76,32 @@ def test_a_mixture_keeps_all_rows_so_far_and_none_takes_all_at_once(rft, name, s
 
 def test_a_language_without_rows_is_named(rft):
     some = [row for row in rft if row.language not in ("Thai", "French")]
-    with pytest.raises(data.DataError, match=r"stage1_high has no rows in French: raise max_per_language or rft_share"):
+    with pytest.raises(
+        data.DataError,
+        match=r"stage1_high has no rows in French: raise max_per_language or rft_share",
+    ):
         curricula.pool(some, "stage1_high")
     with pytest.raises(data.DataError, match=r"stage2_medium has no rows in Thai"):
         curricula.pool(some, "stage2_medium")
 
 
-@pytest.mark.parametrize(("given", "said"), [({"curriculum": "mixtures"}, "curriculum is 'mixtures'"), ({"retain": 1.2}, "retain must")])
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [({"curriculum": "mixtures"}, "curriculum is 'mixtures'"), ({"retain": 1.2}, "retain must")],
+)
 def test_an_unknown_curriculum_or_share_is_refused_by_name(rft, given, said):
     with pytest.raises(ValueError, match=said):
         curricula.pool(rft, "stage1_high", **given)
 
 
-@pytest.mark.parametrize(("stage", "total"), [("stage1_high", 1187), ("stage2_medium", 1728), ("stage3_low", 3074)])
+@pytest.mark.parametrize(
+    ("stage", "total"), [("stage1_high", 1187), ("stage2_medium", 1728), ("stage3_low", 3074)]
+)
 def test_stage_pools_are_as_large_as_the_released_ones(release, released, stage, total):
     published = {}
-    for path in (release / "datasets" / "RFT_data" / "staged" / languages.STAGES[stage]).glob("*.jsonl"):
+    for path in (release / "datasets" / "RFT_data" / "staged" / languages.STAGES[stage]).glob(
+        "*.jsonl"
+    ):
         published[path.stem] = sum(1 for line in path.read_bytes().split(b"\n") if line.strip())
     pool = curricula.pool(released["rft"], stage)
     assert len(pool) == total
@@ -89,7 +112,9 @@ def test_stage_pools_are_as_large_as_the_released_ones(release, released, stage,
 
 
 def drawn(rft, stage, n, alpha=0.85, seed=0):
-    return list(itertools.islice(curricula.mixture(curricula.pool(rft, stage, "mixture"), alpha, seed), n))
+    return list(
+        itertools.islice(curricula.mixture(curricula.pool(rft, stage, "mixture"), alpha, seed), n)
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.5, 0.85, 0.99])
@@ -104,13 +129,22 @@ def test_every_batch_holds_the_old_share_to_within_one_prompt(rft, alpha, batch)
 def test_a_stage_holds_its_share_to_within_2_percent(rft, alpha):
     rows = drawn(rft, "stage3_low", 500, alpha)
     expected = {"high": alpha * alpha, "medium": alpha * (1 - alpha), "low": 1 - alpha}
-    assert all(abs(tiers(rows)[tier] / len(rows) - share) < 0.02 for tier, share in expected.items())
+    assert all(
+        abs(tiers(rows)[tier] / len(rows) - share) < 0.02 for tier, share in expected.items()
+    )
 
 
 def test_no_row_comes_again_before_all_of_its_tier_have_come(rft):
-    rows = [row for row in drawn(rft, "stage2_medium", 2000) if languages.get(row.language).tier == "high"]
+    rows = [
+        row
+        for row in drawn(rft, "stage2_medium", 2000)
+        if languages.get(row.language).tier == "high"
+    ]
     n = tiers(rft)["high"]
-    assert all(len({row.id for row in rows[first : first + n]}) == n for first in range(0, len(rows) - n, n))
+    assert all(
+        len({row.id for row in rows[first : first + n]}) == n
+        for first in range(0, len(rows) - n, n)
+    )
 
 
 def test_a_seed_fixes_the_order_and_another_changes_it(rft):
@@ -152,7 +186,9 @@ def test_a_plateau_is_a_later_half_no_higher_than_the_earlier(rewards, patience,
 
 
 def test_forgetting_is_the_best_earlier_level_less_the_present():
-    levels = pd.DataFrame({"high": [0.5, 0.8, 0.6], "low": [0.1, 0.1, 0.4]}, index=["sft", "one", "two"])
+    levels = pd.DataFrame(
+        {"high": [0.5, 0.8, 0.6], "low": [0.1, 0.1, 0.4]}, index=["sft", "one", "two"]
+    )
     lost = curricula.forgetting(levels)
     assert lost.index.tolist() == ["one", "two"]
     assert lost["high"].round(9).tolist() == [-0.3, 0.2]
@@ -171,7 +207,9 @@ def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
         }
     )
     table = curricula.lab(verdicts)
-    assert table.index.tolist() == [(model, tier) for model in ("sft", "one") for tier in languages.TIERS]
+    assert table.index.tolist() == [
+        (model, tier) for model in ("sft", "one") for tier in languages.TIERS
+    ]
     assert table.loc[("sft", "high")].tolist() == [0.75, 1.0, 0.5, 1.0]
     assert table.loc[("one", "low"), "LA"] == 0 and math.isnan(table.loc[("one", "low"), "LC"])
     assert table.loc[("one", "medium")].isna().all()

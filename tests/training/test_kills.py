@@ -19,7 +19,11 @@ GRPO = {"num_generations": 2, "max_completion_length": 8, "weight_decay": 0.0}
 
 
 def settings(kind, start, train_file, output):
-    given = {"start": str(start), "train_file": str(train_file), "output": str(output)} | COMMON | STEPS[kind]
+    given = (
+        {"start": str(start), "train_file": str(train_file), "output": str(output)}
+        | COMMON
+        | STEPS[kind]
+    )
     return stages.settings(kind, given | (GRPO if kind == "grpo" else {}))
 
 
@@ -37,7 +41,9 @@ def work(kind, stage, folder):
 def start_process():
     """A function that starts `work` in a process which has its imports already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trl.trainer.sft_trainer", "trl.trainer.grpo_trainer", "curemed_utils.training.process"])
+    context.set_forkserver_preload(
+        ["trl.trainer.sft_trainer", "trl.trainer.grpo_trainer", "curemed_utils.training.process"]
+    )
 
     def start(kind, stage, folder):
         process = context.Process(target=work, args=(kind, stage, folder))
@@ -63,13 +69,19 @@ def wait(process, until):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_twenty_kills_change_no_byte(kind, tiny_base, sample, tmp_path, start_process):
-    train_file = data.write_jsonl([row for row in sample if row.language == "French"][:8], tmp_path / "rows.jsonl")
+    train_file = data.write_jsonl(
+        [row for row in sample if row.language == "French"][:8], tmp_path / "rows.jsonl"
+    )
     whole = settings(kind, tiny_base, train_file, tmp_path / "whole" / "checkpoints" / kind)
     killed = settings(kind, tiny_base, train_file, tmp_path / "killed" / "checkpoints" / kind)
     process = start_process(kind, whole, tmp_path)
     process.join()
     assert process.exitcode == 0
-    draw, part, half_written = random.Random(0), checkpoints.partial(tmp_path / "killed" / "checkpoints" / kind), 0
+    draw, part, half_written = (
+        random.Random(0),
+        checkpoints.partial(tmp_path / "killed" / "checkpoints" / kind),
+        0,
+    )
     for number in range(KILLS):
         before, process = newest(part), start_process(kind, killed, tmp_path)
         wait(process, lambda before=before: newest(part) > before)
@@ -87,4 +99,6 @@ def test_twenty_kills_change_no_byte(kind, tiny_base, sample, tmp_path, start_pr
     one, other = (tmp_path / run / "checkpoints" / kind for run in ("whole", "killed"))
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
     assert half_written, "no kill hit a save"
-    print(f"{kind}: {KILLS} kills, {half_written} of them during a save, weights equal byte by byte")
+    print(
+        f"{kind}: {KILLS} kills, {half_written} of them during a save, weights equal byte by byte"
+    )

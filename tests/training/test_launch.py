@@ -1,4 +1,3 @@
-import json
 import os
 import signal
 import subprocess
@@ -7,16 +6,16 @@ import textwrap
 import threading
 import time
 
+import make
 import pytest
 
-from curemed_utils import data
-from curemed_utils.paper import curves
-from curemed_utils.training import launch, memory, process
+from curemed_utils import data, paths, training
+from curemed_utils.training import checkpoints, launch, memory
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """A function that sets how many GPUs this machine seems to have, and the Slurm job it seems to be in."""
+    """A function that sets the GPUs that this machine seems to have, and the Slurm job."""
 
     def make(gpus: int = 0, **slurm):
         monkeypatch.setattr(memory, "gpus", lambda: ["NVIDIA A100-SXM4-80GB, 81920"] * gpus)
@@ -28,7 +27,7 @@ def machine(monkeypatch):
     return make
 
 
-# Counting processes -------------------------------------------------------------------------------------------------
+# Counting processes ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,9 @@ def machine(monkeypatch):
         (1, 1, 1, "zero3_offload", 1),
     ],
 )
-def test_the_process_count_is_nodes_times_processes(machine, gpus, processes, nodes, strategy, world_size):
+def test_the_process_count_is_nodes_times_processes(
+    machine, gpus, processes, nodes, strategy, world_size
+):
     machine(gpus)
     assert launch.check_machines(processes, nodes, strategy) == world_size
 
@@ -66,11 +67,11 @@ def test_machines_that_are_not_there_are_refused_by_name(machine, gpus, processe
 def test_wrong_machines_are_refused_before_anything_starts(machine, tmp_path):
     machine(0)
     with pytest.raises(ValueError, match="processes is 0"):
-        launch.stage("sft", tmp_path, "sft", processes=0)
+        training.stage("sft", tmp_path, "sft", start="base", processes=0)
     assert not list(tmp_path.iterdir())
 
 
-# Command lines ------------------------------------------------------------------------------------------------------
+# Command lines -----------------------------------------------------------------------------------
 
 
 def test_one_process_is_plain_python(tmp_path):
@@ -81,7 +82,10 @@ def test_one_process_is_plain_python(tmp_path):
 
 def test_several_processes_go_through_accelerate(tmp_path):
     line = launch.command("grpo", tmp_path / "c.json", 8, 1, "zero3")
-    assert line[line.index("--num_processes") + 1] == "8" and line[line.index("--num_machines") + 1] == "1"
+    assert (
+        line[line.index("--num_processes") + 1] == "8"
+        and line[line.index("--num_machines") + 1] == "1"
+    )
     assert line[line.index("--config_file") + 1].endswith("accelerate/zero3.yaml")
     assert line[-4:] == ["-m", "curemed_utils.training", "grpo", str(tmp_path / "c.json")]
 
@@ -89,39 +93,104 @@ def test_several_processes_go_through_accelerate(tmp_path):
 def test_several_nodes_start_one_launcher_each_by_srun(machine, tmp_path):
     machine(8, SLURM_JOB_ID="4711", SLURM_JOB_NUM_NODES="2")
     line = launch.command("sft", tmp_path / "c.json", 8, 2, "zero3")
-    assert line[0] == "srun" and line[line.index("--ntasks") + 1] == "2" and line[line.index("--ntasks-per-node") + 1] == "1"
-    assert line[line.index("--num_processes") + 1] == "16" and '--machine_rank "$SLURM_NODEID"' in " ".join(line)
+    assert (
+        line[0] == "srun"
+        and line[line.index("--ntasks") + 1] == "2"
+        and line[line.index("--ntasks-per-node") + 1] == "1"
+    )
+    assert line[
+        line.index("--num_processes") + 1
+    ] == "16" and '--machine_rank "$SLURM_NODEID"' in " ".join(line)
     assert line[line.index("--main_process_port") + 1] == "24711"
 
 
 @pytest.mark.parametrize("strategy", [name for name in launch.STRATEGIES if name != "none"])
 def test_every_strategy_has_its_file(strategy):
-    assert (launch.paths.PROFILES / "accelerate" / f"{strategy}.yaml").exists()
-
-
-def test_a_stage_that_does_not_fit_is_refused_before_anything_starts(machine, tiny_base, sample, tmp_path, monkeypatch):
-    machine(0)
-    monkeypatch.setattr(memory, "_free_disk", lambda output: 1e-6)
-    rows = data.write_jsonl(sample[:4], tmp_path / "rows.jsonl")
-    with pytest.raises(memory.DoesNotFit, match="disk for checkpoints"):
-        launch.stage("sft", tmp_path / "run", "sft", start=str(tiny_base), train_file=str(rows), batch_size=2, micro_batch=2)
-    assert not (tmp_path / "run").exists()
+    assert (paths.PROFILES / "accelerate" / f"{strategy}.yaml").exists()
 
 
 def test_one_process_sees_one_gpu(machine, monkeypatch):
     machine(8)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert launch._environment("none")["CUDA_VISIBLE_DEVICES"] == "0" and "CUDA_VISIBLE_DEVICES" not in launch._environment("zero3")
+    assert launch._environment("none")[
+        "CUDA_VISIBLE_DEVICES"
+    ] == "0" and "CUDA_VISIBLE_DEVICES" not in launch._environment("zero3")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert launch._environment("none")["CUDA_VISIBLE_DEVICES"] == "3" and launch._environment("ddp")["CUDA_VISIBLE_DEVICES"] == "3,5"
+    assert (
+        launch._environment("none")["CUDA_VISIBLE_DEVICES"] == "3"
+        and launch._environment("ddp")["CUDA_VISIBLE_DEVICES"] == "3,5"
+    )
 
 
-# Following ----------------------------------------------------------------------------------------------------------
+# What is checked before anything starts, and a pause ---------------------------------------------
 
 
-def follow(tmp_path, program):
-    launch._follow([sys.executable, "-c", textwrap.dedent(program)], tmp_path / "sft.log", "sft", dict(os.environ))
-    return (tmp_path / "sft.log").read_text()
+@pytest.fixture
+def start(machine, tiny_base, tmp_path, monkeypatch):
+    """A function that starts a stage whose process runs the given program instead of training."""
+    machine(0)
+    run = tmp_path / "run"
+    rows = data.write_jsonl([make.row(n) for n in range(4)], tmp_path / "rows.jsonl")
+
+    def stage(program="import sys; sys.exit('started')", **config):
+        line = [sys.executable, "-c", textwrap.dedent(program)]
+        monkeypatch.setattr(launch, "command", lambda *_: line)
+        config = {"start": tiny_base, "train_file": rows, "batch_size": 2} | config
+        return training.stage("sft", run, "sft", **config)
+
+    return stage
+
+
+def test_a_disk_that_is_too_small_is_refused_unless_the_estimate_is_ignored(
+    start, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(memory, "_free_disk", lambda output: 1e-6)
+    with pytest.raises(memory.DoesNotFit, match=r"disk for checkpoints: .* ignore_estimate=True"):
+        start()
+    assert not (tmp_path / "run").exists()
+    with (
+        pytest.warns(UserWarning, match="disk for checkpoints: .* needed, 0.0 available"),
+        pytest.raises(RuntimeError, match="started"),
+    ):
+        start(ignore_estimate=True)
+
+
+def test_memory_that_seems_too_small_is_a_warning_and_no_more(start, monkeypatch):
+    monkeypatch.setattr(memory, "_main_memory", lambda: 1e-6)
+    with (
+        pytest.warns(UserWarning, match="main memory of a node: .* needed, 0.0 available; by an"),
+        pytest.raises(RuntimeError, match="started"),
+    ):
+        start()
+
+
+def test_files_are_checked_before_a_process_starts(start, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl is missing: run notebook 01"):
+        start(train_file=tmp_path / "nowhere.jsonl")
+    with pytest.raises(FileNotFoundError, match="base is missing: run notebook 03"):
+        start(start="base")
+    with pytest.raises(ValueError, match="did you mean 'packing'"):
+        start(paking=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pause_is_known_by_its_mark_whatever_the_exit_code(start, tmp_path):
+    part = checkpoints.partial(paths.checkpoint(tmp_path / "run", "sft"))
+    part.mkdir(parents=True)
+    (part / "paused").touch()  # of an earlier pause
+    with pytest.raises(RuntimeError, match="ended with exit code 1"):
+        start("print('sft paused after step 2 of 9'); raise SystemExit(1)")
+    with pytest.raises(training.Paused, match="run the same cell or command again to go on"):
+        start(f"open({str(part / 'paused')!r}, 'w'); raise SystemExit(1)")
+
+
+# Following ---------------------------------------------------------------------------------------
+
+
+def follow(tmp_path, program, watch=None):
+    line, log = [sys.executable, "-c", textwrap.dedent(program)], tmp_path / "sft.log"
+    launch._follow(line, log, "sft", dict(os.environ), watch)
+    return log.read_text()
 
 
 def test_output_goes_to_the_log_line_by_line(tmp_path):
@@ -129,7 +198,9 @@ def test_output_goes_to_the_log_line_by_line(tmp_path):
 
 
 def test_a_failure_shows_the_last_lines(tmp_path):
-    with pytest.raises(RuntimeError, match=r"(?s)sft ended with exit code 3; the end of .*sft\.log:\nwent wrong"):
+    with pytest.raises(
+        RuntimeError, match=r"(?s)sft ended with exit code 3; the end of .*sft\.log:\nwent wrong"
+    ):
         follow(tmp_path, "import sys; print('went wrong'); sys.exit(3)")
 
 
@@ -139,23 +210,20 @@ def test_a_failure_of_one_of_several_shows_that_ones_lines(tmp_path):
         print("[default0]:waiting for the others")
         print("[default1]:the reason of rank 1")
         print("[default0]:still waiting")
-        print("Root Cause (first observed failure):\\n[0]:\\n  rank      : 1 (local_rank: 1)\\n  exitcode  : 1")
+        print("Root Cause (first observed failure):\\n[0]:\\n  rank      : 1 (local_rank: 1)")
         sys.exit(1)
     """
     with pytest.raises(RuntimeError) as caught:
         follow(tmp_path, program)
-    assert "in process default1" in str(caught.value) and "the reason of rank 1" in str(caught.value)
+    assert "in process default1" in str(caught.value) and "the reason of rank 1" in str(
+        caught.value
+    )
     assert "waiting" not in str(caught.value)
 
 
 def test_a_killed_process_is_named_by_its_signal(tmp_path):
     with pytest.raises(RuntimeError, match="sft was killed by signal 9"):
         follow(tmp_path, "import os; os.kill(os.getpid(), 9)")
-
-
-def test_a_pause_is_no_failure(tmp_path):
-    with pytest.raises(process.Paused, match="run the same cell or command again"):
-        follow(tmp_path, "import sys; print('sft paused after step 2 of 9'); sys.exit(75)")
 
 
 @pytest.mark.parametrize(
@@ -172,20 +240,21 @@ def test_a_line_is_told_by_its_process(text, read):
     assert launch._whose(text) == read
 
 
-CAUSE = "Root Cause (first observed failure):\n[0]:\n  rank      : {} (local_rank: {})\n" + "then the other node's traceback\n" * 40
+CAUSE = (
+    "Root Cause (first observed failure):\n[0]:\n  rank      : {} (local_rank: {})\n"
+    + "then the other node's traceback\n" * 40
+)
 
 
-@pytest.mark.parametrize(("rank", "who"), [(0, "node0.0"), (1, "node0.1"), (2, "node1.0"), (3, "node1.1")])
+@pytest.mark.parametrize(
+    ("rank", "who"), [(0, "node0.0"), (1, "node0.1"), (2, "node1.0"), (3, "node1.1")]
+)
 def test_the_process_that_failed_first_is_named(tmp_path, rank, who):
-    last = {f"node{node}.{local}": [f"node{node}.{local} said\n"] for node in (1, 0) for local in (0, 1)}
+    last = {
+        f"node{node}.{local}": [f"node{node}.{local} said\n"] for node in (1, 0) for local in (0, 1)
+    }
     last[""] = CAUSE.format(rank, rank % 2).splitlines(keepends=True)
     with pytest.raises(RuntimeError, match=rf"in process {who};.*\n{who} said"):
-        launch._raise(1, "sft", tmp_path / "sft.log", last)
-
-
-def test_a_pause_of_several_nodes_is_a_pause(tmp_path):
-    last = {"": CAUSE.format(0, 0).splitlines(keepends=True), "node0.0": ["sft paused after step 2 of 3\n"]}
-    with pytest.raises(process.Paused):
         launch._raise(1, "sft", tmp_path / "sft.log", last)
 
 
@@ -203,7 +272,9 @@ def test_an_interrupt_ends_the_whole_process_group(tmp_path):
             time.sleep(0.05)
         os.kill(os.getpid(), signal.SIGINT)
 
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells start background jobs with interrupts ignored
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # shells start background jobs with interrupts ignored
     try:
         threading.Thread(target=interrupt).start()
         with pytest.raises(KeyboardInterrupt):
@@ -217,44 +288,26 @@ def test_an_interrupt_ends_the_whole_process_group(tmp_path):
 
 
 def _runs(pid: str) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True).stdout.strip()
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", pid], capture_output=True, text=True
+    ).stdout.strip()
     return bool(state) and not state.startswith("Z")
 
 
-# The picture --------------------------------------------------------------------------------------------------------
-
-STEPS = [{"step": n, "of": 4, "loss": 1 / n} for n in (1, 2, 3)]
-
-
-@pytest.mark.parametrize("line", ["Loading", "[1, 2]", '{"rows": 4}', '{"step": 4, "of": 4, "train_runtime": 9.1}'])
+@pytest.mark.parametrize(
+    "line", ["Loading", "[1, 2]", '{"rows": 4}', '{"step": 4, "of": 4, "train_runtime": 9.1}']
+)
 def test_other_lines_are_no_log_records(line):
     assert launch.log_record(line) is None
 
 
-def test_a_log_record_is_said_in_a_few_words():
-    record = launch.log_record(json.dumps({"step": 3, "of": 4, "reward": 0.5, "rewards/format/mean": 0.25}))
-    assert launch.words(record, "stage1_high") == "stage1_high: step 3/4  reward 0.500  format 0.250"
-
-
-def test_the_picture_has_a_bar_and_a_curve_with_alternative_text():
-    html = curves.live(STEPS, "sft")
-    assert '<progress value="3" max="4"' in html and "loss 0.333" in html and 'alt="loss of sft by step"' in html
-
-
-def test_a_first_step_has_no_curve_yet():
-    assert "<img" not in curves.live(STEPS[:1], "sft")
-
-
-def test_a_run_is_shown_in_one_output(monkeypatch):
-    updates = []
-
-    class Handle:
-        def update(self, data, raw):
-            updates.append(data)
-
-    live = launch._Live("sft")
-    live.handle = Handle()
-    for record in STEPS * 100:
-        live.show(json.dumps(record))
-    live.draw()
-    assert len(updates) < 5 and updates[-1]["text/plain"].startswith("sft: step 3/4")
+def test_each_log_record_is_shown_to_whoever_watches(tmp_path):
+    records = []
+    program = """
+        print("Loading")
+        print('[default1]:{"step": 1, "of": 2, "loss": 3.5}')
+        print('{"step": 2, "of": 2, "reward": 0.5}')
+    """
+    follow(tmp_path, program, records.append)
+    expected = [{"step": 1, "of": 2, "loss": 3.5}, {"step": 2, "of": 2, "reward": 0.5}]
+    assert records == expected

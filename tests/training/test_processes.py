@@ -39,18 +39,44 @@ def trained(sample, tiny_base, tmp_path_factory):
     def run(kind: str, how: str) -> stages.Stage:
         if (kind, how) in done:
             return done[kind, how]
-        config = {"start": str(tiny_base), "train_file": str(train_file), "output": str(folder / f"{kind}-{how}")}
+        config = {
+            "start": str(tiny_base),
+            "train_file": str(train_file),
+            "output": str(folder / f"{kind}-{how}"),
+        }
         config |= {"world_size": 1 if how == "one" else 2}
-        config |= {"learning_rate": 1e-3, "warmup": 0.0, "save_steps": 0 if how == "one" else 2} | SIZES[kind]
+        config |= {
+            "learning_rate": 1e-3,
+            "warmup": 0.0,
+            "save_steps": 0 if how == "one" else 2,
+        } | SIZES[kind]
         file = folder / f"{kind}-{how}.json"
         file.write_text(json.dumps(config))
-        program = ["-m", "curemed_utils.training"] if (kind, how) in (("sft", "one"), ("sft", "ddp")) else [RANK]
+        program = (
+            ["-m", "curemed_utils.training"]
+            if (kind, how) in (("sft", "one"), ("sft", "ddp"))
+            else [RANK]
+        )
         if how != "one":
-            options = ["--config_file", str(CONFIGS / f"{how}.yaml"), "--num_processes", "2", "--main_process_port", "0"]
+            options = [
+                "--config_file",
+                str(CONFIGS / f"{how}.yaml"),
+                "--num_processes",
+                "2",
+                "--main_process_port",
+                "0",
+            ]
             program = ["-m", "accelerate.commands.launch", *options, *program]
         command = [sys.executable, *program, kind, str(file)]
-        here = {"CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(paths.ROOT)}
-        ended = subprocess.run(command, env=os.environ | here, text=True, capture_output=True, timeout=400)
+        here = {
+            "CUDA_VISIBLE_DEVICES": "",
+            "DS_ACCELERATOR": "cpu",
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": str(paths.ROOT),
+        }
+        ended = subprocess.run(
+            command, env=os.environ | here, text=True, capture_output=True, timeout=400
+        )
         assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-4000:]
         done[kind, how] = stages.settings(kind, config)
         return done[kind, how]
@@ -59,7 +85,9 @@ def trained(sample, tiny_base, tmp_path_factory):
 
 
 def logged(stage: stages.Stage, name: str) -> list[float]:
-    records = [json.loads(line) for line in (Path(stage.output) / "log.jsonl").read_text().splitlines()]
+    records = [
+        json.loads(line) for line in (Path(stage.output) / "log.jsonl").read_text().splitlines()
+    ]
     return [record[name] for record in records if name in record]
 
 
@@ -83,7 +111,13 @@ def test_two_processes_log_the_losses_of_one(trained, kind, how):
 def test_groups_that_lie_across_processes_get_the_rewards_of_one(trained, how):
     one, two = trained("grpo", "one"), trained("grpo", how)
     assert max(logged(one, "frac_reward_zero_std")) == 0
-    for name in ("reward", "reward_std", "rewards/accuracy/mean", "rewards/language/mean", "rewards/format/mean"):
+    for name in (
+        "reward",
+        "reward_std",
+        "rewards/accuracy/mean",
+        "rewards/language/mean",
+        "rewards/format/mean",
+    ):
         assert logged(two, name) == pytest.approx(logged(one, name), abs=1e-5), name
 
 
@@ -101,7 +135,9 @@ def test_the_saved_model_loads_and_generates(trained, kind, how):
     assert not any(info.values())
     tokenizer = checkpoints.load_tokenizer(stage.output)
     asked = prompts.messages(data.read_jsonl(stage.train_file)[0])
-    given = tokenizer.apply_chat_template(asked, add_generation_prompt=True, return_dict=True, return_tensors="pt")
+    given = tokenizer.apply_chat_template(
+        asked, add_generation_prompt=True, return_dict=True, return_tensors="pt"
+    )
     with torch.no_grad():
         made = model.generate(**given, max_new_tokens=4, min_new_tokens=4, do_sample=False)
     assert made.shape[1] == given["input_ids"].shape[1] + 4
@@ -112,23 +148,41 @@ def test_a_stage_made_by_two_processes_is_done_for_one(trained, kind, how):
     stage = trained(kind, how)
     assert stages.is_done(stage)
     assert checkpoints.info(stage.output)["rows"] == 9
-    assert not [path.name for path in Path(stage.output).parent.glob(f"{kind}-{how}.*") if path.suffix != ".json"]
-    assert not [path.name for path in Path(stage.output).iterdir() if path.is_dir() or path.suffix in (".bin", ".pt", ".pth")]
+    assert not [
+        path.name
+        for path in Path(stage.output).parent.glob(f"{kind}-{how}.*")
+        if path.suffix != ".json"
+    ]
+    assert not [
+        path.name
+        for path in Path(stage.output).iterdir()
+        if path.is_dir() or path.suffix in (".bin", ".pt", ".pth")
+    ]
 
 
-@pytest.mark.parametrize(("rows", "batch_size", "fills"), [(8, 4, 0), (9, 4, 3), (3, 8, 5), (5, 64, 59)])
-def test_the_last_batch_of_an_epoch_is_filled_with_rows_as_often_as_each_other(rows, batch_size, fills):
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "fills"), [(8, 4, 0), (9, 4, 3), (3, 8, 5), (5, 64, 59)]
+)
+def test_the_last_batch_of_an_epoch_is_filled_with_rows_as_often_as_each_other(
+    rows, batch_size, fills
+):
     filled = trainers._fill(list(range(rows)), batch_size, seed=0)
     times = [filled.count(row) for row in range(rows)]
     assert len(filled) == fills and max(times) - min(times) <= 1
     assert filled == trainers._fill(list(range(rows)), batch_size, seed=0)
 
 
-def test_a_stage_whose_weights_were_not_gathered_is_not_done(sample, tiny_base, tmp_path, monkeypatch):
+def test_a_stage_whose_weights_were_not_gathered_is_not_done(
+    sample, tiny_base, tmp_path, monkeypatch
+):
     train_file = data.write_jsonl(sample[:2], tmp_path / "rows.jsonl")
     monkeypatch.setattr("trl.SFTTrainer.save_model", lambda *_, **__: None)
     sizes = {"batch_size": 2, "micro_batch": 2, "max_steps": 1}
-    stage = stages.settings("sft", {"start": str(tiny_base), "train_file": str(train_file), "output": str(tmp_path / "sft")} | sizes)
+    stage = stages.settings(
+        "sft",
+        {"start": str(tiny_base), "train_file": str(train_file), "output": str(tmp_path / "sft")}
+        | sizes,
+    )
     with pytest.raises(RuntimeError, match="holds no weights after saving; with ZeRO-3"):
         process.train("sft", stage)
     assert not stages.is_done(stage)
@@ -139,9 +193,24 @@ def test_a_stage_whose_weights_were_not_gathered_is_not_done(sample, tiny_base, 
 STARTS = {
     "ddp": {"multi_gpu": True, "use_deepspeed": False, "use_fsdp": False},
     "zero2": {"use_deepspeed": True, "zero_stage": 2, "offload_optimizer_device": "none"},
-    "zero3": {"use_deepspeed": True, "zero_stage": 3, "offload_param_device": "none", "zero3_save_16bit_model": True},
-    "zero3_offload": {"use_deepspeed": True, "zero_stage": 3, "offload_param_device": "cpu", "zero3_save_16bit_model": True},
-    "fsdp2": {"use_fsdp": True, "fsdp_version": 2, "fsdp_reshard_after_forward": True, "fsdp_state_dict_type": "FULL_STATE_DICT"},
+    "zero3": {
+        "use_deepspeed": True,
+        "zero_stage": 3,
+        "offload_param_device": "none",
+        "zero3_save_16bit_model": True,
+    },
+    "zero3_offload": {
+        "use_deepspeed": True,
+        "zero_stage": 3,
+        "offload_param_device": "cpu",
+        "zero3_save_16bit_model": True,
+    },
+    "fsdp2": {
+        "use_fsdp": True,
+        "fsdp_version": 2,
+        "fsdp_reshard_after_forward": True,
+        "fsdp_state_dict_type": "FULL_STATE_DICT",
+    },
 }
 
 
@@ -152,11 +221,28 @@ def test_every_config_is_known():
 @pytest.mark.parametrize("name", STARTS)
 def test_accelerate_takes_the_config_and_starts_what_its_name_says(name):
     file = str(CONFIGS / f"{name}.yaml")
-    given = ["--config_file", file, "--num_processes", "4", "--num_machines", "2", "--machine_rank", "1", "script.py"]
+    given = [
+        "--config_file",
+        file,
+        "--num_processes",
+        "4",
+        "--num_machines",
+        "2",
+        "--machine_rank",
+        "1",
+        "script.py",
+    ]
     parser = launch.launch_command_parser()
     options = set(vars(parser.parse_args(given)))
     config = load_config_from_file(file)
-    assert set(config.deepspeed_config) | set(config.fsdp_config) <= options  # a misspelt one would be passed over in silence
+    assert (
+        set(config.deepspeed_config) | set(config.fsdp_config) <= options
+    )  # a misspelt one would be passed over in silence
     args, _, _ = launch._validate_launch_command(parser.parse_args(given))
     assert {option: getattr(args, option) for option in STARTS[name]} == STARTS[name]
-    assert (args.num_processes, args.num_machines, args.machine_rank, args.mixed_precision) == (4, 2, 1, "no")
+    assert (args.num_processes, args.num_machines, args.machine_rank, args.mixed_precision) == (
+        4,
+        2,
+        1,
+        "no",
+    )

@@ -12,15 +12,30 @@ from curemed_utils.training import checkpoints, sft, stages, tiny, trainers
 @pytest.fixture(scope="module")
 def rows(sample):
     """Two rows a language and one whose completion begins like the prompt ends, so that tokens may merge over the border."""
-    some = [row for language in languages.NAMES for row in [row for row in sample if row.language == language][:2]]
-    return [*some, some[0].model_copy(update={"id": "merges", "reasoning": "\n\n" + some[0].reasoning})]
+    some = [
+        row
+        for language in languages.NAMES
+        for row in [row for row in sample if row.language == language][:2]
+    ]
+    return [
+        *some,
+        some[0].model_copy(update={"id": "merges", "reasoning": "\n\n" + some[0].reasoning}),
+    ]
 
 
 def plain_trainer(base, tokenizer, rows, part, **settings):
     """TRL's own way: prompt and completion columns, rows padded to the longest."""
-    table = datasets.Dataset.from_list([{"prompt": prompts.messages(row), "completion": prompts.completion(row)} for row in rows])
+    table = datasets.Dataset.from_list(
+        [{"prompt": prompts.messages(row), "completion": prompts.completion(row)} for row in rows]
+    )
     config = SFTConfig(
-        output_dir=str(part), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to="none", max_length=4096, **settings
+        output_dir=str(part),
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        report_to="none",
+        max_length=4096,
+        **settings,
     )
     return SFTTrainer(model=str(base), args=config, train_dataset=table, processing_class=tokenizer)
 
@@ -29,7 +44,13 @@ def plain_trainer(base, tokenizer, rows, part, **settings):
 def test_ids_and_labels_are_those_of_trl(tags, rows, tiny_base, tmp_path, monkeypatch):
     if not tags:
         monkeypatch.setattr(tiny, "TAGS", [])
-    tokenizer = tiny.build_tokenizer([text for row in rows for text in (row.question, row.reasoning, row.answer, "assistant\n\n\n")])
+    tokenizer = tiny.build_tokenizer(
+        [
+            text
+            for row in rows
+            for text in (row.question, row.reasoning, row.answer, "assistant\n\n\n")
+        ]
+    )
     assert bool(set(tokenizer.get_added_vocab()) - set(tiny.SPECIAL)) == tags
     expected = plain_trainer(tiny_base, tokenizer, rows, tmp_path).train_dataset
     examples, left_out = sft.encode(tokenizer, rows, 4096)
@@ -68,10 +89,15 @@ def test_longer_rows_are_left_out_whole(rows, tiny_base):
             "{% for m in messages %}{% if m['role'] != 'assistant' %}{{ m['content'] }}{% endif %}{% endfor %}",
             "row '.+' has no token to learn",
         ),
-        (tiny.CHATML.replace("assistant\n{", "assistant, think first\n{"), "renders the prompt of row '.+' otherwise"),
+        (
+            tiny.CHATML.replace("assistant\n{", "assistant, think first\n{"),
+            "renders the prompt of row '.+' otherwise",
+        ),
     ],
 )
-def test_a_template_that_would_teach_nothing_or_another_prompt_is_refused(template, said, rows, tiny_base):
+def test_a_template_that_would_teach_nothing_or_another_prompt_is_refused(
+    template, said, rows, tiny_base
+):
     tokenizer = checkpoints.load_tokenizer(tiny_base)
     tokenizer.chat_template = template
     with pytest.raises(ValueError, match=said):
@@ -97,20 +123,38 @@ def plain_losses(rows, tiny_base, tmp_path_factory):
         "logging_steps": 1,
     }
     settings |= {"weight_decay": 0.0, "disable_tqdm": True}
-    return losses(plain_trainer(tiny_base, checkpoints.load_tokenizer(tiny_base), rows[:8:2], tmp_path_factory.mktemp("plain"), **settings))
+    return losses(
+        plain_trainer(
+            tiny_base,
+            checkpoints.load_tokenizer(tiny_base),
+            rows[:8:2],
+            tmp_path_factory.mktemp("plain"),
+            **settings,
+        )
+    )
 
 
 @pytest.fixture
 def stage(rows, tiny_base, tmp_path):
     """A function that makes the settings of the same three steps."""
     file = data.write_jsonl(rows[:8:2], tmp_path / "sft.jsonl")
-    same = {"start": str(tiny_base), "train_file": str(file), "output": str(tmp_path / "sft"), "learning_rate": 1e-3}
+    same = {
+        "start": str(tiny_base),
+        "train_file": str(file),
+        "output": str(tmp_path / "sft"),
+        "learning_rate": 1e-3,
+    }
     same |= {"scheduler": "constant", "warmup": 0.0, "max_steps": 3}
     return lambda **changes: stages.settings("sft", same | changes)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"micro_batch": 4, "batch_size": 4}, {"micro_batch": 1, "batch_size": 4}, {"packing": True, "batch_size": 1}]
+    "changes",
+    [
+        {"micro_batch": 4, "batch_size": 4},
+        {"micro_batch": 1, "batch_size": 4},
+        {"packing": True, "batch_size": 1},
+    ],
 )
 def test_losses_are_those_of_padded_training(changes, stage, plain_losses, tmp_path):
     trainer, made = trainers.sft_trainer(stage(**changes), tmp_path)
@@ -134,11 +178,16 @@ def test_packed_rows_do_not_see_each_other(stage, tmp_path):
 
 @pytest.mark.parametrize(
     ("gpu", "flash", "expected"),
-    [(None, True, "sdpa"), ((7, 5), True, "sdpa"), ((8, 0), False, "sdpa"), ((8, 0), True, "flash_attention_2")],
+    [
+        (None, True, "sdpa"),
+        ((7, 5), True, "sdpa"),
+        ((8, 0), False, "sdpa"),
+        ((8, 0), True, "flash_attention_2"),
+    ],
 )
 def test_kernels_are_those_that_the_machine_has(gpu, flash, expected, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
     monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: flash)
     monkeypatch.setattr("transformers.utils.is_liger_kernel_available", lambda: True)
-    assert sft.kernels() == {"attention": expected, "liger": gpu is not None}
+    assert trainers.kernels() == {"attention": expected, "liger": gpu is not None}

@@ -32,13 +32,24 @@ def start(tmp_path):
     """A function that starts the batch script for job 7; in it `python` runs the given text and `scontrol` notes its arguments."""
     (tmp_path / "curemed_utils").mkdir()
     command(tmp_path / "bin" / "scontrol", f'echo "$*" >>{tmp_path}/scontrol')
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("SLURM", "CUREMED"))}
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("SLURM", "CUREMED"))
+    }
     env |= {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
 
     def run(python: str, *arguments, **more) -> subprocess.Popen:
         given = env | {"PYTHON": str(command(tmp_path / "bin" / "fake-python", python))} | more
         script = ["bash", str(SCRIPTS / "notebook.sbatch"), *arguments]
-        return subprocess.Popen(script, cwd=tmp_path, env=given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        return subprocess.Popen(
+            script,
+            cwd=tmp_path,
+            env=given,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     return run
 
@@ -55,7 +66,9 @@ def wait_until_there(path) -> None:
         time.sleep(0.02)
 
 
-PAUSES = "touch started; for ((i = 0; i < 200; i++)); do [ -e {stop} ] && exit {code}; sleep 0.05; done"
+PAUSES = (
+    "touch started; for ((i = 0; i < 200; i++)); do [ -e {stop} ] && exit {code}; sleep 0.05; done"
+)
 
 
 @pytest.mark.parametrize("code", [75, 1])
@@ -120,7 +133,14 @@ def test_the_run_has_the_same_default_directory(start, monkeypatch, tmp_path, pr
 
 def test_the_arguments_reach_the_run_as_given(start, tmp_path):
     assert start('printf "%s\\n" "$@" >given', "demo", "-p", "judge_model", "a b").wait(20) == 0
-    assert (tmp_path / "given").read_text().splitlines() == ["-m", "curemed_utils.run", "demo", "-p", "judge_model", "a b"]
+    assert (tmp_path / "given").read_text().splitlines() == [
+        "-m",
+        "curemed_utils.run",
+        "demo",
+        "-p",
+        "judge_model",
+        "a b",
+    ]
 
 
 def test_a_job_submitted_from_elsewhere_says_so(start, tmp_path):
@@ -136,11 +156,21 @@ def test_a_job_submitted_from_elsewhere_says_so(start, tmp_path):
 @pytest.fixture
 def chain(tmp_path):
     """A function that runs chain.sh with an `sbatch` that numbers the jobs from 101 on, and returns its output and the jobs' arguments."""
-    command(tmp_path / "bin" / "sbatch", f'printf "%s\\n" "$*" >>{tmp_path}/jobs; echo "$((100 + $(wc -l <{tmp_path}/jobs)));cluster"')
+    command(
+        tmp_path / "bin" / "sbatch",
+        f'printf "%s\\n" "$*" >>{tmp_path}/jobs; echo "$((100 + $(wc -l <{tmp_path}/jobs)));cluster"',
+    )
 
     def run(*arguments, **env):
         given = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"} | env
-        done = subprocess.run([SCRIPTS / "chain.sh", *arguments], env=given, cwd=tmp_path, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            [SCRIPTS / "chain.sh", *arguments],
+            env=given,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout, (tmp_path / "jobs").read_text().splitlines()
 
@@ -150,9 +180,11 @@ def chain(tmp_path):
 def test_every_notebook_is_in_one_job_that_waits_for_the_one_before(chain):
     said, jobs = chain("demo", "-p", "seed", "1")
     spans = [(job.split("--from ")[1][:2], job.split("--to ")[1]) for job in jobs]
-    assert [name for first, last in spans for name in run._choose([p.stem for p in run.notebooks()], (), first, last)] == [
-        path.stem for path in run.notebooks()
-    ]
+    assert [
+        name
+        for first, last in spans
+        for name in run._choose([p.stem for p in run.notebooks()], (), first, last)
+    ] == [path.stem for path in run.notebooks()]
     assert "--dependency" not in jobs[0]
     for number, job in enumerate(jobs[1:], 102):
         assert f"--dependency=afterok:{number - 1} --kill-on-invalid-dep=yes" in job
@@ -161,9 +193,15 @@ def test_every_notebook_is_in_one_job_that_waits_for_the_one_before(chain):
 
 
 def test_options_go_to_their_kind_of_job(chain):
-    _, jobs = chain("demo", CPU_OPTIONS="--partition=cpu --time=1:00:00", GPU_OPTIONS="--nodes=2 --gpus-per-node=8")
-    assert [" --partition=cpu --time=1:00:00 " in job for job in jobs] == [True, *[False] * 5, True, False]
-    assert [" --nodes=2 --gpus-per-node=8 " in job for job in jobs] == [False, *[True] * 5, False, True]
+    _, jobs = chain(
+        "demo",
+        CPU_OPTIONS="--partition=cpu --time=1:00:00",
+        GPU_OPTIONS="--nodes=2 --gpus-per-node=8",
+    )
+    on_cpu = [" --partition=cpu --time=1:00:00 " in job for job in jobs]
+    on_gpu = [" --nodes=2 --gpus-per-node=8 " in job for job in jobs]
+    assert on_cpu == [True, *[False] * 5, True, False]
+    assert on_gpu == [False, *[True] * 5, False, True]
     assert " --nodes=2 --gpus-per-node=8 --nodes=1 " in jobs[5], "evaluation uses one node"
 
 
@@ -188,7 +226,12 @@ SMALL = {
 @pytest.mark.slurm
 def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, tmp_path):
     """Both jobs are stopped once in the middle, the first by the cluster, the second by the signal before the time limit."""
-    arguments = ["demo", "--run-dir", str(tmp_path), *(word for name, value in SMALL.items() for word in ("-p", name, str(value)))]
+    arguments = [
+        "demo",
+        "--run-dir",
+        str(tmp_path),
+        *(word for name, value in SMALL.items() for word in ("-p", name, str(value))),
+    ]
     assert run.main([*arguments, "--from", "01", "--to", "01"]) == 0
 
     def submit(notebook: str, *options) -> str:
@@ -197,7 +240,10 @@ def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, t
         return slurm("sbatch", *options, *script, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
 
     def said() -> str:
-        return "".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in [*tmp_path.glob("job-*.log"), *tmp_path.glob("logs/*.log")])
+        return "".join(
+            f"== {log.name}\n{log.read_text()[-3000:]}"
+            for log in [*tmp_path.glob("job-*.log"), *tmp_path.glob("logs/*.log")]
+        )
 
     def checkpoint_of(stage: str, job: str):
         def there():
@@ -225,7 +271,10 @@ def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, t
     end_of(grpo)
 
     assert "saved a checkpoint and paused" in (tmp_path / "job-04.log").read_text()
-    assert "stage1_high: step 8/8" in (tmp_path / "notebooks" / "04_grpo_stage1_high.ipynb").read_text(), "no progress was shown"
+    assert (
+        "stage1_high: step 8/8"
+        in (tmp_path / "notebooks" / "04_grpo_stage1_high.ipynb").read_text()
+    ), "no progress was shown"
     for stage, steps in {"sft": 20, "stage1_high": 8}.items():
         folder = tmp_path / "checkpoints" / stage
         log = pd.read_json(folder / "log.jsonl", lines=True).dropna(subset="loss")
@@ -237,7 +286,13 @@ def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, t
 @pytest.mark.slurm
 def test_a_failed_job_cancels_the_rest_of_the_chain(slurm, tmp_path):
     log = f"--output={tmp_path}/%j.log"
-    said = slurm(SCRIPTS / "chain.sh", "no-such-profile", CPU_OPTIONS=log, GPU_OPTIONS=log, CUREMED_RUNS=str(tmp_path))
+    said = slurm(
+        SCRIPTS / "chain.sh",
+        "no-such-profile",
+        CPU_OPTIONS=log,
+        GPU_OPTIONS=log,
+        CUREMED_RUNS=str(tmp_path),
+    )
     first, *rest = [line.rsplit(" ", 1)[1] for line in said.splitlines()]
     slurm.wait_for(lambda: not slurm("squeue", "--noheader"), 100, "the end of the chain")
     assert [slurm.job(job)["JobState"] for job in (first, *rest)] == ["FAILED", *["CANCELLED"] * 6]
