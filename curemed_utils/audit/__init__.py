@@ -1,1 +1,9 @@
-from curemed_utils.audit.checks import ADVISORY, CHECKS, DEFECTS, audit, audit_splits, clean, lists_options, step_fault
+from curemed_utils.audit.checks import (
+    ADVISORY,
+    CHECKS,
+    DEFECTS,
+    audit,
+    audit_splits,
+    lists_options,
+)
+from curemed_utils.audit.cleaning import clean

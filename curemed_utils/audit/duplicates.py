@@ -1,4 +1,4 @@
-"""Questions that occur again, exactly or nearly, within a split, between splits and in other sets."""
+"""Questions that occur again, exactly or nearly, in a split, between splits and in other sets."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -12,15 +12,17 @@ from curemed_utils.data import Row
 
 GRAM = 5  # characters, white space among them, so that scripts without spaces are served alike
 THRESHOLD = 0.5  # of the Jaccard index; questions that are near by it share most of their words
-PERMUTATIONS, BANDS = 256, 64  # a pair at the threshold escapes in 1 of 60 cases, at 0.6 in 1 of 7,000
-MARGIN = 0.12  # below the threshold an estimate isn't verified: four standard errors of one from 256 values
+# A pair at the threshold escapes in 1 of 60 cases, at 0.6 in 1 of 7,000.
+PERMUTATIONS, BANDS = 256, 64
+# An estimate so far below the threshold, four standard errors, isn't verified.
+MARGIN = 0.12
 N_DIGITS = 7  # the fewest, in different numbers together, by which a case is known again
 
 _NUMBER = regex.compile(r"\p{Nd}+(?:[.,٫٬]\p{Nd}+)*")
 
 
 def grams(text: str) -> set[str]:
-    """The sequences of GRAM characters in a normalized text; the text itself where it is shorter."""
+    """The sequences of GRAM characters in a normalized text; the text itself where shorter."""
     return {text[start : start + GRAM] for start in range(max(1, len(text) - GRAM + 1))}
 
 
@@ -31,12 +33,14 @@ def jaccard(one: set[str], other: set[str]) -> float:
 
 
 def numbers(text: str) -> tuple[str, ...]:
-    """The multiset of numbers in `text`, sorted, in ASCII digits; empty where different ones have fewer than N_DIGITS together.
+    """The numbers in `text`, sorted, in ASCII digits; empty where these are too few to tell.
 
     Signs between digits are left out, because 38.5 is 38,5 elsewhere and 1,000 is 1.000.
     """
-    found = sorted("".join(str(int(sign)) for sign in number if sign.isdecimal()) for number in _NUMBER.findall(text))
-    return tuple(found) if sum(map(len, set(found))) >= N_DIGITS else ()
+    values = []
+    for number in _NUMBER.findall(text):
+        values.append("".join(str(int(sign)) for sign in number if sign.isdecimal()))
+    return tuple(sorted(values)) if sum(map(len, set(values))) >= N_DIGITS else ()
 
 
 class Sketch(NamedTuple):
@@ -56,9 +60,10 @@ def sketch(text: str) -> Sketch:
 
 
 class Index:
-    """Texts with a label of any kind, among which near ones are found without comparing all pairs: MinHash candidates, verified exactly.
+    """Labelled texts, among which near ones are found without comparing all pairs.
 
-    A text of language '' is compared with those of every language.
+    MinHash gives candidates, which are verified exactly. A text of language '' is compared with
+    those of every language.
     """
 
     def __init__(self):
@@ -74,24 +79,30 @@ class Index:
 
     def near(self, item: Sketch, language: str) -> list[tuple[Any, float]]:
         """Labels and Jaccard indices above THRESHOLD, nearest first."""
-        found = [self._entries[key] for key in sorted(self._lsh.query(item.minhash))]
-        found = [(other, label) for other, its_language, label in found if its_language in (language, "")]
-        found = [(other.text, label) for other, label in found if item.minhash.jaccard(other.minhash) > THRESHOLD - MARGIN]
-        own = grams(item.text) if found else set()
-        scored = [(label, jaccard(own, grams(text))) for text, label in found]
-        return sorted((pair for pair in scored if pair[1] > THRESHOLD), key=lambda pair: -pair[1])
+        pairs, item_grams = [], None
+        for key in sorted(self._lsh.query(item.minhash)):
+            other, other_language, label = self._entries[key]
+            if other_language not in (language, ""):
+                continue
+            if item.minhash.jaccard(other.minhash) > THRESHOLD - MARGIN:
+                item_grams = item_grams or grams(item.text)
+                similarity = jaccard(item_grams, grams(other.text))
+                if similarity > THRESHOLD:
+                    pairs.append((label, similarity))
+        return sorted(pairs, key=lambda pair: -pair[1])
 
     def same_numbers(self, item: Sketch, language: str) -> list[Any]:
-        """Labels of the texts in other languages that hold the same numbers, enough of them to be telling."""
-        return [label for its_language, label in self._by_numbers.get(item.numbers, ()) if its_language != language]
+        """Labels of the texts in other languages with the same numbers, enough to be telling."""
+        entries = self._by_numbers.get(item.numbers, ())
+        return [label for other_language, label in entries if other_language != language]
 
 
-# Rows against rows --------------------------------------------------------------------------------------------------
+# Rows against rows -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False)  # told apart by identity, whatever they hold
 class Place:
-    """A row and where it stands: `number` counts from 0 within the split's rows of the language."""
+    """Where a row stands: `number` counts from 0 within the split's rows of the language."""
 
     split: str
     number: int
@@ -103,60 +114,88 @@ class Place:
 
 def places(splits: dict[str, list[Row]]) -> list[Place]:
     """All rows of {'sft', 'rft', 'test'} in this order; ValueError for a split of another name."""
-    if unknown := [name for name in splits if name not in data.SPLITS]:
-        raise ValueError(f"unknown split {unknown[0]!r}; splits are {', '.join(data.SPLITS)}, further evaluation sets go into `against`")
-    found = []
+    for split in splits:
+        if split not in data.SPLITS:
+            advice = "further evaluation sets go into `against`"
+            known = ", ".join(data.SPLITS)
+            raise ValueError(f"unknown split {split!r}; splits are {known}, {advice}")
+    listed = []
     for split in data.SPLITS:
         position = Counter()
         for row in splits.get(split) or ():
-            found.append(Place(split, position[row.language], row))
+            listed.append(Place(split, position[row.language], row))
             position[row.language] += 1
-    return found
+    return listed
 
 
-def between_rows(rows: list[Place], against: dict[str, list[Row | str]]) -> dict[Place, list[tuple[str, str]]]:
-    """By place the checks of `audit.CHECKS` that need more than one row, each with a detail. See `audit.audit_splits`."""
+def between_rows(
+    rows: list[Place], against: dict[str, list[Row | str]]
+) -> dict[Place, list[tuple[str, str]]]:
+    """By place the failed checks that need more than one row, each with a detail.
+
+    The checks are those of `audit.CHECKS`; `against` is as in `audit.audit_splits`.
+    """
     findings = defaultdict(list)
     held = _evaluation_sets([place for place in rows if place.split == "test"], against, findings)
     seen, first = Index(), {"sft": {}, "rft": {}}
     for place in rows:
         if place.split == "test":
             continue
-        item, language = sketch(place.row.question), place.row.language
-        key = (language, item.text)
-        if not any(key in its for its in first.values()):
-            if near := seen.near(item, language):
-                findings[place].append(("near_duplicates", _as(*near[0])))
-            else:
-                seen.add(item, language, place)
-        if key in first[place.split]:
-            findings[place].append((f"duplicates_{place.split}", f"as row {first[place.split][key].number}"))
-        if place.split == "rft" and key in first["sft"]:
-            findings[place].append(("rft_in_sft", _as(first["sft"][key])))
-        first[place.split].setdefault(key, place)
-        if near := held.near(item, language):
-            findings[place].append(("contaminated", _as(*near[0])))
-            for other, similarity in near:
-                if isinstance(other, Place) and not any(check == "test_in_train" for check, _ in findings[other]):
-                    findings[other].append(("test_in_train", _as(place, similarity)))
-        elif others := held.same_numbers(item, language):
-            findings[place].append(("same_numbers", _as(others[0])))
-    return findings
+        item = sketch(place.row.question)
+        findings[place] += _repeats(place, item, seen, first)
+        findings[place] += _leaks(place, item, held, findings)
+    return {place: checks for place, checks in findings.items() if checks}
 
 
-def _evaluation_sets(test: list[Place], against: dict[str, list[Row | str]], findings: dict) -> Index:
+def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple[str, str]]:
+    """Checks of a training row against the training rows before it, which it then joins."""
+    checks, split = [], place.split
+    key = (place.row.language, item.text)
+    if key not in first["sft"] and key not in first["rft"]:
+        near = seen.near(item, place.row.language)
+        if near:
+            checks.append(("near_duplicates", _as(*near[0])))
+        else:
+            seen.add(item, place.row.language, place)
+    if key in first[split]:
+        checks.append((f"duplicates_{split}", f"as row {first[split][key].number}"))
+    if split == "rft" and key in first["sft"]:
+        checks.append(("rft_in_sft", _as(first["sft"][key])))
+    first[split].setdefault(key, place)
+    return checks
+
+
+def _leaks(place: Place, item: Sketch, held: Index, findings: dict) -> list[tuple[str, str]]:
+    """Checks of a training row against what evaluates, where test rows learn of it too."""
+    language = place.row.language
+    near = held.near(item, language)
+    if not near:
+        others = held.same_numbers(item, language)
+        return [("same_numbers", _as(others[0]))] if others else []
+    for other, similarity in near:
+        if isinstance(other, Place) and "test_in_train" not in dict(findings[other]):
+            findings[other].append(("test_in_train", _as(place, similarity)))
+    return [("contaminated", _as(*near[0]))]
+
+
+def _evaluation_sets(test: list[Place], against: dict, findings: dict) -> Index:
+    """All that training is compared with; findings about test rows among themselves are added."""
     held, first = Index(), {}
     for place in test:
         item, language = sketch(place.row.question), place.row.language
-        if (language, item.text) in first:
-            findings[place].append(("duplicates_test", _as(first[language, item.text])))
-        elif near := held.near(item, language):
+        key = (language, item.text)
+        near = [] if key in first else held.near(item, language)
+        if key in first:
+            findings[place].append(("duplicates_test", _as(first[key])))
+        elif near:
             findings[place].append(("near_duplicates", _as(*near[0])))
-        first.setdefault((language, item.text), place)
+        first.setdefault(key, place)
         held.add(item, language, place)
-    for name, texts in against.items():
-        for number, text in enumerate(texts):
-            question, language = (text.question, text.language) if isinstance(text, Row) else (text, "")
+    for name, questions in against.items():
+        for number, question in enumerate(questions):
+            language = ""
+            if isinstance(question, Row):
+                question, language = question.question, question.language
             held.add(sketch(question), language, f"{name} {number}")
     return held
 

@@ -1,0 +1,112 @@
+"""The set without what the audit found wrong, and a log of every change."""
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from curemed_utils import data, languages, trace
+from curemed_utils.audit import duplicates
+from curemed_utils.audit.checks import CHECKS, DEFECTS, row_findings
+from curemed_utils.data import Row
+
+
+@dataclass(frozen=True)
+class Cleaned:
+    """`splits` as they remain, and `log`, one line a changed row.
+
+    Columns: split, language, row, id, action ('renumbered' or 'dropped'), reason, detail. A row
+    with several defects goes by the first of them in CHECKS; `detail` has all.
+    """
+
+    splits: dict[str, list[Row]]
+    log: pd.DataFrame = field(repr=False)
+
+    @property
+    def counts(self) -> pd.DataFrame:
+        """Rows by action and reason (index), and split (columns), with their sum under 'all'."""
+        table = self.log.groupby(["action", "reason", "split"], sort=False).size()
+        table = table.unstack(fill_value=0).reindex(columns=data.SPLITS, fill_value=0)
+        return table.assign(all=table.sum(axis=1)).sort_values("all", ascending=False)
+
+    def write(self, folder: str | Path) -> Path:
+        """Writes `<split>.jsonl` and the log as `changes.csv`."""
+        folder = Path(folder)
+        for split, rows in self.splits.items():
+            data.write_jsonl(rows, folder / f"{split}.jsonl")
+        self.log.to_csv(folder / "changes.csv", index=False)
+        return folder
+
+
+def clean(
+    splits: dict[str, list[Row]],
+    against: dict[str, list[Row | str]] | None = None,
+    drop: Collection[str] = DEFECTS,
+) -> Cleaned:
+    """The rows that have none of the defects in `drop`; wrong step numbers are mended first.
+
+    Rows go by what is wrong with themselves first. Of equal and near questions among the others
+    the first stays, in SFT before RFT, so a good copy survives a bad one. Training questions that
+    test or `against` hold go from training. Every change is in the log, and ids stay.
+    """
+    for check in drop:
+        if check not in CHECKS:
+            raise ValueError(
+                f"drop: no check is called {check!r}{languages.nearest(check, CHECKS)}"
+            )
+    kept, changes = {}, {}
+    places = duplicates.places(splits)
+    for place in places:
+        row = renumbered(place.row) if "malformed_steps" in drop else place.row
+        defects = [finding for finding in row_findings(row) if finding[0] in drop]
+        if defects:
+            changes[place] = ("dropped", defects)
+            continue
+        kept[place] = row
+        if row is not place.row:
+            fault = trace.step_fault(place.row.reasoning)
+            changes[place] = ("renumbered", [("malformed_steps", fault)])
+    for place, findings in duplicates.between_rows(list(kept), against or {}).items():
+        defects = [finding for finding in findings if finding[0] in drop]
+        if defects:
+            del kept[place]
+            changes[place] = ("dropped", defects)
+    remaining = {split: [] for split in splits}
+    for place, row in kept.items():
+        remaining[place.split].append(row)
+    return Cleaned(remaining, _log(places, changes))
+
+
+def _log(places: list[duplicates.Place], changes: dict) -> pd.DataFrame:
+    order = list(CHECKS)
+    lines = []
+    for place in places:
+        if place in changes:
+            action, findings = changes[place]
+            findings = sorted(findings, key=lambda finding: order.index(finding[0]))
+            line = {
+                "split": place.split,
+                "language": place.row.language,
+                "row": place.number,
+                "id": place.row.id,
+                "action": action,
+                "reason": findings[0][0],
+                "detail": "; ".join(f"{check}: {detail}" for check, detail in findings),
+            }
+            lines.append(line)
+    columns = ["split", "language", "row", "id", "action", "reason", "detail"]
+    return pd.DataFrame(lines, columns=columns)
+
+
+def renumbered(row: Row) -> Row:
+    """The row with its steps numbered 1 to n, if each opening tag is followed by its closing tag.
+
+    Else the row itself, as where nothing is wrong.
+    """
+    reasoning = trace.renumbered(row.reasoning)
+    tags = [piece for piece, is_tag in trace.pieces(reasoning) if is_tag and "step" in piece]
+    in_order = [tag for tag in trace.tags(len(tags) // 2) if "step" in tag]
+    if reasoning == row.reasoning or tags != in_order:
+        return row
+    return row.model_copy(update={"reasoning": reasoning})
