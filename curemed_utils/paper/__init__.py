@@ -1,1 +1,8 @@
-from curemed_utils.paper.sources import SourceChanged, check_sources, own, own_examples, per_tier, proprietary, published
+from curemed_utils.paper.sources import (
+    SourceChanged,
+    check_sources,
+    per_tier,
+    proprietary,
+    published,
+    seal,
+)

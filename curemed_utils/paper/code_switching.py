@@ -1,86 +1,103 @@
-"""Where a code-switched text is English and where it is in its language: for colouring, not for scoring."""
+"""Where a code-switched text is English and where not: for colouring, not for scoring."""
 
 import pandas as pd
 import regex
 
-from curemed_utils import languages
+from curemed_utils import languages, trace
 from curemed_utils.language_id import FUNCTION_WORDS, WORD, bare, evidence, own_letters
 
-_ARGUES = {"means", "mean", "makes", "suggests", "indicates", "points", "explains", "shows", "fits", "low", "high", "likely", "acute"}
-SWITCH = 5.0  # nats that a change of language must bring, so that single words of doubt don't flicker
+SWITCH = 5.0  # nats that a change of language must bring, so that doubtful words don't flicker
+SURE = 2 * SWITCH
+ARGUMENT = """
+means mean makes suggests indicates points explains shows fits low high likely acute
+"""
+ENGLISH = frozenset(ARGUMENT.split())  # besides the function words
+ROLES = ("english", "target")
 
 
-def spans(text: str, language: str, known: str = "") -> list[tuple[str, str]]:
-    """`text` cut where it changes between English and `language`: (stretch, 'english' | 'target'), white space collapsed.
+def spans(text: str, language: str, in_language: str = "") -> list[tuple[str, str]]:
+    """`text` cut where it changes between English and `language`, white space collapsed.
 
-    By letters where the language has a script of its own; else word by word with `language_id`'s second detector, taking the
-    course of languages that explains the words best when each change costs `SWITCH`. Words of `known`, a text in the language such
-    as the question, are taken for the language's. Single terms close to English (hemoglobina) may be missed.
+    Gives (stretch, 'english' or 'target'). Letters tell where the language has a script of its own;
+    else each word's evidence counts, and of all courses of the two languages the likeliest is taken
+    when each change costs `SWITCH`. Words of `in_language`, a text in the language such as the
+    question, count as the language's. Single terms close to English (hemoglobina) may be missed.
     """
     words = text.split()
-    if not words:
-        return []
     target = languages.get(language)
     if target.script == "Latin":
-        for_target = _by_word(words, target.code, known)
+        for_target = _by_word(words, target.code, in_language)
     else:
-        for_target = _by_script(words, target)
-    cut: list[tuple[str, str]] = []
+        for_target = _by_script(words, target.script)
+    stretches: list[tuple[str, str]] = []
     for word, role in zip(words, _course(for_target), strict=True):
-        if cut and cut[-1][1] == role:
-            cut[-1] = (f"{cut[-1][0]} {word}", role)
-        else:
-            cut.append((word, role))
-    return cut
+        if stretches and stretches[-1][1] == role:
+            word = f"{stretches.pop()[0]} {word}"
+        stretches.append((word, role))
+    return stretches
 
 
-def _by_script(words: list[str], target: languages.Language) -> list[float]:
-    own, latin = own_letters(target.script), regex.compile(r"\p{Latin}")
-    return [2 * SWITCH if own.search(word) else -2 * SWITCH if latin.search(word) else 0.0 for word in words]
-
-
-def _by_word(words: list[str], code: str, known: str) -> list[float]:
-    """What each word says for the language and against English, in nats; a detector's word is bounded by ±WORD."""
-    for_english = evidence([word.lower() for word in words], code)[:, 0]
-    own = {bare(word) for word in known.split()} - FUNCTION_WORDS
+def _by_script(words: list[str], script: str) -> list[float]:
     for_target = []
-    for word, value in zip(map(bare, words), (-for_english).tolist(), strict=True):
-        english = word in _ARGUES or (word in FUNCTION_WORDS and value < WORD / 2)
-        for_target.append(2 * SWITCH if word in own else -2 * WORD if english else value)
+    for word in words:
+        if own_letters(script).search(word):
+            for_target.append(SURE)
+        else:
+            for_target.append(-SURE if regex.search(r"\p{Latin}", word) else 0.0)
     return for_target
 
 
-def _course(evidence: list[float]) -> list[str]:
-    """The likeliest sequence of two languages (Viterbi)."""
-    names = ("english", "target")
-    score, came = [0.0, 0.0], []
-    for value in evidence:
-        step = []
-        for state, gain in enumerate((-value, value)):
-            stay, change = score[state], score[1 - state] - SWITCH
-            step.append((max(stay, change) + gain, state if stay >= change else 1 - state))
-        score, came = [total for total, _ in step], [*came, [origin for _, origin in step]]
-    state, course = int(score[1] > score[0]), []
-    for origins in reversed(came):
-        course.append(names[state])
-        state = origins[state]
+def _by_word(words: list[str], code: str, in_language: str) -> list[float]:
+    """What each word says for the language and against English, in nats."""
+    if not words:
+        return []
+    for_english = evidence([word.lower() for word in words], code)[:, 0].tolist()
+    of_target = {bare(word) for word in in_language.split()} - FUNCTION_WORDS
+    for_target = []
+    for word, value in zip(map(bare, words), for_english, strict=True):
+        if word in of_target:
+            for_target.append(SURE)
+        elif word in ENGLISH or (word in FUNCTION_WORDS and value > -WORD / 2):
+            for_target.append(-2 * WORD)
+        else:
+            for_target.append(-value)
+    return for_target
+
+
+def _course(for_target: list[float]) -> list[str]:
+    """The likeliest sequence of the two languages (Viterbi)."""
+    scores, origins = [0.0, 0.0], []
+    for value in for_target:
+        stay_english = scores[0] >= scores[1] - SWITCH
+        stay_target = scores[1] >= scores[0] - SWITCH
+        origins.append((0 if stay_english else 1, 1 if stay_target else 0))
+        scores = [
+            max(scores[0], scores[1] - SWITCH) - value,
+            max(scores[1], scores[0] - SWITCH) + value,
+        ]
+    state, course = int(scores[1] > scores[0]), []
+    for origin in reversed(origins):
+        course.append(ROLES[state])
+        state = origin[state]
     return course[::-1]
 
 
-def example(question: str, response: str, language: str, correct: bool | None = None) -> pd.DataFrame:
-    """A response in the columns of Figures 2 and 3: part (question, step1 …, answer, or response without tags), role and text.
+def example(
+    question: str, response: str, language: str, correct: bool | None = None
+) -> pd.DataFrame:
+    """A question and a response in the columns of Figures 2 and 3: part, role and text.
 
-    The answer's role is right or wrong where `correct` says so; all other text is cut into English and the language by `spans`.
+    Parts are question, step1 …, answer; or response, where there are no tags. The answer's role is
+    right or wrong where `correct` says so; all other text is cut by `spans`.
     """
-    answers = " ".join(regex.findall(r"<answer>(.*?)</answer>", response, regex.DOTALL))
-    known = f"{question} {answers}"
-    parts = [("question", question)]
-    parts += [(name, text) for name, text in regex.findall(r"<(step\d+|answer)>(.*?)</\1>", response, regex.DOTALL)]
-    if len(parts) == 1:
-        parts.append(("response", response))
+    segments = trace.segments(response) or [("response", response)]
+    answers = " ".join(trace.blocks(response, "answer"))
     rows = []
-    for part, text in parts:
-        judged = part == "answer" and correct is not None
-        roles = [(" ".join(text.split()), "right" if correct else "wrong")] if judged else spans(text, language, known)
-        rows += [(part, role, stretch) for stretch, role in roles]
+    for part, text in [("question", question), *segments]:
+        if part == "answer" and correct is not None:
+            stretches = [(" ".join(text.split()), "right" if correct else "wrong")]
+        else:
+            stretches = spans(text, language, f"{question} {answers}")
+        for stretch, role in stretches:
+            rows.append({"part": part, "role": role, "text": stretch})
     return pd.DataFrame(rows, columns=["part", "role", "text"])

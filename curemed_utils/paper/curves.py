@@ -1,4 +1,4 @@
-"""What a run's own logs and verdicts look like: loss, rewards, forgetting, checkpoints. A small table in, a Figure out."""
+"""What a run's own logs and verdicts look like. A small table in, a Figure out."""
 
 import base64
 import io
@@ -13,127 +13,181 @@ from curemed_utils.paper import style
 from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, TIER_COLORS
 from curemed_utils.training import curricula
 
+REWARDS = {  # column -> name in a log, and colour, width and line in the picture
+    "reward": ("reward", "black", 1.8, "-"),
+    "accuracy": ("rewards/accuracy/mean", BLUE, 1, "--"),
+    "language": ("rewards/language/mean", GREEN, 1, "-."),
+    "format": ("rewards/format/mean", RED, 1, ":"),
+}
+MEASURES = {
+    "reward": "Mean reward x 100",
+    "la": "Logical accuracy",
+    "lc": "Language consistency",
+    "well_formed": "Well-formed",
+}
 
+
+@style.applied()
 def sft_loss(log: pd.DataFrame) -> Figure:
     """Training loss of one SFT run by step; `log` is a checkpoint's log.jsonl."""
     part = log.dropna(subset=["loss"])
-    alt = f"Training loss falls from {part['loss'].iloc[0]:.2f} to {part['loss'].iloc[-1]:.2f} over {part['step'].iloc[-1]} steps"
-    with style.applied():
-        figure, (ax,) = style.figure(COLUMN, 2.2, alt)
-        ax.plot(part["step"], part["loss"], color=BLUE, linewidth=1)
-        ax.set(xlabel="step", ylabel="loss per completion token (nats)", ylim=(0, None), title="Supervised fine-tuning")
-    return figure
+    loss, step = part["loss"], part["step"]
+    fall = f"falls from {loss.iloc[0]:.2f} to {loss.iloc[-1]:.2f} over {step.iloc[-1]} steps"
+    drawn, (ax,) = style.figure(COLUMN, 2.2, f"Training loss {fall}")
+    ax.plot(step, loss, color=BLUE, linewidth=1)
+    ax.set(xlabel="step", ylabel="loss per completion token (nats)", ylim=(0, None))
+    ax.set_title("Supervised fine-tuning")
+    return drawn
 
 
 def rewards(logs: dict[str, pd.DataFrame]) -> pd.DataFrame:
-    """The rewards of GRPO stages from their logs (stage -> log.jsonl): stage, step (from 1), reward, accuracy, language, format.
+    """The rewards of GRPO stages from their logs (stage to log.jsonl).
 
-    A part that the log lacks, or where nothing could be verified, is NaN.
+    Columns: stage, step (from 1), reward, accuracy, language, format. A part that the log lacks, or
+    where nothing could be verified, is NaN.
     """
-    names = {"reward": "reward", **{part: f"rewards/{part}/mean" for part in ("accuracy", "language", "format")}}
     stages = []
     for stage, log in logs.items():
-        part = log.dropna(subset=["reward"]).reindex(columns=list(names.values())).set_axis(list(names), axis=1)
-        stages.append(part.assign(stage=stage, step=range(1, len(part) + 1)))
-    return pd.concat(stages, ignore_index=True)[["stage", "step", *names]]
+        log = log.dropna(subset=["reward"])
+        table = pd.DataFrame({"stage": stage, "step": range(1, len(log) + 1)}, index=log.index)
+        for column, (name, *_) in REWARDS.items():
+            table[column] = log.get(name, np.nan)
+        stages.append(table)
+    return pd.concat(stages, ignore_index=True)
 
 
+@style.applied()
 def reward_curves(table: pd.DataFrame, window: int = 5) -> Figure:
-    """Mean reward and its parts (0-1) over the GRPO stages of a run, one band of colour a tier; moving averages over `window` steps.
+    """Mean reward and its parts (0-1) over the GRPO stages of a run, a band of colour a tier.
 
-    `table` has the columns of `rewards`.
+    `table` is that of `rewards`; the curves are moving averages over `window` steps.
     """
-    curves = {"reward": ("black", 1.8, "-"), "accuracy": (BLUE, 1, "--"), "language": (GREEN, 1, "-."), "format": (RED, 1, ":")}
-    stages = list(table["stage"].unique())
-    ends = table.groupby("stage", sort=False)["reward"].agg(["first", "last"])
-    told = "; ".join(f"{stage} from {row['first']:.2f} to {row['last']:.2f}" for stage, row in ends.iterrows())
-    with style.applied():
-        figure, (ax,) = style.figure(PAGE, 2.6, f"Mean reward of the rollouts by GRPO step: {told}")
-        start = 0
-        for stage in stages:
-            part = table[table["stage"].eq(stage)]
-            ax.axvspan(start, start + len(part), color=TIER_COLORS[languages.STAGES[stage]], alpha=0.18, linewidth=0)
-            ax.text(start + len(part) / 2, 1.03, f"stage {stage[5]}: + {languages.STAGES[stage]}", ha="center", fontsize=7.5)
-            for name, (color, width, line) in curves.items():
-                if part[name].notna().any():
-                    smooth = part[name].rolling(window, min_periods=1).mean()
-                    label = name if stage == stages[0] else None
-                    ax.plot(start + part["step"], smooth, line, color=color, linewidth=width, label=label)
-            start += len(part)
-        ax.set(xlabel="GRPO step", ylabel=f"mean over rollouts, {window} steps", ylim=(0, 1.1), xlim=(0, max(start, 1)))
-        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return figure
+    stages = dict(tuple(table.groupby("stage", sort=False)))
+    told = []
+    for stage, part in stages.items():
+        reward = part["reward"].dropna()
+        told.append(f"{stage} from {reward.iloc[0]:.2f} to {reward.iloc[-1]:.2f}")
+    alt = "Mean reward of the rollouts by GRPO step: " + "; ".join(told)
+    drawn, (ax,) = style.figure(PAGE, 2.6, alt)
+    start = 0
+    for stage, part in stages.items():
+        tier, end = languages.STAGES[stage], start + len(part)
+        ax.axvspan(start, end, color=TIER_COLORS[tier], alpha=0.18, linewidth=0)
+        title = f"stage {stage[5]}: + {tier}"
+        ax.text((start + end) / 2, 1.03, title, ha="center", fontsize=7.5)
+        for column, (_, color, width, line) in REWARDS.items():
+            if part[column].notna().any():
+                smooth = part[column].rolling(window, min_periods=1).mean()
+                label = column if start == 0 else None
+                look = dict(color=color, linewidth=width, label=label)
+                ax.plot(start + part["step"], smooth, line, **look)
+        start = end
+    ax.set(xlabel="GRPO step", ylabel=f"mean over rollouts, {window} steps")
+    ax.set(ylim=(0, 1.1), xlim=(0, max(start, 1)))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return drawn
 
 
 def live(records: list[dict], name: str) -> str:
-    """HTML that shows a stage at work: a bar of its steps, and the loss or the reward so far. `records` are log records of training."""
+    """HTML that shows a stage at work: a bar of its steps, and the loss or the reward so far.
+
+    `records` are log records of training.
+    """
     log, last = pd.DataFrame(records), records[-1]
     measure = "reward" if "reward" in log else "loss"
-    picture = ""
-    if measure in log and log[measure].notna().sum() > 1:
-        with style.applied():
-            figure, (ax,) = style.figure(COLUMN, 1.2, f"{measure} of {name} by step")
-            curve = log.dropna(subset=[measure])
-            ax.plot(curve["step"], curve[measure], color=BLUE, linewidth=1)
-            ax.set(xlim=(1, last["of"]), xlabel="step", ylabel=measure)
-            raw = io.BytesIO()
-            figure.savefig(raw, format="png", dpi=110)
-        picture = f'<br><img alt="{figure.alt}" src="data:image/png;base64,{base64.b64encode(raw.getvalue()).decode()}">'
-    newest = log[measure].dropna().iloc[-1] if measure in log else float("nan")
-    bar = f'<progress value="{last["step"]}" max="{last["of"]}" style="width: 20em"></progress>'
-    return f"<div>{name} {bar} step {last['step']} of {last['of']}, {measure} {newest:.3f}{picture}</div>"
+    curve = log.dropna(subset=[measure]) if measure in log else log.iloc[:0]
+    picture, newest = "", "–"
+    if len(curve):
+        newest = f"{curve[measure].iloc[-1]:.3f}"
+    if len(curve) > 1:
+        picture = "<br>" + _small(curve["step"], curve[measure], last["of"], name)
+    step, of = last["step"], last["of"]
+    bar = f'<progress value="{step}" max="{of}" style="width: 20em"></progress>'
+    return f"<div>{name} {bar} step {step} of {of}, {measure} {newest}{picture}</div>"
+
+
+@style.applied()
+def _small(step: pd.Series, values: pd.Series, of: int, name: str) -> str:
+    """A small curve as an HTML image."""
+    drawn, (ax,) = style.figure(COLUMN, 1.2, f"{values.name} of {name} by step")
+    ax.plot(step, values, color=BLUE, linewidth=1)
+    ax.set(xlim=(1, of), xlabel="step", ylabel=values.name)
+    raw = io.BytesIO()
+    drawn.savefig(raw, format="png", dpi=110)
+    png = base64.b64encode(raw.getvalue()).decode()
+    return f'<img alt="{drawn.alt}" src="data:image/png;base64,{png}">'
 
 
 def levels(lab: pd.DataFrame, measure: str = "reward") -> pd.DataFrame:
-    """One measure of `curricula.lab`'s table with its index reset: models in order of training as rows, tiers as columns."""
-    return lab.pivot(index="model", columns="tier", values=measure).reindex(index=lab["model"].unique(), columns=list(languages.TIERS))
+    """One measure of `curricula.lab` (its index reset): models as rows, tiers as columns."""
+    table = lab.pivot(index="model", columns="tier", values=measure)
+    return table.reindex(index=lab["model"].unique(), columns=list(languages.TIERS))
 
 
+@style.applied()
 def forgetting(levels: pd.DataFrame) -> Figure:
-    """The level of each checkpoint (rows, in order of training) on each tier (columns), as numbers on a grey scale, and the change
-    from the best earlier level under each."""
-    change = -curricula.forgetting(levels).reindex(levels.index)
-    labels = [
-        [f"{level:.2f}" + (f"\n({delta:+.2f})" if delta == delta else "") for level, delta in zip(*rows, strict=True)]
-        for rows in zip(levels.to_numpy(), change.to_numpy(), strict=True)
-    ]
-    alt = "Mean reward of each checkpoint on each tier: " + "; ".join(
-        f"{name} " + ", ".join(f"{tier} {value:.2f}" for tier, value in row.items()) for name, row in levels.iterrows()
-    )
-    with style.applied():
-        figure, (ax,) = style.figure(COLUMN, 0.5 + 0.45 * len(levels), alt)
-        scale = dict(vmin=0, vmax=1.8, cmap="Greys", cbar=False, linewidths=1)
-        sns.heatmap(levels.astype(float), annot=np.array(labels), fmt="", ax=ax, annot_kws={"fontsize": 7.5, "color": "black"}, **scale)
-        ax.set(xlabel="tier of the prompts", ylabel="")
-        ax.tick_params(axis="y", rotation=0)
-    return figure
+    """The level of each checkpoint (rows, as trained) on each tier (columns) on a grey scale.
 
-
-def checkpoints(table: pd.DataFrame) -> Figure:
-    """The run's own learning: reward, LA, LC and well-formed share of each checkpoint, on trained and on held-out prompts.
-
-    `table` is `evaluation.table(verdicts, ['model', 'set'])`; a measure that nobody could take stays empty and says so. A checkpoint
-    has a dagger where over 5% of its responses in a set are faults of the harness.
+    Under each level stands its change from the best earlier one.
     """
-    models = [model for model in languages.CHECKPOINTS if model in table.index.get_level_values("model")]
-    marked = table["marked"] if "marked" in table else pd.Series(False, table.index)
-    dagger = {model: " †" * bool(marked.xs(model, level="model").any()) for model in models}
-    trained = table["reward"].xs("train", level="set").reindex(models) if "train" in table.index.get_level_values("set") else None
-    alt = "Reward, logical accuracy, language consistency and well-formed share of each checkpoint, on trained and held-out prompts"
-    if trained is not None:
-        alt += "; reward on trained prompts: " + ", ".join(f"{model} {value:.2f}" for model, value in trained.items())
-    with style.applied():
-        figure, axes = style.figure(PAGE, 2.4, alt, 4, sharey=True)
-        measures = {"reward": "Mean reward x 100", "la": "Logical accuracy", "lc": "Language consistency", "well_formed": "Well-formed"}
-        for ax, (column, title) in zip(axes, measures.items(), strict=True):
-            for name, label, color, marker in (("train", "trained on", BLUE, "o"), ("test", "held out", ORANGE, "s")):
-                values = table[column].xs(name, level="set").reindex(models) * (100 if column == "reward" else 1)
-                ax.plot(range(len(models)), values, color=color, marker=marker, markersize=4, label=label)
-            if table[column].isna().all():
-                ax.text(0.5, 0.5, "not measured:\nneeds a judge", transform=ax.transAxes, ha="center", va="center", color=GREY)
-            ax.set_xticks(range(len(models)), [model.replace("_", "\n") + dagger[model] for model in models], rotation=60, fontsize=7)
-            ax.set(title=title, ylim=(-4, 104))
-            ax.grid(axis="y")
-        axes[0].set_ylabel("%")
-        axes[0].legend(loc="upper left")
-    return figure
+    changes = -curricula.forgetting(levels).reindex(levels.index)
+    labels, told = levels.astype(object), []
+    for model, row in levels.iterrows():
+        for tier, level in row.items():
+            change = changes.loc[model, tier]
+            below = "" if np.isnan(change) else f"\n({change:+.2f})"
+            labels.loc[model, tier] = f"{level:.2f}{below}"
+        values = ", ".join(f"{tier} {level:.2f}" for tier, level in row.items())
+        told.append(f"{model} {values}")
+    alt = "Mean reward of each checkpoint on each tier: " + "; ".join(told)
+    drawn, (ax,) = style.figure(COLUMN, 0.5 + 0.45 * len(levels), alt)
+    look = dict(vmin=0, vmax=1.8, cmap="Greys", cbar=False, linewidths=1)
+    look |= dict(annot=labels.to_numpy(), fmt="")
+    look["annot_kws"] = {"fontsize": 7.5, "color": "black"}
+    sns.heatmap(levels.astype(float), ax=ax, **look)
+    ax.set(xlabel="tier of the prompts", ylabel="")
+    ax.tick_params(axis="y", rotation=0)
+    return drawn
+
+
+@style.applied()
+def checkpoints(table: pd.DataFrame) -> Figure:
+    """The run's learning: how each checkpoint answers trained and held-out prompts.
+
+    `table` is `evaluation.table(verdicts, ['model', 'set'])`. A measure that nobody could take
+    stays empty and says so. A dagger marks a checkpoint with too many faults of the harness.
+    """
+    sets = {name: part.droplevel("set") for name, part in table.groupby(level="set")}
+    models = [
+        name for name in languages.CHECKPOINTS if name in table.index.get_level_values("model")
+    ]
+    names = []
+    for model in models:
+        marked = "marked" in table and table.loc[model, "marked"].any()
+        names.append(model.replace("_", "\n") + (" †" if marked else ""))
+    alt = (
+        "Reward, logical accuracy, language consistency and well-formed share of each checkpoint, "
+    )
+    alt += "on trained and held-out prompts"
+    if "train" in sets:
+        trained = sets["train"]["reward"].reindex(models)
+        told = ", ".join(f"{model} {value:.2f}" for model, value in trained.items())
+        alt += f"; reward on trained prompts: {told}"
+    drawn, axes = style.figure(PAGE, 2.4, alt, 4, sharey=True)
+    for ax, (column, title) in zip(axes, MEASURES.items(), strict=True):
+        for name, label, color, marker in (
+            ("train", "trained on", BLUE, "o"),
+            ("test", "held out", ORANGE, "s"),
+        ):
+            values = sets[name][column].reindex(models) * (100 if column == "reward" else 1)
+            look = dict(color=color, marker=marker, markersize=4, label=label)
+            ax.plot(range(len(models)), values, **look)
+        if table[column].isna().all():
+            note = dict(transform=ax.transAxes, ha="center", va="center", color=GREY)
+            ax.text(0.5, 0.5, "not measured:\nneeds a judge", **note)
+        ax.set_xticks(range(len(models)), names, rotation=60, fontsize=7)
+        ax.set(title=title, ylim=(-4, 104))
+        ax.grid(axis="y")
+    axes[0].set_ylabel("%")
+    axes[0].legend(loc="upper left")
+    return drawn

@@ -8,7 +8,7 @@ import pytest
 
 from curemed_utils.data import DataError
 from curemed_utils.evaluation import calibration, labels
-from curemed_utils.paper import figures
+from curemed_utils.paper import figures_data
 
 FRENCH = "Le patient est atteint de la grippe saisonnière et doit rester au lit."
 ENGLISH = "The patient suffers from seasonal influenza and should stay in bed."
@@ -223,7 +223,7 @@ def test_the_bars_of_each_model_add_up():
     cells = [(True, True, True, 60), (True, False, False, 30), (False, True, False, 10)]
     other = make.judged_outputs([(True, True, True, 5)], "b")
     table = pd.concat([make.judged_outputs(cells, "a"), other])
-    (ax,) = figures.lc_decomposition(calibration.decompose(table).reset_index()).axes
+    (ax,) = figures_data.lc_decomposition(calibration.decompose(table).reset_index()).axes
     assert [label.get_text() for label in ax.get_yticklabels()] == ["a", "b"]
     widths = {bars.get_label(): round(bars[0].get_width()) for bars in ax.containers}
     expected = {"consistent, as published": 60, "only cut off": 30, "only other language": 10}

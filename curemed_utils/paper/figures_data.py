@@ -1,0 +1,204 @@
+"""Figure 8, Table 5 as a picture, and what checks of data and of verdicts find.
+
+Small tables in, a matplotlib Figure out; every mark is a cell of a row.
+"""
+
+import textwrap
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from curemed_utils import languages
+from curemed_utils.paper import style
+from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, SKY, YELLOW
+
+RATED = ["medical_correctness", "language_quality"]
+SHARES = {  # of all responses -> label, colour, hatch
+    "lc": ("consistent, as published", BLUE, ""),
+    "cut_only": ("only cut off", "#C8C8C8", ""),
+    "both": ("cut off and other language", "#8C8C8C", "////"),
+    "language_only": ("only other language", ORANGE, "\\\\\\\\"),
+    "neither": ("unexplained", RED, "xxxx"),
+    "undecided": ("check undecided", "#EDEDED", ""),
+    "blank": ("no verdict", "black", ""),
+}
+
+
+@style.applied()
+def composition(table: pd.DataFrame) -> Figure:
+    """Figure 8: rows per language, and the languages by family.
+
+    `table` is counted in the authors' released files or in a run's (`measured.composition`).
+    """
+    splits = {"n_sft": ("SFT", BLUE), "n_rft": ("RFT", SKY), "n_test": ("test", YELLOW)}
+    table = table.assign(n=table[list(splits)].sum(axis=1)).sort_values("n")
+    total, most = table["n"].sum(), table["n"].max()
+    families = table.groupby("family").agg(n=("n", "sum"), names=("language", ", ".join))
+    families = families.sort_values("n")
+    largest, smallest = table.iloc[-1], table.iloc[0]
+    told = [f"{family}: {row.names}" for family, row in families.iloc[::-1].iterrows()]
+    alt = (
+        f"Left: rows of {len(table)} languages, from {largest['language']} ({largest['n']:,}) "
+        f"down to {smallest['language']} ({smallest['n']:,}). "
+        f"Right: the languages by family: {'; '.join(told)}"
+    )
+    drawn, (left, right) = style.figure(PAGE, 3.3, alt, 2)
+    start = np.zeros(len(table))
+    for column, (label, color) in splits.items():
+        look = dict(color=color, edgecolor="white", linewidth=0.4)
+        left.barh(table["language"], table[column], left=start, label=label, **look)
+        start += table[column].to_numpy()
+    for y, n in enumerate(table["n"]):
+        share = f"{n:,} ({100 * n / total:.1f}%)"
+        left.text(n + 0.01 * most, y, share, va="center", fontsize=7)
+    left.set(title="Rows per language", xlim=(0, 1.42 * most))
+    left.legend(loc="upper center", bbox_to_anchor=(0.45, -0.08), ncols=3)
+    right.barh(families.index, families["n"], color=GREEN)
+    most = families["n"].max()
+    for y, row in enumerate(families.itertuples()):
+        names = textwrap.fill(row.names, 26)
+        right.text(row.n + 0.01 * most, y, names, va="center", fontsize=7, linespacing=1.05)
+    title = f"Languages in {len(families)} families"
+    right.set(title=title, xlabel="rows", xlim=(0, 1.85 * most))
+    return drawn
+
+
+# Ratings -----------------------------------------------------------------------------------------
+
+
+@style.applied()
+def human_ratings(table: pd.DataFrame) -> Figure:
+    """Table 5 as a picture: mean ratings (1-5) by doctors and by native speakers, per language."""
+    table = table.sort_values(["medical_correctness", "language"], ascending=False)
+    table = table.reset_index(drop=True)
+    medical, quality = table[RATED[0]], table[RATED[1]]
+    alt = (
+        f"Mean ratings of {len(table)} languages; over all {medical.mean():.2f} for medicine, "
+        f"{quality.mean():.2f} for language; "
+        f"lowest {table['language'].iloc[-1]} with {medical.iloc[-1]:.2f}"
+    )
+    drawn, (ax,) = style.figure(COLUMN, 3.2, alt)
+    ax.hlines(table.index, medical, quality, color=GREY, linewidth=1)
+    ring = dict(color=BLUE, markerfacecolor="none", markersize=8)
+    ax.plot(medical, table.index, "o", label="medical correctness", **ring)
+    ax.plot(quality, table.index, "D", color=ORANGE, markersize=3.5, label="language quality")
+    ax.set_yticks(table.index, table["language"])
+    low = min(4.35, table[RATED].min().min() - 0.1)
+    ax.set(xlabel="mean rating (1-5)", xlim=(low, 5.05))
+    drawn.legend(loc="outside upper center", ncols=2)
+    return drawn
+
+
+@style.applied()
+def rating_intervals(table: pd.DataFrame) -> Figure:
+    """One's own mean ratings with their 95% intervals beside the published ones.
+
+    `table` has language, measure, published, mean, low and high.
+    """
+    measures = list(table["measure"].unique())
+    ours = table.dropna(subset="mean")
+    told = []
+    for measure, part in ours.groupby("measure", sort=False):
+        name, means = measure.replace("_", " "), part["mean"]
+        told.append(f"{name} {means.min():.2f} to {means.max():.2f} over {len(part)} languages")
+    alt = "Own mean ratings with intervals beside Table 5: " + "; ".join(told)
+    order = sorted(table["language"].unique(), reverse=True)
+    y = np.arange(len(order))
+    low = min(4.3, ours["low"].fillna(ours["mean"]).min() - 0.1)
+    drawn, axes = style.figure(PAGE, 3.1, alt, len(measures), sharey=True)
+    for ax, measure in zip(axes, measures, strict=True):
+        part = table[table["measure"].eq(measure)].set_index("language").loc[order]
+        ring = dict(color=BLUE, markerfacecolor="none", markersize=8)
+        ax.plot(part["published"], y, "o", label="published, no interval", **ring)
+        ax.hlines(y, part["low"], part["high"], color=RED, linewidth=1)
+        ax.plot(part["mean"], y, "D", color=RED, markersize=4, label="these ratings")
+        title = measure.replace("_", " ")
+        ax.set(title=title, xlabel="mean rating (1-5)", xlim=(low, 5.1))
+        ax.set_yticks(y, order)
+    handles, names = axes[0].get_legend_handles_labels()
+    drawn.legend(handles, names, loc="outside upper center", ncols=2)
+    return drawn
+
+
+# Checks ------------------------------------------------------------------------------------------
+
+
+@style.applied()
+def audit_findings(rows: pd.DataFrame, sizes: dict[str, int]) -> Figure:
+    """Findings of each check of an audit in each language, shaded by the share of its rows.
+
+    `rows` are the audit's, `sizes` counts rows by language. Checks without findings are left out.
+    """
+    names = list(languages.NAMES)
+    counts = pd.crosstab(rows["check"], rows["language"]).reindex(columns=names, fill_value=0)
+    counts = counts.loc[rows["check"].value_counts().index]
+    shares = 100 * counts / pd.Series(sizes).reindex(names).clip(lower=1)
+    most = [f"{check} {n:,}" for check, n in counts.sum(axis=1).head(4).items()]
+    alt = f"Findings of the audit by check and language; most: {'; '.join(most) or 'none'}"
+    drawn, (ax,) = style.figure(PAGE, 1.0 + 0.24 * max(len(shares), 1), alt)
+    if len(shares):
+        look = dict(cmap="Greys", vmin=0, vmax=45, cbar=False, linewidths=0.5)
+        look |= dict(annot=counts.to_numpy(), fmt="d")
+        look["annot_kws"] = {"fontsize": 7, "color": "black"}
+        sns.heatmap(np.sqrt(10 * shares), ax=ax, **look)
+    title = "Findings (number), shaded by share of the language's rows"
+    ax.set(xlabel="", ylabel="", title=title)
+    style.slanted(ax, names)
+    checks = [check.replace("_", " ") for check in shares.index]
+    ax.set_yticks(np.arange(len(shares)) + 0.5, checks, rotation=0)
+    ax.tick_params(axis="both", length=0)
+    return drawn
+
+
+@style.applied()
+def lc_decomposition(table: pd.DataFrame) -> Figure:
+    """Published language consistency of each model, and what its failures are, in percent.
+
+    `table` is `calibration.decompose`'s with its index reset. A diamond marks the consistency over
+    complete answers alone.
+    """
+    table = table.sort_values("lc")
+    told = []
+    for row in table.iloc[::-1].itertuples():
+        told.append(
+            f"{row.model} {row.lc:.1f}% consistent, {row.cut_only:.1f}% only cut off, "
+            f"{row.lc_complete:.1f}% consistent among complete answers"
+        )
+    alt = "Published language consistency and what its failures are: " + "; ".join(told)
+    drawn, (ax,) = style.figure(PAGE, 1.7 + 0.32 * len(table), alt)
+    start = np.zeros(len(table))
+    for column, (label, color, hatch) in SHARES.items():
+        if table[column].any():
+            look = dict(color=color, hatch=hatch, edgecolor="white", linewidth=0.3, height=0.62)
+            ax.barh(table["model"], table[column], left=start, label=label, **look)
+        start += table[column].to_numpy()
+    diamond = dict(color="white", markeredgecolor="black", markersize=6)
+    ax.plot(table["lc_complete"], table["model"], "D", label="over complete answers", **diamond)
+    title = "What published language consistency measures"
+    ax.set(xlabel="share of all responses (%)", xlim=(0, 101), title=title)
+    drawn.legend(loc="outside lower center", ncols=4)
+    return drawn
+
+
+@style.applied()
+def verifier_agreement(table: pd.DataFrame) -> Figure:
+    """Agreement (%) of the offline checks with the published GPT-4o verdicts on language.
+
+    `table` is `calibration.compare(…, ['model', 'language'])` with its index reset.
+    """
+    mean = np.average(table["agreement"], weights=table["n_scored"])
+    worst = table.loc[table["agreement"].idxmin()]
+    alt = (
+        f"Agreement of the offline check with GPT-4o, {mean:.1f}% "
+        f"over {table['n_scored'].sum():,} responses; "
+        f"lowest {worst['agreement']:.0f}% for {worst['model']} in {worst['language']}"
+    )
+    values = table.pivot(index="model", columns="language", values="agreement")
+    values = values.loc[table["model"].unique(), style.BY_TIER]
+    drawn, (ax,) = style.figure(PAGE, 0.9 + 0.3 * len(values), alt)
+    style.heat_map(ax, values)
+    style.slanted(ax, style.BY_TIER)
+    ax.set_title(f"Agreement with published verdicts (%), {mean:.1f} over all")
+    return drawn

@@ -1,0 +1,260 @@
+"""Figures 4 to 6, and Tables 6, 7, 9 and 10 as pictures: how well models answer.
+
+Small tables of `figures/source_data` in, a matplotlib Figure out; every mark is a cell of a row.
+Where a function takes `scores` (of `measured.results_of`), a run's models are drawn as well.
+"""
+
+from itertools import cycle
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from curemed_utils import languages
+from curemed_utils.paper import beside, style
+from curemed_utils.paper.style import BLUE, COLUMN, GREY, PAGE, PURPLE, RED, TIER_COLORS
+from curemed_utils.training import curricula
+
+SIZES = ("1.5B", "3B", "7B", "14B", "32B")
+FAR = 60  # points between mark and middle of its label, from which a line joins them
+NAMES = {"lc": "Language consistency (%)", "la": "Logical accuracy (%)"}
+
+
+# Figure 4 ----------------------------------------------------------------------------------------
+
+
+@style.applied()
+def tradeoff(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+    """Figure 4: language consistency against logical accuracy of every model of Table 2.
+
+    Areas grow with the number of parameters. `label_dx` and `label_dy` of the table say where a
+    label's middle lies, in points from its mark.
+    """
+    best = table.loc[table["la_mean"].idxmax()]
+    alt = (
+        f"Scatter of {len(table)} models: language consistency across, logical accuracy up. "
+        "Models that answer more rightly also keep the language better; "
+        f"{best['model']} lies highest with {best['la_mean']:.1f}% and {best['lc_mean']:.1f}%"
+    )
+    drawn, (ax,) = style.figure(PAGE, 4.9, alt)
+    ax.set(xlabel=NAMES["lc"], ylabel=NAMES["la"], xlim=(-7, 106), ylim=(-7, 78))
+    ax.grid()
+    title = "bubble area: parameters"
+    _bubbles(ax, table, "baseline", "o", BLUE, "black")
+    _bubbles(ax, table, "cure-med", "*", RED, "#A33B00")
+    if scores is not None:
+        models = beside.overall_scores(scores).dropna()
+        for marker, row in zip(cycle("DsPXv"), models.itertuples()):
+            look = dict(marker=marker, color=PURPLE, edgecolor="white", linewidth=0.5, zorder=3)
+            ax.scatter(
+                row.lc, row.la, s=_area(row.params_b), label=f"this run: {row.model}", **look
+            )
+        if models["model"].str.contains("†").any():
+            title += "\n† over 5% cut off, empty or not judged"
+    legend = ax.legend(loc="upper left", title=title)
+    for handle in legend.legend_handles:
+        handle.set_sizes([50])
+    return drawn
+
+
+def _area(params_b):
+    return 22 + 3.2 * params_b
+
+
+def _bubbles(
+    ax: Axes, table: pd.DataFrame, kind: str, marker: str, color: str, text_color: str
+) -> None:
+    """The models of one kind, large ones first, each with its label."""
+    part = table[table["kind"].eq(kind)].sort_values("params_b", ascending=False)
+    area = _area(part["params_b"] * (3 if kind == "cure-med" else 1))
+    look = dict(marker=marker, color=color, edgecolor="white", linewidth=0.5, alpha=0.8, zorder=3)
+    label = "CURE-MED" if kind == "cure-med" else kind
+    ax.scatter(part["lc_mean"], part["la_mean"], s=area, label=label, **look)
+    for row, size in zip(part.itertuples(), area, strict=True):
+        offset = (row.label_dx, row.label_dy)
+        line = None
+        if np.hypot(*offset) > FAR:
+            line = dict(arrowstyle="-", color=GREY, linewidth=0.5, shrinkA=0)
+            line |= dict(shrinkB=np.sqrt(size) / 2, relpos=(0, 0.5))
+        ax.annotate(
+            row.model.replace("-Qwen2.5", ""),
+            (row.lc_mean, row.la_mean),
+            offset,
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=7,
+            color=text_color,
+            arrowprops=line,
+        )
+
+
+# Figures 5 and 6 ---------------------------------------------------------------------------------
+
+
+@style.applied()
+def scaling(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+    """Figure 5: base and CURE-MED over the five Qwen2.5 sizes of Table 2.
+
+    Bands are one standard deviation over three runs.
+    """
+    base = table["model"].isin([f"Qwen2.5-Instruct-{size}" for size in SIZES])
+    families = {"Qwen2.5-Instruct": table[base], "CURE-MED": table[table["kind"].eq("cure-med")]}
+    families = {name: part.sort_values("params_b") for name, part in families.items()}
+    told = []
+    for name, part in families.items():
+        for what, metric in (("consistency", "lc"), ("accuracy", "la")):
+            values = ", ".join(f"{value:.1f}" for value in part[f"{metric}_mean"])
+            told.append(f"{name}: {what} {values}")
+    alt = "Two line charts over five model sizes, language consistency and logical accuracy. "
+    drawn, axes = style.figure(PAGE, 2.7, alt + "; ".join(told), 2)
+    for ax, metric in zip(axes, ("lc", "la"), strict=True):
+        look = dict(linestyle="--", marker="o", color=BLUE, markersize=4)
+        _over_sizes(ax, families["Qwen2.5-Instruct"], metric, -12, "Qwen2.5-Instruct", **look)
+        look = dict(linestyle="-", marker="*", color=RED, markersize=8)
+        _over_sizes(ax, families["CURE-MED"], metric, 6, "CURE-MED", **look)
+        ax.set_xticks(range(len(SIZES)), SIZES)
+        if scores is not None:
+            _first_and_last(ax, beside.overall_scores(scores)[metric].dropna().tolist())
+        title = NAMES[metric].removesuffix(" (%)")
+        ax.set(title=title, xlabel="parameters", ylabel="%", ylim=(-8, 108))
+        ax.margins(x=0.08)
+        ax.grid(axis="y")
+    axes[0].legend(loc="upper left")
+    return drawn
+
+
+def _over_sizes(ax: Axes, part: pd.DataFrame, metric: str, above: int, label: str, **look) -> None:
+    """A line with its band; each value is written `above` points over its mark."""
+    x, mean, std = np.arange(len(part)), part[f"{metric}_mean"], part[f"{metric}_std"]
+    color = look["color"]
+    ax.plot(x, mean, label=label, **look)
+    ax.fill_between(x, mean - std, mean + std, color=color, alpha=0.25, linewidth=0)
+    written = dict(textcoords="offset points", ha="center", fontsize=7, color=color)
+    for place, value in enumerate(mean):
+        ax.annotate(f"{value:.1f}", (place, value), (0, above), **written)
+
+
+def _first_and_last(ax: Axes, values: list[float]) -> None:
+    """A run's first and last model, joined by a line left of the published sizes."""
+    if values:
+        ends = [values[0], values[-1]]
+        ax.plot([-1, -1], ends, "D:", color=PURPLE, markersize=4, label="this run")
+        ax.set_xticks(range(-1, len(SIZES)), ["this run", *SIZES])
+
+
+@style.applied()
+def medical_baselines(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+    """Figure 6: logical accuracy of CURE-MED and of medical models on four benchmarks."""
+    if scores is not None:
+        last = beside.overall_scores(scores).dropna(subset="la").tail(1)
+        last = last.assign(model="this run: " + last["model"], benchmark="CUREMED-BENCH")
+        table = pd.concat([table, last.rename(columns={"la": "accuracy"})], ignore_index=True)
+    best = table.loc[table.groupby("benchmark", sort=False)["accuracy"].idxmax()]
+    told = []
+    for row in best.itertuples():
+        told.append(f"{row.model} with {row.accuracy:.1f}% on {row.benchmark}")
+    alt = "Bars of logical accuracy of medical models on four benchmarks; the best: "
+    drawn, (ax,) = style.figure(PAGE, 2.9, alt + ", ".join(told))
+    colors = ["#EDEDED", "#C8C8C8", "#A0A0A0", "#4D4D4D", "#F4B183", RED, PURPLE]
+    hatches = ["", "", "", "", "////", "", "...."]
+    look = dict(edgecolor="black", linewidth=0.5, saturation=1)
+    look["palette"] = colors[: table["model"].nunique()]
+    sns.barplot(table, x="benchmark", y="accuracy", hue="model", ax=ax, **look)
+    handles, names = ax.get_legend_handles_labels()
+    for bars, handle, hatch in zip(ax.containers, handles, hatches, strict=False):
+        ax.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
+        for patch in (*bars, handle):
+            patch.set_hatch(hatch)
+    ax.set(xlabel="", ylabel="Logical accuracy (%)", ylim=(0, 90))
+    ax.get_legend().remove()
+    columns = 4 if len(names) > 6 else 6
+    place = dict(loc="outside upper center", columnspacing=1, handlelength=1.2)
+    drawn.legend(handles, names, ncols=columns, **place)
+    return drawn
+
+
+# Per language and tier ---------------------------------------------------------------------------
+
+
+def per_language(tables: dict[str, pd.DataFrame], scores: pd.DataFrame | None = None) -> Figure:
+    """Heat maps of Tables 6 and 7 (`tables`: size to table): LA and LC before and after CURE-MED.
+
+    Languages stand by tier, as the curriculum takes them.
+    """
+    maps = {}
+    for metric in ("la", "lc"):
+        rows = {}
+        for size, table in tables.items():
+            table = table.set_index("language")
+            rows[f"{size} base"] = table[f"{metric}_base"]
+            rows[f"{size} CURE-MED"] = table[f"{metric}_cure_med"]
+        maps[metric] = pd.DataFrame(rows).T
+    return _heat_maps(maps, scores, "before and after CURE-MED, per language")
+
+
+def proprietary(la: pd.DataFrame, lc: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+    """Heat maps of Tables 9 and 10: LA and LC per language of the five proprietary models."""
+    maps = {}
+    for metric, table in (("la", la), ("lc", lc)):
+        wide = table.pivot(index="model", columns="language", values=metric)
+        maps[metric] = wide.loc[table["model"].unique()]
+    return _heat_maps(maps, scores, "of five proprietary models, per language")
+
+
+@style.applied()
+def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame | None, about: str) -> Figure:
+    for (metric, model), rows in beside.last_scores(scores).groupby(["metric", "model"]):
+        row = rows.set_index("language")["value"].rename(f"this run: {model}")
+        maps[metric] = pd.concat([maps[metric], row.to_frame().T])
+    lows = []
+    for metric, table in maps.items():
+        lowest, where = table.min(axis=1).min(), table.min().idxmin()
+        lows.append(f"lowest {NAMES[metric].lower()}: {lowest:.1f} in {where}")
+    alt = f"Heat maps of logical accuracy and language consistency {about}; {'; '.join(lows)}"
+    height = 1.3 + 0.46 * max(map(len, maps.values()))
+    drawn, axes = style.figure(PAGE, height, alt, rows=2, sharex=True)
+    counts = [len(languages.in_tier(tier)) for tier in languages.TIERS]
+    ends = np.cumsum(counts)
+    for ax, (metric, table), pad in zip(axes, maps.items(), (15, 5), strict=True):
+        style.heat_map(ax, table.reindex(columns=style.BY_TIER))
+        ax.set_title(NAMES[metric], pad=pad, loc="left")
+        for end in ends[:-1]:
+            ax.axvline(end, color="white", linewidth=3)
+    style.slanted(axes[-1], style.BY_TIER)
+    look = dict(textcoords="offset points", ha="center", fontsize=7.5, fontweight="bold")
+    for tier, count, end in zip(languages.TIERS, counts, ends, strict=True):
+        axes[0].annotate(tier, (end - count / 2, 0), (0, 4), **look)
+    return drawn
+
+
+@style.applied()
+def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
+    """The level of each tier before and after training, and the gap from high to low tier.
+
+    `panels` maps a title to a table in percent with tiers as columns and at least two rows, of
+    which the first and the last are drawn.
+    """
+    ends = {title: table.iloc[[0, -1]] for title, table in panels.items()}
+    gaps = {title: curricula.gap(table).tolist() for title, table in ends.items()}
+    told = []
+    for title, (before, after) in gaps.items():
+        told.append(f"{title} {before:.0f} to {after:.0f} points")
+    alt = "Levels of the three tiers before and after; the gap from high to low: "
+    width = PAGE if len(panels) > 1 else COLUMN
+    drawn, axes = style.figure(width, 2.4, alt + "; ".join(told), len(panels), sharey=True)
+    for ax, (title, table) in zip(axes, ends.items(), strict=True):
+        for tier, marker, line in zip(languages.TIERS, "o^s", ("-", "--", ":"), strict=True):
+            look = dict(color=TIER_COLORS[tier], marker=marker, markersize=5, linewidth=1.6)
+            ax.plot([0, 1], table[tier], line, label=tier, **look)
+        for x, gap in enumerate(gaps[title]):
+            ax.text(x, -12, f"gap {gap:.0f}", ha="center", fontsize=7.5)
+        ax.set_xticks([0, 1], [str(name).replace("_", " ") for name in table.index])
+        ax.set(title=title, ylim=(-18, 104), xlim=(-0.4, 1.4))
+        ax.grid(axis="y")
+    axes[0].set_ylabel("%")
+    handles, tiers = axes[0].get_legend_handles_labels()
+    drawn.legend(handles, tiers, loc="outside upper center", ncols=3)
+    return drawn

@@ -1,0 +1,145 @@
+"""Every figure of the workbook by name, drawn once for all tests that look at it."""
+
+from functools import cache
+
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+from curemed_utils import languages, paper
+from curemed_utils.paper import curves, figures_data, figures_method, figures_results, style
+
+P = paper.published
+
+
+def _scores() -> pd.DataFrame:
+    """Scores of a run: base and stage3_low, a point more in each language."""
+    lines = []
+    for model, shift in (("base", 0), ("stage3_low", 9)):
+        for metric, start in (("la", 20), ("lc", 50)):
+            for more, language in enumerate(("all", *languages.NAMES)):
+                value = float(start + shift + max(more - 1, 0))
+                lines.append((model, 0.001, metric, language, value, 12))
+    return pd.DataFrame(lines, columns=["model", "params_b", "metric", "language", "value", "n"])
+
+
+def _ratings() -> pd.DataFrame:
+    lines = []
+    for measure in ("medical_correctness", "language_quality"):
+        for n, language in enumerate(languages.NAMES):
+            mean = 4.0 + 0.05 * n
+            lines.append((language, measure, 4.9, mean, mean - 0.5, mean + 0.2))
+    return pd.DataFrame(lines, columns=["language", "measure", "published", "mean", "low", "high"])
+
+
+def _findings() -> pd.DataFrame:
+    lines = []
+    for n, check in enumerate(("near_duplicates", "answers_with_option_letter"), 1):
+        for language in languages.NAMES[: 6 * n]:
+            lines += [(check, language)] * (9 * n)
+    return pd.DataFrame(lines, columns=["check", "language"])
+
+
+def gaps() -> dict[str, pd.DataFrame]:
+    """The panels of the tier gap: size and metric -> levels."""
+    panels = {}
+    for size, number in (("3B", "table07"), ("7B", "table06")):
+        for metric, levels in paper.per_tier(P(number)).items():
+            panels[f"{size} {metric}"] = levels
+    return panels
+
+
+SCORES, RATINGS, FINDINGS = _scores(), _ratings(), _findings()
+LEVELS = pd.DataFrame(
+    {"high": [0.8, 0.9], "medium": [0.4, 0.6], "low": [0.5, 0.45]}, index=["sft", "stage3_low"]
+)
+COMMITTED = (  # the files in figures/
+    "fig01_pipeline",
+    "fig02_code_switching",
+    "fig03_side_by_side",
+    "fig04_tradeoff",
+    "fig05_scaling",
+    "fig06_medical_baselines",
+    "fig08_composition",
+    "table05_ratings",
+    "table06_07_per_language",
+    "table09_10_proprietary",
+    "table06_07_tier_gap",
+    "lc_decomposition",
+    "verifier_agreement",
+    "demo_rewards",
+    "demo_forgetting",
+    "demo_tier_gap",
+)
+WITH_A_RUN = (
+    "fig04_tradeoff run",
+    "fig05_scaling run",
+    "fig06_medical_baselines run",
+    "table06_07_per_language run",
+    "table09_10_proprietary run",
+    "tier_gap run",
+    "rating_intervals",
+    "audit_findings",
+)
+ALL = COMMITTED + WITH_A_RUN
+
+
+@cache
+def figure(name: str) -> Figure:
+    """A figure of `ALL`, finished and laid out."""
+    made = _draw(name)
+    style.shown(made)
+    made.canvas.draw()  # on the screen's scale again
+    return made
+
+
+def box_of(text: Text, figure: Figure):
+    """Where a text is drawn, in pixels: of an annotation the text alone, without its line."""
+    return Text.get_window_extent(text, figure.canvas.get_renderer())
+
+
+def _draw(name: str) -> Figure:
+    name, _, run = name.partition(" ")
+    scores = SCORES if run else None
+    by_size = {"3B": P("table07"), "7B": P("table06")}
+    demo_levels = curves.levels(P("demo_levels"))
+    match name:
+        case "fig01_pipeline":
+            return figures_method.pipeline(P("figure08"))
+        case "fig02_code_switching":
+            return figures_method.code_switched(P("figure02"))
+        case "fig03_side_by_side":
+            return figures_method.side_by_side(P("figure03"))
+        case "fig04_tradeoff":
+            return figures_results.tradeoff(P("table02"), scores)
+        case "fig05_scaling":
+            return figures_results.scaling(P("table02"), scores)
+        case "fig06_medical_baselines":
+            return figures_results.medical_baselines(P("figure06"), scores)
+        case "fig08_composition":
+            return figures_data.composition(P("figure08"))
+        case "table05_ratings":
+            return figures_data.human_ratings(P("table05"))
+        case "table06_07_per_language":
+            return figures_results.per_language(by_size, scores)
+        case "table09_10_proprietary":
+            return figures_results.proprietary(P("table09"), P("table10"), scores)
+        case "table06_07_tier_gap":
+            return figures_results.tier_gap(gaps())
+        case "lc_decomposition":
+            return figures_data.lc_decomposition(P("lc_decomposition"))
+        case "verifier_agreement":
+            return figures_data.verifier_agreement(P("verifier_agreement"))
+        case "demo_rewards":
+            return curves.reward_curves(P("demo_rewards"))
+        case "demo_forgetting":
+            return curves.forgetting(demo_levels)
+        case "demo_tier_gap":
+            return figures_results.tier_gap({"mean reward x 100": 100 * demo_levels})
+        case "tier_gap":
+            return figures_results.tier_gap({"mean reward x 100": 100 * LEVELS})
+        case "rating_intervals":
+            return figures_data.rating_intervals(RATINGS)
+        case "audit_findings":
+            return figures_data.audit_findings(FINDINGS, dict.fromkeys(languages.NAMES, 100))
+    raise ValueError(name)

@@ -1,0 +1,34 @@
+"""A run's own curves."""
+
+import pandas as pd
+
+from curemed_utils.paper import curves
+
+
+def test_rewards_are_read_from_logs_and_missing_parts_stay_missing():
+    log = {"reward": [0.1, None, 0.3], "rewards/format/mean": [1.0, None, 0.5], "loss": [1, 2, 3]}
+    table = curves.rewards({"stage1_high": pd.DataFrame(log)})
+    assert table["reward"].tolist() == [0.1, 0.3]
+    assert table["step"].tolist() == [1, 2]
+    assert table["accuracy"].isna().all()
+    lines = curves.reward_curves(table).axes[0].lines
+    assert [line.get_label() for line in lines] == ["reward", "format"]
+
+
+def test_the_loss_is_drawn_and_told():
+    figure = curves.sft_loss(pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, None, 1.5]}))
+    assert figure.axes[0].lines[0].get_ydata().tolist() == [3.0, 1.5]
+    assert figure.alt == "Training loss falls from 3.00 to 1.50 over 3 steps"
+
+
+def test_checkpoints_are_drawn_by_set_with_daggers_and_what_was_not_measured():
+    pairs = [["base", "stage1_high"], ["train", "test"]]
+    index = pd.MultiIndex.from_product(pairs, names=["model", "set"])
+    table = pd.DataFrame({"reward": [0.1, 0.2, 0.3, 0.4], "well_formed": 100.0}, index)
+    table = table.assign(la=float("nan"), lc=50.0, marked=[True, False, False, False])
+    reward, accuracy, *_ = curves.checkpoints(table).axes
+    trained, held_out = reward.lines
+    assert trained.get_ydata().tolist() == [10, 30] and held_out.get_ydata().tolist() == [20, 40]
+    names = [label.get_text() for label in reward.get_xticklabels()]
+    assert names == ["base †", "stage1\nhigh"]
+    assert "needs a judge" in accuracy.texts[0].get_text() and not reward.texts

@@ -1,0 +1,88 @@
+"""What a run has to show beside the paper, and what is measured on the release."""
+
+import json
+
+import make
+import pandas as pd
+import pytest
+
+from curemed_utils import data, languages, paper, paths
+from curemed_utils.paper import beside, figures_data, measured
+from curemed_utils.training import checkpoints, memory
+
+
+@pytest.mark.heavy
+def test_what_is_measured_on_the_release_is_what_was_committed(release):
+    for name, table in measured.on_release(release).items():
+        committed = paper.published(name).drop(columns="source")
+        pd.testing.assert_frame_equal(
+            table[committed.columns], committed, check_dtype=False, obj=name
+        )
+
+
+def test_a_run_that_has_not_begun_says_what_is_missing(tmp_path):
+    results = measured.results_of(tmp_path)
+    assert results[:4] == (None, None, None, None)
+    assert results.missing == [
+        "data/sft.jsonl: notebook 01",
+        "data/rft.jsonl: notebook 01",
+        "data/test.jsonl: notebook 01",
+        "checkpoints/stage1_high: notebook 04",
+        "checkpoints/stage2_medium: notebook 05",
+        "checkpoints/stage3_low: notebook 06",
+        "the levels of each tier: notebook 06",
+        "evaluation: notebook 07",
+    ]
+    assert measured.examples_of(tmp_path) == {}
+
+
+def test_a_half_done_run_gives_what_it_has(tmp_path, sample):
+    parts = {"sft": sample[:100], "rft": sample[100:150], "test": sample[150:]}
+    for name, rows in parts.items():
+        data.write_jsonl(rows, paths.rows_file(tmp_path, name))
+    results = measured.results_of(tmp_path)
+    counts = results.composition[["n_sft", "n_rft", "n_test"]].sum().tolist()
+    assert counts == [100, 50, len(sample) - 150]
+    assert results.scores is None
+    assert results.missing[0] == "checkpoints/stage1_high: notebook 04"
+    alt = figures_data.composition(results.composition).alt
+    assert alt.startswith(f"Left: rows of {len(languages.PUBLISHED)} languages")
+
+
+@pytest.fixture
+def evaluated(tmp_path, monkeypatch, tiny_base):
+    """A run whose base answers wrongly and whose stage3_low rightly, and is often cut off."""
+    monkeypatch.setattr(checkpoints, "find", lambda run, name: tiny_base)
+    rows = [make.row(0), make.row(1)]
+    for name in data.SPLITS:
+        data.write_jsonl(rows, paths.rows_file(tmp_path, name))
+    for model, correct in (("base", [False, False]), ("stage3_low", [False, True])):
+        verdicts = make.verdicts(model, French=correct)
+        verdicts["id"] = [row.id for row in rows]
+        verdicts["set"] = "test"
+        verdicts["response"] = [row.answer for row in rows]
+        if model == "stage3_low":
+            verdicts["finish_reason"] = "length"
+        lines = json.loads(verdicts.drop(columns="model").to_json(orient="records"))
+        data.write_jsonl(lines, paths.verdicts_file(tmp_path, model))
+    return tmp_path
+
+
+def test_scores_of_held_out_prompts_stand_beside_the_paper_s(evaluated, tiny_base):
+    scores = measured.results_of(evaluated).scores
+    assert scores["model"].unique().tolist() == ["base", "stage3_low †"]
+    assert scores["params_b"].eq(memory.shape(tiny_base).total / 1e9).all()
+    overall = beside.overall_scores(scores).set_index("model")
+    assert overall["la"].to_dict() == {"base": 0, "stage3_low †": 50}
+    last = beside.last_scores(scores)
+    assert set(last["language"]) == {"French"} and set(last["model"]) == {"stage3_low †"}
+    assert beside.last_scores(None).empty
+
+
+def test_one_prompt_is_shown_before_and_after_training(evaluated):
+    example = measured.examples_of(evaluated, "French")["fig03"]
+    assert example["response"].unique().tolist() == ["both", "untrained", "trained"]
+    answers = example[example["part"].eq("answer")].set_index("response")
+    assert answers["role"].to_dict() == {"untrained": "wrong", "trained": "right"}
+    assert answers.loc["trained", "text"] == "Réponse 1"  # the one that the last model gets right
+    assert measured.examples_of(evaluated, "Thai") == {}
