@@ -1,123 +1,152 @@
-"""Responses to look at in a notebook: filters, English and the language in two colours, verdicts, and a mark where one is wrong."""
+"""Responses to look at in a notebook, with their verdicts, and a mark where one is wrong."""
 
 import html
-import re
 from pathlib import Path
 
 import ipywidgets as widgets
 import pandas as pd
 
-from curemed_utils import data, evaluation, languages, notebook
+from curemed_utils import data, evaluation, languages, notebook, trace
 from curemed_utils.evaluation import labels
 from curemed_utils.paper import code_switching
 
 ALL = "all"
 VERDICTS = ("correct", "in_language", "complete", "judged_correct", "judged_language")
-COLUMNS = ("model", "language", "row", "question", "reference", "response", "outcome", "disagree", *VERDICTS)
-_TAG = re.compile(r"(</?(?:thinking|answer|step\d+)>)")
-_LOOKS = {"english": "", "target": "color:#0072B2;font-style:italic"}
+TEXTS = ("model", "language", "row", "question", "reference", "response", "outcome")
+COLUMNS = (*TEXTS, "disagree", *VERDICTS)
+LOOKS = {"english": "", "target": "color:#0072B2;font-style:italic", "tag": "color:#888"}
+_CELL = "vertical-align:top;padding:4px 10px;text-align:left"
 
 
 def of_run(verdicts: pd.DataFrame, rows: list[data.Row]) -> pd.DataFrame:
-    """The responses of `evaluation.evaluate`, with the rows that were asked, in the columns COLUMNS.
+    """The responses of `evaluation.evaluate` in the columns COLUMNS; `rows` are those asked.
 
-    `outcome` is `evaluation.outcomes`; `disagree`: the judge and the offline checks say different things of accuracy or language.
+    `outcome` is `evaluation.outcomes`. `disagree`: the judge and the offline checks differ on
+    accuracy or language.
     """
-    items = evaluation.judge_items(verdicts, {row.id: row for row in rows})
-    shown = verdicts.assign(row=verdicts["id"], outcome=evaluation.outcomes(verdicts), **pd.DataFrame(items)[["question", "reference"]])
-    listed = shown["id"].map({row.id: bool(row.accepted) for row in rows})
-    return _columns(shown, shown["correct"].where(listed))
+    by_id = {row.id: row for row in rows}
+    items = evaluation.judge_items(verdicts, by_id)
+    table = verdicts.assign(row=verdicts["id"], outcome=evaluation.outcomes(verdicts))
+    for name in ("question", "reference"):
+        table[name] = [item[name] for item in items]
+    listed = [bool(by_id[name].accepted) for name in verdicts["id"]]
+    return _columns(table, exact=table["correct"].where(listed))
 
 
 def of_release(judged: pd.DataFrame) -> pd.DataFrame:
-    """The authors' released outputs, as `calibration.judge_offline` gives them, in the columns COLUMNS; their judge is GPT-4o."""
-    shown = judged.assign(outcome=labels.offline_outcomes(judged), judged_language=judged["published"])
-    return _columns(shown, None)
+    """The authors' released outputs in the columns COLUMNS; their judge is GPT-4o.
+
+    `judged` is what `calibration.judge_offline` gives.
+    """
+    outcome = labels.offline_outcomes(judged)
+    return _columns(judged.assign(outcome=outcome, judged_language=judged["published"]))
 
 
-def _columns(shown: pd.DataFrame, exact: pd.Series | None) -> pd.DataFrame:
-    shown = shown.reset_index(drop=True).reindex(columns=list(dict.fromkeys([*shown, *VERDICTS])))
-    shown = shown.astype(dict.fromkeys(VERDICTS, "boolean"))
-    differs = (shown["in_language"] & shown["complete"]) != shown["judged_language"]
+def _columns(table: pd.DataFrame, exact: pd.Series | None = None) -> pd.DataFrame:
+    """`exact`: accuracy by exact match, unknown where a row lists no accepted answers."""
+    for name in VERDICTS:
+        verdict = table.get(name, pd.NA)
+        table[name] = pd.Series(verdict, index=table.index, dtype="boolean")
+    offline = table["in_language"] & table["complete"]
+    differs = (offline != table["judged_language"]).fillna(False)
     if exact is not None:
-        differs = differs.fillna(False) | (exact.reset_index(drop=True) != shown["judged_correct"]).fillna(False)
-    return shown.assign(disagree=differs.fillna(False).astype(bool))[list(COLUMNS)]
+        differs |= (exact.astype("boolean") != table["judged_correct"]).fillna(False)
+    return table.assign(disagree=differs.astype(bool))[list(COLUMNS)].reset_index(drop=True)
 
 
-def select(table: pd.DataFrame, language: str = ALL, model: str = ALL, outcome: str = ALL, disagree: bool = False) -> pd.DataFrame:
+def select(
+    table: pd.DataFrame,
+    language: str = ALL,
+    model: str = ALL,
+    outcome: str = ALL,
+    disagree: bool = False,
+) -> pd.DataFrame:
     """The responses that pass all filters."""
     for column, wanted in (("language", language), ("model", model), ("outcome", outcome)):
-        table = table if wanted == ALL else table[table[column].eq(wanted)]
+        if wanted != ALL:
+            table = table[table[column].eq(wanted)]
     return table[table["disagree"]] if disagree else table
 
 
 def page(entry: pd.Series) -> str:
-    """One response as HTML: question, reference and response side by side, the language in blue italics, and what was said of it.
+    """One response as HTML: question, reference and response side by side, then the verdicts.
 
-    Switches are those of `code_switching.spans`, an aid to the eye.
+    The language is in blue italics, as `code_switching.spans` tells it: an aid to the eye.
     """
-    known = f"{entry['question']} {entry['reference']}"
-    response = "" if pd.isna(entry["response"]) else entry["response"]
-    boxes = {
+    head = " · ".join(str(entry[name]) for name in ("model", "language", "row", "outcome"))
+    texts = {
         "question": html.escape(entry["question"]),
         "reference": html.escape(entry["reference"]),
-        "response": _coloured(response, entry, known),
+        "response": _coloured(entry),
     }
-    said = {True: "yes", False: "no"}
-    verdicts = "".join(f"<td style='padding:0 1em'>{name.replace('_', ' ')}: <b>{said.get(entry[name], '–')}</b></td>" for name in VERDICTS)
-    columns = "".join(
-        f"<td style='vertical-align:top;width:{width}%;padding:4px 10px;text-align:left'><b>{name}</b><br>{text}</td>"
-        for (name, text), width in zip(boxes.items(), (27, 18, 55), strict=True)
-    )
-    head = f"{html.escape(str(entry['model']))} · {entry['language']} · {html.escape(str(entry['row']))} · {entry['outcome']}"
-    return f"<div>{head}<table style='width:100%'><tr>{columns}</tr></table><table><tr>{verdicts}</tr></table></div>"
+    boxes = ""
+    for name, width in {"question": 27, "reference": 18, "response": 55}.items():
+        boxes += f"<td style='width:{width}%;{_CELL}'><b>{name}</b><br>{texts[name]}</td>"
+    verdicts = ""
+    for name in VERDICTS:
+        told = "–" if pd.isna(entry[name]) else "yes" if entry[name] else "no"
+        verdicts += f"<td style='{_CELL}'>{name.replace('_', ' ')}: <b>{told}</b></td>"
+    tables = f"<table style='width:100%'><tr>{boxes}</tr></table>"
+    return f"<div>{html.escape(head)}{tables}<table><tr>{verdicts}</tr></table></div>"
 
 
-def _coloured(response: str, entry: pd.Series, known: str) -> str:
-    parts = []
-    for piece in _TAG.split(response):
-        if _TAG.fullmatch(piece):
-            parts.append(f"<span style='color:#888'>{html.escape(piece)}</span>")
-        else:
-            spans = code_switching.spans(piece, entry["language"], known) if entry["language"] in languages.NAMES else [(piece, "english")]
-            parts += [f"<span style='{_LOOKS[role]}'>{html.escape(text)}</span> " for text, role in spans]
-    return "".join(parts)
+def _coloured(entry: pd.Series) -> str:
+    if pd.isna(entry["response"]):
+        return ""
+    drawn = ""
+    for piece, is_tag in trace.pieces(entry["response"]):
+        spans = [(piece, "tag" if is_tag else "english")]
+        if not is_tag and entry["language"] in languages.NAMES:
+            known = f"{entry['question']} {entry['reference']}"
+            spans = code_switching.spans(piece, entry["language"], known)
+        for text, role in spans:
+            drawn += f"<span style='{LOOKS[role]}'>{html.escape(text)}</span> "
+    return drawn
 
 
 def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
-    """A widget over `of_run`'s or `of_release`'s table. What is marked goes to the labelling sheet `sheet` (`labels.mark`)."""
-    filters = {
-        name: widgets.Dropdown(options=[ALL, *sorted(table[name].dropna().unique())], description=name, layout={"width": "230px"})
-        for name in ("language", "model", "outcome")
-    }
-    filters["disagree"] = widgets.Checkbox(description="judge and offline check disagree", indent=False, layout={"width": "260px"})
-    place = widgets.IntSlider(description="response", min=1, max=max(len(table), 1), layout={"width": "70%"}, continuous_update=False)
-    shown, said = widgets.HTML(), widgets.HTML()
-    label = widgets.Dropdown(options=labels.LABELS, description="the truth:", layout={"width": "230px"})
-    truth = widgets.ToggleButtons(options=["yes", "no", "unsure"], style={"button_width": "75px"})
-    who = widgets.Text(placeholder="your name or initials", layout={"width": "180px"})
+    """A widget over the table of `of_run` or `of_release`.
+
+    What is marked goes to the labelling sheet `sheet` (`labels.mark`).
+    """
+    filters = {}
+    for name in ("language", "model", "outcome"):
+        options = [ALL, *sorted(table[name].dropna().unique())]
+        filters[name] = widgets.Dropdown(options=options, description=name)
+    checkbox = widgets.Checkbox(description="judge and offline check disagree", indent=False)
+    filters["disagree"] = checkbox
+    place = widgets.IntSlider(1, 1, max(len(table), 1), description="response")
+    place.layout.width, place.continuous_update = "70%", False
+    view, status = widgets.HTML(), widgets.HTML()
+    label = widgets.Dropdown(options=labels.LABELS, description="the truth:")
+    truth = widgets.ToggleButtons(options=["yes", "no", "unsure"])
+    truth.style.button_width = "75px"
+    labeller = widgets.Text(placeholder="your name or initials")
     button = widgets.Button(description="Mark", tooltip="put this label on the labelling sheet")
 
     def chosen() -> pd.DataFrame:
         return select(table, **{name: widget.value for name, widget in filters.items()})
 
     def show(_=None) -> None:
-        found = chosen()
-        place.max = max(len(found), 1)
-        said.value = f"{len(found):,} of {len(table):,} responses"
-        shown.value = page(found.iloc[place.value - 1]) if len(found) else "no response passes these filters"
+        responses = chosen()
+        place.max = max(len(responses), 1)
+        status.value = f"{len(responses):,} of {len(table):,} responses"
+        view.value = "no response passes these filters"
+        if len(responses):
+            view.value = page(responses.iloc[place.value - 1])
 
     def mark(_) -> None:
-        found = chosen()
-        if not who.value.strip() or not len(found):
-            said.value = "write your name first" if len(found) else "nothing to mark"
+        response, name = chosen().iloc[place.value - 1 : place.value], labeller.value.strip()
+        if response.empty or not name:
+            status.value = "nothing to mark" if response.empty else "write your name first"
             return
-        labels.mark(sheet, found.iloc[[place.value - 1]], label.value, truth.value, who.value.strip())
-        said.value = f"{label.value}: {truth.value}, on {html.escape(Path(sheet).name)}"
+        labels.mark(sheet, response, label.value, truth.value, name)
+        status.value = f"{label.value}: {truth.value}, on {html.escape(Path(sheet).name)}"
 
     for widget in (*filters.values(), place):
         widget.observe(show, names="value")
     button.on_click(mark)
     show()
-    filtered, marks = widgets.HBox(list(filters.values())), widgets.HBox([label, truth, who, button])
-    return notebook.Interactive([filtered, place, shown, marks, said], shown.value)
+    marks = widgets.HBox([label, truth, labeller, button])
+    children = [widgets.HBox(list(filters.values())), place, view, marks, status]
+    return notebook.Interactive(children, view.value)
