@@ -7,13 +7,13 @@ A mistake is a sentence and a function that makes it: of the right function, the
 import math
 import operator
 from collections.abc import Callable
-from itertools import compress, pairwise
+from itertools import compress
 from statistics import fmean, pstdev, variance
 from typing import NamedTuple
 
 import numpy as np
 
-from curemed_utils import languages, trace
+from curemed_utils import trace
 from curemed_utils.course import inspections
 
 
@@ -36,12 +36,9 @@ EXERCISES["composite"] = Exercise(
     ((1, 1, 1), (0, 1, 1), (1, 0, 1), (0.5, 1, 0), (0, 0, 0), (None, 1, 1), (None, None, None)),
     {
         "Where nothing is known it is math.nan": lambda right, *s: right(*[x or 0 for x in s]),
-        "0 is known, None isn't: ask `is not None`": lambda right, *s: right(
-            *[x or None for x in s]
-        ),
+        "0 is known: ask for `is not None`": lambda right, *s: right(*[x or None for x in s]),
     },
 )
-
 
 EXERCISES["near_miss"] = Exercise(
     "A fluent answer in the right language earns a third without being right.",
@@ -49,7 +46,6 @@ EXERCISES["near_miss"] = Exercise(
 )
 
 # 01 data curation -------------------------------------------------------------------------------
-
 
 EXERCISES["held_out"] = Exercise(
     "Topics move as one, and the same rows give the same test everywhere.",
@@ -61,9 +57,7 @@ EXERCISES["kept_rows"] = Exercise(
     ((421, 0.85, 1), (421, 0.85, 2), (421, 0.85, 3), (3, 0.85, 3), (140, 0.5, 2), (100, 0.29, 2)),
     {
         "Each stage shares out the original pool": lambda right, n, r, k: right(n, r ** (k - 1), k),
-        "0.29 * 100 is 28.999999999999996 to a computer": lambda right, n, share, stage: (
-            n if stage == 1 else math.floor(share * n)
-        ),
+        "Here 0.29 * 100 is 28.999999999999996": lambda right, n, r, k: n if k == 1 else int(r * n),
     },
 )
 
@@ -106,9 +100,7 @@ def _words_shared(right, one, other):
 EXERCISES["similarity"] = Exercise(
     "No spaces are needed, so Thai and Japanese are served like French.",
     (("a b", "a b"), ("une forte fièvre", "une fièvre forte"), ("ปวดหัวมากและมีไข้", "ปวดหัวและมีไข้")),
-    {
-        "Those are words, and Thai has no spaces between them": _words_shared,
-    },
+    {"Those are words, and Thai has no spaces between them": _words_shared},
 )
 
 _STEPS = trace.render_steps(["a", "b"])
@@ -123,9 +115,7 @@ EXERCISES["well_numbered"] = Exercise(
         (trace.render_steps("abcdefghijk"),),
     ),
     {
-        "A trace without a step is not well numbered": lambda right, text: (
-            right(text) or "step" not in text
-        ),
+        "A trace without a step is not well numbered": lambda right, t: right(t) or "step" not in t,
     },
 )
 
@@ -147,11 +137,7 @@ def _nats(probabilities) -> list[float]:
 
 EXERCISES["sft_loss"] = Exercise(
     "This is the number that TRL logs as `loss`.",
-    (
-        ([0.5, 0.25, 0.125], [True] * 3),
-        ([0.9, 0.9, 0.5, 0.25], [False, False, True, True]),
-        ([0.1, 1.0], [False, True]),
-    ),
+    (([0.5, 0.25, 0.125], [True] * 3), ([0.9, 0.9, 0.5, 0.25], [False, False, True, True])),
     {
         "The prompt's tokens are not in the loss": lambda right, p, counted: fmean(_nats(p)),
         "That is the sum, not the mean": lambda right, p, counted: sum(compress(_nats(p), counted)),
@@ -161,11 +147,7 @@ EXERCISES["sft_loss"] = Exercise(
 EXERCISES["batch_loss"] = Exercise(
     "Every token weighs the same, so a long trace weighs more than a short one.",
     (([[0.5], [0.25, 0.25, 0.25]],), ([[0.5, 0.5]],), ([[0.9], [0.1], [0.5, 0.5]],)),
-    {
-        "That weighs rows alike; the trainer weighs tokens alike": lambda right, rows: fmean(
-            fmean(_nats(row)) for row in rows
-        ),
-    },
+    {"Weigh tokens alike, not rows": lambda right, rows: fmean(fmean(_nats(r)) for r in rows)},
 )
 
 # 04 GRPO ----------------------------------------------------------------------------------------
@@ -181,9 +163,7 @@ EXERCISES["group_advantages"] = Exercise(
     "A rollout that nobody could judge neither gains nor loses, and doesn't move the others.",
     (([1.0, 0.35, 0.95, 0.35],), ([1.0] * 4,), ([1.0] * 7 + [0.35],), ([1.0, None, 0.35, 0.35],)),
     {
-        "None is not 0: take mean and deviation of the rollouts that were judged": (
-            lambda right, values: right([value or 0 for value in values])
-        ),
+        "None is not 0: leave it out of the mean": lambda right, v: right([x or 0 for x in v]),
         "The deviation is the sample's, with G - 1": _with_n,
     },
     tolerance=5e-3,
@@ -207,7 +187,6 @@ EXERCISES["signal"] = Exercise(
     },
 )
 
-
 EXERCISES["loophole"] = Exercise(
     "The loose rule of Appendix B.3.2 pays for tags; Equation 3 asks for steps with words.",
     fault=inspections.loophole,
@@ -227,11 +206,7 @@ EXERCISES["shares"] = Exercise(
 EXERCISES["forgotten"] = Exercise(
     "Only against the best level does a loss show that a later gain has covered in part.",
     (([0.5, 0.8, 0.6],), ([0.8, 0.5, 0.6],), ([0.1, 0.2, 0.3, 0.4],), ([0.4, 0.4],)),
-    {
-        "Compare with the best of all earlier ones, not with the last": lambda right, levels: [
-            before - after for before, after in pairwise(levels)
-        ],
-    },
+    {"Compare with the best of all earlier ones": lambda right, levels: -np.diff(levels)},
 )
 
 EXERCISES["plateaued"] = Exercise(
@@ -244,17 +219,8 @@ EXERCISES["plateaued"] = Exercise(
         ([0.4, 0.1], 1),
         ([0.3, 0.3], 0),
     ),
-    {
-        "Compare means over `patience` steps, not the last two": lambda right, earned, patience: (
-            patience > 0 and len(earned) >= 2 * patience and earned[-1] <= earned[-2]
-        ),
-    },
+    {"Compare means, not steps": lambda right, r, k: len(r) >= 2 * k > 0 and r[-1] <= r[-2]},
 )
-
-
-def _mean(levels: dict[str, float], *tiers: str) -> float:
-    return fmean(levels[name] for name in levels if languages.get(name).tier in tiers)
-
 
 EXERCISES["tier_gap"] = Exercise(
     "One number for equity, and it needs the levels beside it.",
@@ -263,7 +229,8 @@ EXERCISES["tier_gap"] = Exercise(
         ({"Spanish": 80.0, "Korean": 20.0, "Hindi": 60.0, "Hausa": 20.0, "Amharic": 10.0},),
     ),
     {
-        "Medium is on neither side": lambda right, v: _mean(v, "high") - _mean(v, "medium", "low"),
+        "High less low, so that a wide gap is positive": lambda right, v: -right(v),
+        "Between tiers, not two languages": lambda right, v: max(v.values()) - min(v.values()),
     },
 )
 
@@ -277,26 +244,19 @@ def _wald(right, n_right, n):
 EXERCISES["wilson"] = Exercise(
     "At 0 of 75 it reaches to 4.9%: nothing seen is not nothing there.",
     ((0, 75), (30, 75), (75, 75), (41, 100)),
-    {
-        "That is Wald's interval, which has no width at 0": _wald,
-    },
+    {"That is Wald's interval, which has no width at 0": _wald},
     tolerance=5e-3,
 )
-
-
-def _levels(high: float, low: float) -> dict[str, float]:
-    return {"high": high, "low": low}
-
 
 EXERCISES["why_narrower"] = Exercise(
     "A gap that closes from above is no progress.",
     (
-        (_levels(80, 20), _levels(80, 50)),
-        (_levels(80, 20), _levels(40, 20)),
-        (_levels(80, 20), _levels(70, 30)),
-        (_levels(80, 20), _levels(95, 30)),
-        (_levels(80, 20), _levels(90, 70)),
-        (_levels(80, 40), _levels(50, 30)),
+        (dict(high=80, low=20), dict(high=80, low=50)),
+        (dict(high=80, low=20), dict(high=40, low=20)),
+        (dict(high=80, low=20), dict(high=70, low=30)),
+        (dict(high=80, low=20), dict(high=95, low=30)),
+        (dict(high=80, low=20), dict(high=90, low=70)),
+        (dict(high=80, low=40), dict(high=50, low=30)),
     ),
     {
         "Ask first whether it is narrower at all": lambda right, before, after: (
@@ -315,20 +275,15 @@ EXERCISES["micro_macro"] = Exercise(
         ([("Thai", None), ("Hausa", True), ("Hausa", False), ("Hausa", False), ("French", True)],),
     ),
     {
-        "Unknown is not wrong: leave it out": lambda right, verdicts: right(
-            [(language, bool(verdict)) for language, verdict in verdicts]
-        ),
+        "Unknown is not wrong": lambda right, verdicts: right([(n, bool(v)) for n, v in verdicts]),
     },
 )
-
 
 EXERCISES["holm"] = Exercise(
     "Holm holds the table's error at its level, as Bonferroni does, and finds more.",
     (([0.01, 0.04, 0.03],), ([0.2, 0.001],), ([0.6, 0.5, 0.9],), ([0.04],)),
     {
-        "That is Bonferroni: only the smallest p is multiplied by all of m": lambda right, p: [
-            min(1, value * len(p)) for value in p
-        ],
+        "Only the smallest p is multiplied by m": lambda right, p: [min(1, v * len(p)) for v in p],
         "No adjusted p is smaller than that of a smaller p": lambda right, p: [
             min(1, value * (len(p) - sorted(p).index(value))) for value in p
         ],
@@ -340,9 +295,7 @@ EXERCISES["holm"] = Exercise(
 EXERCISES["per_doubling"] = Exercise(
     "On a logarithmic axis a constant gain per doubling is a straight line.",
     (([1.5, 3.0, 7.0], [28.0, 43.0, 54.0]), ([1, 2, 4, 16], [10, 20, 25, 35])),
-    {
-        "Per doubling, not per pair of sizes": lambda right, params, values: np.diff(values),
-    },
+    {"Per doubling, not per pair of sizes": lambda right, params, values: np.diff(values)},
     tolerance=1e-4,
 )
 
@@ -350,7 +303,6 @@ EXERCISES["comes_out"] = Exercise(
     "A number agrees as far as it was printed, no further.",
     (
         ("44.54", 44.536),
-        ("44.5", 44.54),
         ("44.54", 44.53),
         ("95", 94.6),
         ("95", 94.4),
@@ -358,8 +310,8 @@ EXERCISES["comes_out"] = Exercise(
         ("0.3", 0.26),
     ),
     {
-        "Count the decimals that were printed, not always two": lambda right, printed, value: (
-            abs(float(printed) - value) <= 0.005
+        "Take the decimals as printed": lambda right, text, value: (
+            abs(float(text) - value) <= 0.005
         ),
     },
 )
@@ -373,9 +325,7 @@ def _linear(right, color):
 EXERCISES["luminance"] = Exercise(
     "Colours of equal luminance are one grey in print: a marker or a line style has to tell.",
     (("#0072B2",), ("#E69F00",), ("#000000",), ("#FFFFFF",), ("#0A0A0A",)),
-    {
-        "Screen values are no amounts of light: undo sRGB's curve first": _linear,
-    },
+    {"Screen values are no amounts of light: undo sRGB's curve first": _linear},
     tolerance=5e-3,
 )
 
@@ -385,23 +335,18 @@ EXERCISES["kappa"] = Exercise(
     "Agreement of 90% can be no better than not looking.",
     (
         ([True, True, True, True, False], [True, True, True, False, True]),
-        ([True, False, True], [True, False, True]),
         ([True, True, False, False], [True, False, True, False]),
         ([True, True, True, False], [True, True, False, False]),
     ),
-    {
-        "Take out what chance would give": lambda right, a, b: fmean(map(operator.eq, a, b)),
-    },
+    {"Take out what chance would give": lambda right, a, b: fmean(map(operator.eq, a, b))},
 )
 
 EXERCISES["true_rate"] = Exercise(
     "The correction is only as good as the labels that told sensitivity and specificity.",
     ((0.55, 0.9, 0.8), (0.95, 0.9, 0.9), (0.05, 0.8, 0.9), (0.4, 0.5, 0.5), (0.4, 0.3, 0.6)),
     {
-        "A share lies between 0 and 1: clip what the formula gives": lambda right, p, se, sp: (
-            (p + sp - 1) / (se + sp - 1) if se + sp > 1 else math.nan
-        ),
-        "Sensitivity and specificity change places": lambda right, p, se, sp: right(p, sp, se),
+        "What it accepts wrongly counts too": lambda right, p, se, sp: min(1.0, p / se),
+        "Sensitivity and specificity are swapped": lambda right, p, se, sp: right(p, sp, se),
     },
 )
 
@@ -411,10 +356,7 @@ EXERCISES["over_seeds"] = Exercise(
     "Two numbers a table cell, and the second says how much the first is worth.",
     (([0.4, 0.5, 0.6],), ([53.1, 53.9],), ([0.25],)),
     {
-        "Seeds are a sample of all seeds: divide by n - 1": lambda right, values: [
-            fmean(values),
-            pstdev(values) if len(values) > 1 else math.nan,
-        ],
+        "Seeds are a sample of all seeds: divide by n - 1": lambda right, v: [fmean(v), pstdev(v)],
         "One seed says nothing about the spread": lambda right, v: np.nan_to_num(right(v)),
     },
 )
@@ -427,11 +369,7 @@ def _unpaired(right, first, second):
 
 EXERCISES["paired_gain"] = Exercise(
     "What a seed does to both arms drops out of their difference.",
-    (
-        ([0.40, 0.50, 0.60], [0.45, 0.56, 0.67]),
-        ([10.0, 30.0], [12.0, 31.0]),
-        ([0.5, 0.1, 0.9, 0.7], [0.4, 0.3, 0.8, 0.9]),
-    ),
+    (([0.4, 0.5, 0.6], [0.45, 0.56, 0.67]), ([0.5, 0.1, 0.9, 0.7], [0.4, 0.3, 0.8, 0.9])),
     {
         "The arms have the same seeds: take the differences seed by seed": _unpaired,
         "The gain is the second less the first": lambda right, a, b: right(b, a),

@@ -8,8 +8,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from decimal import Decimal
-from fractions import Fraction
+from numbers import Real
 from types import EllipsisType
 
 from curemed_utils import languages, paths
@@ -102,9 +101,7 @@ def _call(function: Callable, case: tuple):
 
 
 def plain(value):
-    """Lists for arrays, series, tuples and generators; floats for fractions and decimals."""
-    if isinstance(value, Fraction | Decimal):
-        value = float(value)
+    """Lists for arrays, series, tuples and generators, Python's values for NumPy's."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, Iterable) and not isinstance(value, str | bytes | set | Mapping):
@@ -120,7 +117,7 @@ def equal(value, other, tolerance: float = 1e-6) -> bool:
         return all(equal(*pair, tolerance) for pair in zip(value, other, strict=True))
     if isinstance(other, bool | str) or other is None:
         return type(value) is type(other) and value == other
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, Real):
         return False
     if math.isnan(value) and math.isnan(other):
         return True

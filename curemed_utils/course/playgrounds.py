@@ -17,11 +17,6 @@ BATCHES, PROMPTS = 12, 8  # shown of a curriculum
 BARS = "▁▂▃▄▅▆▇█"  # a mean reward of 0 to one of 1
 _WIDE = {"layout": {"width": "95%"}, "style": {"description_width": "120px"}}
 _CELL = "style='padding:2px 10px;text-align:left;vertical-align:middle'"
-_SQUARE = (
-    "display:inline-block;width:16px;height:16px;margin:1px;"
-    "text-align:center;font:11px sans-serif;color:black;background:"
-)
-
 
 # The reward -------------------------------------------------------------------------------------
 
@@ -163,20 +158,18 @@ def curriculum(rft: list[data.Row], earned: list[float], seed: int = 0) -> noteb
 
 
 def _batches(title: str, prompts) -> str:
-    """The first batches as columns of squares in the tiers' colours, and each tier's share."""
+    """The first batches, a letter a prompt in its tier's colour, and each tier's share."""
     rows = itertools.islice(prompts, BATCHES * PROMPTS)
     tiers = [languages.get(row.language).tier for row in rows]
-    columns = []
-    for start in range(0, len(tiers), PROMPTS):
-        squares = [_square(tier) for tier in tiers[start : start + PROMPTS]]
-        columns.append(f"<td style='padding:0 4px'>{'<br>'.join(squares)}</td>")
+    letters = [
+        f"<span style='background:{style.TIER_COLORS[tier]}'>{tier[0].upper()}</span>"
+        for tier in tiers
+    ]
+    starts = range(0, len(letters), PROMPTS)
+    batches = ["".join(letters[start : start + PROMPTS]) for start in starts]
     shares = [f"{tier} {tiers.count(tier) / len(tiers):.0%}" for tier in languages.TIERS]
-    head = f"<b>{title}</b><br>{BATCHES} batches of {PROMPTS} prompts: {', '.join(shares)}"
-    return f"<p>{head}</p><table><tr>{''.join(columns)}</tr></table>"
-
-
-def _square(tier: str) -> str:
-    return f"<span style='{_SQUARE}{style.TIER_COLORS[tier]}'>{tier[0].upper()}</span>"
+    told = f"{BATCHES} batches of {PROMPTS} prompts: {', '.join(shares)}"
+    return f"<p><b>{title}</b><br>{told}<br><code>{' '.join(batches)}</code></p>"
 
 
 def _plateau(earned: list[float], patience: int) -> str:

@@ -136,9 +136,8 @@ class TestCurriculum:
 
     def test_a_batch_is_drawn_prompt_by_prompt(self, controls):
         page = BeautifulSoup(controls["HTML"].value, "html.parser")
-        assert [len(table.find_all("span")) for table in page.find_all("table")] == [
-            playgrounds.BATCHES * playgrounds.PROMPTS
-        ] * 2
+        batches = [batch for code in page.find_all("code") for batch in code.get_text().split()]
+        assert [len(batch) for batch in batches] == [playgrounds.PROMPTS] * 2 * playgrounds.BATCHES
 
 
 def test_readers_without_a_kernel_see_the_first_state(malaria, sample):
