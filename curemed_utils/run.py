@@ -208,6 +208,7 @@ def fingerprint(name: str, parameters: dict, directory: Path) -> str:
     place, or any earlier notebook's last run."""
     sources = [paths.NOTEBOOKS / f"{name}.ipynb"]
     sources += sorted(Path(__file__).parent.rglob("*.py"))
+    sources += sorted(Path(__file__).parent.rglob("*.yaml"))
     sources += sorted(paths.SAMPLE.glob("*.jsonl"))
     marks = sorted(_mark(name, directory).parent.glob("*.done"))
     sources += [mark for mark in marks if mark.stem < name]
