@@ -1,12 +1,13 @@
-"""Writes `curemed_utils/sample/recorded/replies.jsonl`: replies to every request of the sample's curation, none of them a model's.
+"""Writes `curemed_utils/sample/recorded/replies.jsonl`: replies to all requests of the sample.
 
-`python tests/recordings.py` runs the pipeline against `Author`, who answers from the sample's rows. Its votes and verdicts are
-invented for teaching, and so are its mistakes, at least one of every kind that the pipeline has to deal with.
+`python tests/recordings.py` runs the pipeline against `Author`, who answers from the sample's rows.
+No model wrote them. Votes and verdicts are invented for teaching, and so are the mistakes, at least
+one of every kind that the pipeline has to deal with.
 """
 
 import json
 
-from curemed_utils import data, languages, paths
+from curemed_utils import data, languages, paths, trace
 from curemed_utils.curation import medlineplus
 from curemed_utils.curation import pipeline as curation
 from curemed_utils.judge import client
@@ -17,14 +18,23 @@ WRONG_KEY = ("asthma", "Turkish")
 NOT_FRENCH = ("malaria", "French")  # its first question is the Spanish one
 LACKING = ("rabies", ("Hausa", "Yoruba"))  # languages that the first reply leaves out
 CUT = "stroke"  # its first reply breaks off
-AMBIGUOUS = {("stroke", "Swahili"): "Severe hypoglycaemia can look the same until the blood sugar is measured."}
+AMBIGUOUS = {
+    (
+        "stroke",
+        "Swahili",
+    ): "Severe hypoglycaemia can look the same until the blood sugar is measured."
+}
 UNREADABLE = {("rabies", "Thai", "recorded-2"): "I would have to see the patient first."}
 FAILS_ONCE, FAILS = ("malaria", "Hindi"), ("rabies", "Amharic")
 
 
 def topics() -> list:
     """The sample's health topics that replies are recorded for."""
-    return [topic for topic in medlineplus.read_topics(medlineplus.SAMPLE_TOPICS) if topic.id in curation.RECORDED_TOPICS]
+    return [
+        topic
+        for topic in medlineplus.read_topics(medlineplus.SAMPLE_TOPICS)
+        if topic.id in curation.RECORDED_TOPICS
+    ]
 
 
 class Author:
@@ -55,7 +65,9 @@ class Author:
 
     def text(self, model: str, shown: dict, again: bool) -> str:
         if "languages" in shown:
-            return self.composed(self.titles[shown["title"]], shown["languages"], again="written" in shown)
+            return self.composed(
+                self.titles[shown["title"]], shown["languages"], again="written" in shown
+            )
         if "items" in shown:
             return self.alike(shown["items"])
         row = self.by_question[shown["question"]]
@@ -74,11 +86,14 @@ class Author:
         return text[: len(text) * 4 // 5] if topic == CUT and not again else text
 
     def vote(self, row: data.Row, model: str, options: dict[str, str]) -> str:
-        """Invented: the second and third model are right, the third not in low-resource languages, the first only where it is easy."""
+        """Invented: the second and third model are right, the third not in low-resource languages,
+        the first only where it is easy."""
         place = (row.topic, row.language)
         low = languages.get(row.language).tier == "low"
         right = place in EASY or model == "recorded-2" or (model == "recorded-3" and not low)
-        letter = next(letter for letter, option in options.items() if option == row.options[row.key])
+        letter = next(
+            letter for letter, option in options.items() if option == row.options[row.key]
+        )
         wrong = "ABCD"["ABCD".index(letter) - 1]
         if place == ("rabies", "Thai"):
             return UNREADABLE.get((*place, model), letter)
@@ -86,14 +101,26 @@ class Author:
 
     def judged(self, row: data.Row) -> str:
         rival = AMBIGUOUS.get((row.topic, row.language))
-        others = [letter for letter, option in row.options.items() if rival and option == "kushuka kwa sukari"]
+        others = [
+            letter
+            for letter, option in row.options.items()
+            if rival and option == "kushuka kwa sukari"
+        ]
         reason = rival or f"The findings fit {row.topic} and none of the other options."
-        return json.dumps({"defensible": sorted([row.key, *others]), "answer": row.key, "reason": reason})
+        return json.dumps(
+            {"defensible": sorted([row.key, *others]), "answer": row.key, "reason": reason}
+        )
 
     def alike(self, posed: dict[str, dict]) -> str:
-        apart = [name for name in posed if posed[name]["answer"] != self.right(posed[name]["question"])]
+        apart = [
+            name for name in posed if posed[name]["answer"] != self.right(posed[name]["question"])
+        ]
         groups = [[name for name in posed if name not in apart], *([name] for name in apart)]
-        reason = f"{' and '.join(apart)} names another diagnosis." if apart else "All answers name the same diagnosis."
+        reason = (
+            f"{' and '.join(apart)} names another diagnosis."
+            if apart
+            else "All answers name the same diagnosis."
+        )
         return json.dumps({"groups": groups, "reason": reason})
 
     def right(self, question: str) -> str:
@@ -102,20 +129,28 @@ class Author:
 
     def converted(self, row: data.Row, again: bool) -> str:
         place = (row.topic, row.language)
-        steps = row.reasoning.removeprefix("<thinking><step1>").removesuffix("</step2></thinking>").split("</step1><step2>")
+        steps = [text for _, text in trace.segments(row.reasoning)]
         if place == FAILS_ONCE and not again:
             steps = [f"<step{n}>{step}</step{n + 1}>" for n, step in enumerate(steps, 1)]
-        answer = row.answer.removeprefix("<answer>").removesuffix("</answer>")
-        answer, accepted = (
-            ("The man has been infected with the rabies virus.", ["rabies virus"]) if place == FAILS else (answer, row.accepted)
-        )
-        return json.dumps({"question": row.question, "steps": steps, "answer": answer, "accepted": accepted}, ensure_ascii=False)
+        answer, accepted = trace.answer_of(row.answer), row.accepted
+        if place == FAILS:
+            answer, accepted = "The man has been infected with the rabies virus.", ["rabies virus"]
+        reply = {"question": row.question, "steps": steps, "answer": answer, "accepted": accepted}
+        return json.dumps(reply, ensure_ascii=False)
 
 
 def replies() -> list[dict]:
-    """The lines of the file: {key: the digest of a request, text: the reply}; a key's further lines are its further attempts."""
+    """The lines of the file: {key: the digest of a request, text: the reply}.
+
+    A key's further lines are its further attempts.
+    """
     author = Author()
-    curation.curate(topics(), languages.NAMES, dict.fromkeys(curation.RECORDED.models(), author), curation.RECORDED)
+    curation.curate(
+        topics(),
+        languages.NAMES,
+        dict.fromkeys(curation.RECORDED.models(), author),
+        curation.RECORDED,
+    )
     return author.lines
 
 

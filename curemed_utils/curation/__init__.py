@@ -1,1 +1,9 @@
-from curemed_utils.curation.pipeline import RECORDED, RECORDED_TOPICS, conversion_fault, curate, estimate, pending, recorded
+from curemed_utils.curation.pipeline import (
+    RECORDED,
+    RECORDED_TOPICS,
+    Unanswered,
+    curate,
+    estimate,
+    recorded,
+)
+from curemed_utils.curation.stages import conversion_fault

@@ -1,0 +1,126 @@
+"""What models reply to curation's requests, and how it is read."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from itertools import chain
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
+from pydantic_core import from_json
+
+from curemed_utils import data
+
+_LETTER = re.compile(
+    r"\W*(?:(?:the )?(?:correct |right )?answer(?: is)?\W+)?"  # 'Answer:' may stand before it
+    r"([A-D])"
+    r"(?=\s*$|\s*\n|[^\w\s])"  # the letter stands alone or before a stop …
+    r"(?!\W*[A-D]\b)",  # … and not before another one
+    re.IGNORECASE,
+)
+
+
+def _clean(text: str) -> str:
+    text = unicodedata.normalize("NFC", text).strip()
+    if not text:
+        raise ValueError("must not be blank")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_clean)]
+Letter = Literal["A", "B", "C", "D"]
+
+
+class Composed(BaseModel):
+    """A multiple-choice question as the composer must reply with it, once a language."""
+
+    question: Text
+    options: dict[Letter, Text]
+    key: Letter
+
+    @field_validator("options")
+    @classmethod
+    def _four(cls, options: dict[str, str]) -> dict[str, str]:
+        if len({data.normalize(option) for option in options.values()}) != 4:
+            raise ValueError("must be four different ones, A to D")
+        return dict(sorted(options.items()))
+
+
+class Judged(BaseModel):
+    """A verdict on one item; no answer means that none of the options will do."""
+
+    defensible: list[Letter]
+    answer: Literal["A", "B", "C", "D", ""]
+    reason: str = ""
+
+
+class Alike(BaseModel):
+    """Languages in groups whose keyed answers mean the same."""
+
+    groups: list[list[str]]
+    reason: str = ""
+
+    @field_validator("groups")
+    @classmethod
+    def _once(cls, groups: list[list[str]]) -> list[list[str]]:
+        twice = [name for name, times in Counter(chain(*groups)).items() if times > 1]
+        if twice:
+            raise ValueError(f"{', '.join(twice)} in more than one group")
+        return groups
+
+
+class Converted(BaseModel):
+    """An open question as the converter must reply with it. Step tags are added afterwards:
+    models misnumber them."""
+
+    question: Text
+    steps: list[str] = Field(min_length=2)
+    answer: Text
+    accepted: list[Text] = Field(min_length=1)
+
+
+def read_as(kind: type[BaseModel]) -> Callable[[str], Any]:
+    """A parser for `Client.ask`: replies that hold one JSON object of this kind."""
+    return lambda reply: validated(kind, parse_object(reply))
+
+
+def validated(kind: type[BaseModel], value: Any) -> Any:
+    """`value` as a `kind`; ValueError says in one line what is wrong with it."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        faults = []
+        for fault in error.errors():
+            place = ".".join(map(str, fault["loc"]))
+            faults.append(f"{place} {fault['msg'].removeprefix('Value error, ')}".strip())
+        raise ValueError("; ".join(faults)) from None
+
+
+def parse_object(reply: str) -> dict:
+    """The one JSON object in `reply`, whatever stands around it; else ValueError."""
+    try:
+        return from_json(reply[reply.find("{") : reply.rfind("}") + 1])
+    except ValueError as error:
+        raise ValueError(f"expected one JSON object, got {reply[:60]!r} ({error})") from None
+
+
+def parse_cut(reply: str) -> dict:
+    """`parse_object`; of a reply that breaks off, the entries before the last that can be seen."""
+    try:
+        return parse_object(reply)
+    except ValueError:
+        start = reply.find("{")
+        entries = from_json(reply[start:], allow_partial=True) if start >= 0 else {}
+        if len(entries) < 2:
+            raise
+        entries.popitem()
+        return entries
+
+
+def parse_letter(reply: str) -> str:
+    """The letter A to D that `reply` opens with; else ValueError."""
+    letter = _LETTER.match(unicodedata.normalize("NFKC", reply))
+    if not letter:
+        raise ValueError(f"expected one letter, got {reply[:60]!r}")
+    return letter[1].upper()

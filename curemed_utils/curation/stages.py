@@ -1,0 +1,214 @@
+"""The four stages of curation (Section 3.1, Appendix D): what becomes of an item by each reply.
+
+`ask(stage, model, requests, parse)` gives a reply to each request.
+"""
+
+from collections.abc import Callable, Iterable
+
+import regex
+
+from curemed_utils import audit, data, prompts, trace
+from curemed_utils.curation import items, replies
+from curemed_utils.curation.items import Item, Settings, at
+from curemed_utils.data import Row
+from curemed_utils.judge.client import Reply
+from curemed_utils.language_id import check_language
+
+
+def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
+    for _ in range(settings.rounds):
+        requests = items.compose_requests(planned, settings)
+        answers = ask("compose", settings.composer, requests, replies.parse_cut)
+        for group, reply in zip(requests.over, answers, strict=True):
+            for item in at(group, "compose"):
+                item.tries += 1
+                item.fault = _take(item, reply)
+                if not item.fault:
+                    item.move_to("difficulty")
+                elif reply.text is None:
+                    item.give_up(item.fault)
+    for item in at(planned, "compose"):
+        item.give_up(f"{settings.rounds} requests, then: {item.fault}")
+
+
+def _take(item: Item, reply: Reply) -> str:
+    """Gives `item` what a composed reply holds in its language; what is wrong with it, or ''."""
+    if reply.value is None:
+        return reply.error
+    entry = reply.value.get(item.language) or reply.value.get(item.code)
+    if not entry:
+        return "the reply lacks this language"
+    try:
+        composed = replies.validated(replies.Composed, entry)
+    except ValueError as error:
+        item.question = item.question or str(entry)
+        return str(error)
+    item.question, item.options, item.key = composed.question, composed.options, composed.key
+    check = check_language(f"{item.question} {', '.join(item.options.values())}", item.language)
+    return f"not in {item.language}: {check.reason}" if check.verdict is False else ""
+
+
+def filter_easy(planned: list[Item], ask: Callable, settings: Settings) -> None:
+    """Drops what all compact models answer rightly.
+
+    A vote that can't be read counts for neither side: such an item can't be called easy, and stays
+    with that remark. One that could not be asked for sets it aside, unless another model is wrong.
+    """
+    not_asked = {}
+    for model in settings.compact:
+        requests = items.vote_requests(planned, model, settings)
+        answers = ask("difficulty", model, requests, replies.parse_letter)
+        for item, reply in zip(planned, answers, strict=True):
+            order = items.shuffled(item, model, settings.seed)
+            vote = order[items.LETTERS.index(reply.value)] if reply.value else ""
+            agrees = vote == item.key if vote else None
+            item.vote("difficulty", model, vote, agrees, reply.error or "", order)
+            if reply.text is None:
+                not_asked[item.id] = reply.error
+    for item in planned:
+        agree = [vote["agrees"] for vote in item.votes]
+        silent = [vote["model"] for vote in item.votes if vote["agrees"] is None]
+        if all(agree):
+            item.end("dropped", f"easy: all {len(agree)} compact models answer it rightly")
+        elif False not in agree and item.id in not_asked:
+            item.give_up(not_asked[item.id])
+        else:
+            item.move_to("ambiguity")
+            item.reason = f"no usable vote of {', '.join(silent)}" if silent else ""
+
+
+def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> None:
+    """Drops what has not exactly one defensible answer, the keyed one, and what is keyed otherwise
+    than in most languages. Without a verdict an item is set aside: it is not known to be clear."""
+    requests = items.judge_requests(planned, settings)
+    answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Judged))
+    for item, reply in zip(planned, answers, strict=True):
+        item.vote("ambiguity", settings.judge, *_clear(item, reply))
+    requests = items.consistency_requests(planned, settings)
+    answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Alike))
+    for group, reply in zip(requests.over, answers, strict=True):
+        languages = [item.language for item in group]
+        for item in group:
+            item.vote("consistency", settings.judge, *_alike(item.language, languages, reply))
+    for item in planned:
+        verdicts = [vote for vote in item.votes if vote["stage"] != "difficulty"]
+        against = [vote["reason"] for vote in verdicts if vote["agrees"] is False]
+        missing = [vote["reason"] for vote in verdicts if vote["agrees"] is None]
+        if against:
+            item.end("dropped", "; ".join(against))
+        elif missing:
+            item.give_up(f"no verdict: {'; '.join(missing)}")
+        else:
+            item.move_to("convert")
+
+
+def _clear(item: Item, reply: Reply) -> tuple[str, bool | None, str]:
+    """Vote, whether it agrees with the key, and the reason."""
+    if reply.value is None:
+        return "", None, reply.error
+    letters, answer = sorted(set(reply.value.defensible)), reply.value.answer
+    why = f" ({reply.value.reason})" if reply.value.reason else ""
+    if len(letters) > 1:
+        return answer, False, f"more than one defensible option, {' and '.join(letters)}{why}"
+    if answer != item.key or letters != [item.key]:
+        choice = answer or "none of them"
+        return answer, False, f"the judge answers {choice}, the key is {item.key}{why}"
+    return answer, True, reply.value.reason
+
+
+def _alike(language: str, asked: list[str], reply: Reply) -> tuple[str, bool | None, str]:
+    """Languages with the same answer as this one, whether they are most of `asked`, the reason."""
+    if reply.value is None:
+        return "", None, reply.error
+    same = []
+    for group in reply.value.groups:
+        if language in group:
+            same = [name for name in group if name in asked]
+    if not same:
+        return "", None, f"the verdict on the languages leaves out {language}"
+    if 2 * len(same) > len(asked):
+        return ", ".join(same), True, reply.value.reason
+    why = f" ({reply.value.reason})" if reply.value.reason else ""
+    return ", ".join(same), False, f"answer differs from that of most languages{why}"
+
+
+def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
+    texts = prompts.curation(settings.prompts)
+    fields = {"composer", "compact", "judge", "converter"}
+    made_by = {
+        "models": settings.model_dump(mode="json", include=fields),
+        "prompts": prompts.curation_fingerprint(texts),
+        "seed": settings.seed,
+    }
+    for _ in range(settings.rounds):
+        requests = items.convert_requests(at(planned, "convert"), settings)
+        parse = replies.read_as(replies.Converted)
+        answers = ask("convert", settings.converter, requests, parse)
+        for item, reply in zip(requests.over, answers, strict=True):
+            if reply.text is None:
+                item.give_up(reply.error)
+                continue
+            item.tries += 1
+            item.reply, item.fault = reply.text, reply.error
+            if reply.value:
+                item.row = _row(item, reply.value, made_by)
+                item.fault = conversion_fault(item.row)
+            if not item.fault:
+                item.outcome = "kept"
+    for item in at(planned, "convert"):
+        item.give_up(f"{settings.rounds} conversions failed, the last: {item.fault}")
+
+
+def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
+    lineage = {"topic": item.topic.id}
+    for name in ("title", "date", "snapshot", "url", "attribution", "licence"):
+        lineage[name] = getattr(item.topic, name)
+    lineage |= made_by
+    lineage |= {"votes": item.votes, "remark": item.reason, "edits": []}
+    return Row(
+        id=item.id,
+        language=item.language,
+        question=converted.question,
+        answer=trace.render_answer(converted.answer),
+        reasoning=trace.render_steps(converted.steps),
+        topic=item.topic.key,
+        accepted=converted.accepted,
+        mcq_question=item.question,
+        options=item.options,
+        key=item.key,
+        source=f"curated-{item.code}",
+        lineage=lineage,
+    )
+
+
+def conversion_fault(row: Row) -> str:
+    """What is wrong with a converted item, as its next request names it; empty if nothing is.
+
+    Checked: the full form of a response (Eq. 3), no options left in the question, every accepted
+    answer in the answer and none in the question, and the language of question and answer.
+    """
+    answer = trace.answer_of(row.answer) or ""
+    absent = [form for form in row.accepted if data.normalize(form) not in data.normalize(answer)]
+    given_away = _forms_in(row.question, row.accepted)
+    offered = _forms_in(row.question, row.options.values())
+    faults = []
+    if trace.parse(f"{row.reasoning}\n{row.answer}").fault:
+        faults.append("steps and answer must be plain text without tags, and none may be empty")
+    if audit.lists_options(row.question) or len(offered) > 1:
+        faults.append("the question still offers options")
+    if absent:
+        faults.append(f"these accepted answers don't stand in the answer: {', '.join(absent)}")
+    if given_away:
+        faults.append(f"the question gives away the answer: {', '.join(given_away)}")
+    for part, text in (("question", row.question), ("answer", answer)):
+        check = check_language(text, row.language)
+        if check.verdict is False:
+            faults.append(f"the {part} is not in {row.language}: {check.reason}")
+    return "; ".join(faults)
+
+
+def _forms_in(question: str, forms: Iterable[str]) -> list[str]:
+    """The forms that occur in `question`; bare numbers say nothing."""
+    text = data.normalize(question)
+    worded = [form for form in forms if regex.search(r"\p{L}", form)]
+    return [form for form in worded if data.normalize(form) in text]
