@@ -117,7 +117,6 @@ class Rewards:
     language_over: str = "answer"
     strict_format: bool = True
     judge: object = None
-    _batch: tuple = (None, None)  # the completions scored last, and the task that scores them
 
     def __post_init__(self):
         for name, choices in CHOICES.items():
@@ -126,6 +125,7 @@ class Rewards:
                 raise ValueError(f"{name} is {value!r}, which is none of {', '.join(choices)}")
         if self.judge is None and "judge" in (self.accuracy_by, self.language_by):
             raise ValueError("accuracy_by or language_by is 'judge' without one: set judge_model")
+        self._batch = (None, None)  # the completions scored last, and the task that scores them
 
     def unjudged(self, text: str, item: dict) -> dict[str, float | None]:
         """The three parts of one response as far as they are known without asking a judge."""
