@@ -39,18 +39,16 @@ def stage(
 ) -> Path:
     """Trains stage `name` ('sft' or 'grpo' by `kind`) of a run and returns its checkpoint.
 
-    `start` is a checkpoint of the run by its name, or the path of any other. Settings are taken
-    from a notebook's `parameters` where they know them (`stages.from_parameters`), and from
-    `config`, which counts more; rows are those of the same name in the run's data. Two
-    parameters are of the machine: `processes` counts GPUs (on a CPU: processes) on each node of
-    the Slurm job, or on this machine; `strategy` is a file of `papermill_params/accelerate`, or
-    none for one process. `watch` is called with the log record of every step.
+    `start` is a checkpoint of the run by its name, or the path of any other; rows are the run's
+    of the stage's name. Settings come from a notebook's `parameters` and from `config`, which
+    counts more. Two are of the machine: `processes` counts GPUs (on a CPU: processes) on each
+    node of the Slurm job, or here; `strategy` is a file of `papermill_params/accelerate`, or none
+    for one process. `watch` is called with each step's log record; `ignore_estimate` lets a disk
+    pass that seems too small.
 
-    Everything is checked before a process starts; `ignore_estimate` lets a disk pass that seems
-    too small. A finished stage with the same settings, data and start is left as it is; an
-    interrupted one goes on. Output goes to the run's logs. A failure raises RuntimeError with
-    the last lines of the process that failed; an interrupt stops all processes; a pause raises
-    stages.Paused.
+    Everything is checked before a process starts. What was finished with the same settings, data
+    and start is left as it is; what was interrupted goes on. Raises RuntimeError with the last
+    lines of the process that failed, and Paused; an interrupt stops all processes.
     """
     parameters = parameters or {}
     processes = config.pop("processes", parameters.get("processes", 1))

@@ -9,37 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from curemed_utils import data, languages, paths, prompts, rewards
 from curemed_utils.training import checkpoints, curricula
 
-# What shapes the weights, by name. Another value of one of these trains again; nothing else does.
+# What shapes the weights, by name: another value trains again, and nothing else ever does.
+_BOTH = ("seed", "learning_rate", "scheduler", "warmup", "weight_decay", "batch_size", "lora_rank")
 SHAPES_WEIGHTS = {
-    "sft": (
-        *(
-            "seed",
-            "learning_rate",
-            "scheduler",
-            "warmup",
-            "weight_decay",
-            "batch_size",
-            "lora_rank",
-        ),
-        *("epochs", "max_steps", "max_length", "traces", "packing"),
-    ),
+    "sft": (*_BOTH, "epochs", "max_steps", "max_length", "traces", "packing"),
     "grpo": (
-        *(
-            "seed",
-            "learning_rate",
-            "scheduler",
-            "warmup",
-            "weight_decay",
-            "batch_size",
-            "lora_rank",
-        ),
-        *("steps", "num_generations", "max_prompt_length", "max_completion_length"),
+        *(*_BOTH, "steps", "num_generations", "max_prompt_length", "max_completion_length"),
         *("temperature", "loss_type", "beta", "curriculum", "alpha", "patience", "engine"),
-        *("accuracy_weight", "language_weight", "format_weight"),
-        *("accuracy_by", "language_by", "language_over", "strict_format", "judge_model"),
+        *("accuracy_weight", "language_weight", "format_weight", "judge_model"),
+        *("accuracy_by", "language_by", "language_over", "strict_format"),
     ),
 }
-PARAMETERS = {"rollout_temperature": "temperature"}  # a notebook's name for a setting
 
 
 class Paused(Exception):
@@ -50,11 +30,10 @@ class Stage(BaseModel):
     """What SFT and GRPO share.
 
     `batch_size` counts sequences per optimizer step over all `world_size` processes;
-    `micro_batch` is what one process holds at a time. `warmup` is a share of all steps.
-    Every `save_steps` steps (0: never) a checkpoint to resume from is kept, the last
-    `keep_checkpoints` of them. `lora_rank` 0 trains all weights; above 0 it trains adapters of
-    that rank on all linear layers and merges them at the end. `stop_file` pauses the stage;
-    empty means that of the run directory.
+    `micro_batch` is what one process holds at a time. `warmup` is a share of all steps. Every
+    `save_steps` steps (0: never) a checkpoint to resume from is kept, the last
+    `keep_checkpoints` of them. `lora_rank` above 0 trains adapters of that rank on all linear
+    layers and merges them at the end. `stop_file` pauses the stage; empty: that of the run.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -94,10 +73,10 @@ class Stage(BaseModel):
 class SFT(Stage):
     """Supervised fine-tuning; the defaults are the paper's (Appendix B.4.1).
 
-    `max_steps`, where not 0, takes the place of `epochs`. `max_length` is in tokens; longer rows
-    are left out and counted, never cut, since a cut row would teach a response without its end.
-    `traces` are code_switched or, for naive SFT, monolingual (Table 3). `packing` puts several
-    rows into one sequence of `max_length`; `batch_size` then counts such sequences.
+    `max_steps`, where not 0, takes the place of `epochs`. Rows over `max_length` tokens are left
+    out and counted, never cut: a cut row would teach a response without its end. `traces` are
+    monolingual for naive SFT (Table 3). `packing` puts several rows into one sequence of
+    `max_length`; `batch_size` then counts such sequences.
     """
 
     learning_rate: float = Field(1e-5, ge=0)
@@ -113,14 +92,13 @@ class GRPO(Stage):
     """Group relative policy optimisation; the defaults are the paper's (Appendix B.4.2).
 
     `batch_size` counts completions per step, so batch_size / num_generations prompts.
-    `loss_type` grpo is the rule of DeepSeekMath, which the paper applies unmodified
-    (Section 3.4); TRL's own default is dapo. `beta` weighs the KL term to the start checkpoint:
-    the paper gives none, TRL's default is 0, DeepSeekMath's 0.04. `engine` makes the rollouts:
-    transformers, vllm in the training processes with `vllm_memory` of each GPU, or vllm_server
-    at `vllm_server_url`. `curriculum` is one of `curricula.NAMES`: mixture takes `alpha` of
-    every batch from earlier phases; plateau ends the stage before `steps` when the reward has
-    not risen for `patience` steps. The rules of the reward are those of `rewards.Rewards`;
-    `judge_max_usd` (0: no limit) caps what `judge_cache` may have cost.
+    `loss_type` grpo is DeepSeekMath's rule, which the paper applies unmodified (Section 3.4);
+    TRL's default is dapo. `beta` weighs the KL term to the start: the paper gives none,
+    DeepSeekMath has 0.04. `engine` makes the rollouts: transformers, vllm in the training
+    processes with `vllm_memory` of each GPU, or vllm_server at `vllm_server_url`. `curriculum`
+    mixture takes `alpha` of every batch from earlier phases; plateau ends the stage before
+    `steps` when the reward has not risen for `patience` steps. The rules of the reward are those
+    of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps what `judge_cache` may have cost.
     """
 
     learning_rate: float = Field(1e-6, ge=0)
@@ -210,7 +188,7 @@ def from_parameters(kind: str, parameters: dict) -> dict:
     """
     config = {}
     for name, value in parameters.items():
-        setting = PARAMETERS.get(name, name).removeprefix(f"{kind}_")
+        setting = "temperature" if name == "rollout_temperature" else name.removeprefix(f"{kind}_")
         if setting in KINDS[kind].model_fields:
             config[setting] = value
     return config | parameters.get(f"{kind}_options", {})

@@ -1,4 +1,4 @@
-"""Training that is killed again and again, saves included, ends with the same weights to the last byte."""
+"""Training that is killed again and again, saves included, ends with the same weights."""
 
 import multiprocessing
 import os
@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from curemed_utils import data
+from curemed_utils import data, paths
 from curemed_utils.training import checkpoints, stages
-from curemed_utils.training import process as training
+from curemed_utils.training.process import train
 
 KILLS = 20
 STEPS = {"sft": {"max_steps": 240}, "grpo": {"steps": 100}}
@@ -34,7 +34,7 @@ def work(kind, stage, folder):
     torch.set_num_threads(1)
     os.setsid()
     (folder / "begun").touch()
-    training.train(kind, stage)
+    train(kind, stage)
 
 
 @pytest.fixture(scope="module")
@@ -69,19 +69,15 @@ def wait(process, until):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_twenty_kills_change_no_byte(kind, tiny_base, sample, tmp_path, start_process):
-    train_file = data.write_jsonl(
-        [row for row in sample if row.language == "French"][:8], tmp_path / "rows.jsonl"
-    )
-    whole = settings(kind, tiny_base, train_file, tmp_path / "whole" / "checkpoints" / kind)
-    killed = settings(kind, tiny_base, train_file, tmp_path / "killed" / "checkpoints" / kind)
+    rows = [row for row in sample if row.language == "French"][:8]
+    train_file = data.write_jsonl(rows, tmp_path / "rows.jsonl")
+    one, other = (paths.checkpoint(tmp_path / run, kind) for run in ("whole", "killed"))
+    whole = settings(kind, tiny_base, train_file, one)
+    killed = settings(kind, tiny_base, train_file, other)
     process = start_process(kind, whole, tmp_path)
     process.join()
     assert process.exitcode == 0
-    draw, part, half_written = (
-        random.Random(0),
-        checkpoints.partial(tmp_path / "killed" / "checkpoints" / kind),
-        0,
-    )
+    draw, part, half_written = random.Random(0), checkpoints.partial(other), 0
     for number in range(KILLS):
         before, process = newest(part), start_process(kind, killed, tmp_path)
         wait(process, lambda before=before: newest(part) > before)
@@ -96,9 +92,6 @@ def test_twenty_kills_change_no_byte(kind, tiny_base, sample, tmp_path, start_pr
     process = start_process(kind, killed, tmp_path)
     process.join()
     assert process.exitcode == 0
-    one, other = (tmp_path / run / "checkpoints" / kind for run in ("whole", "killed"))
     assert (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
     assert half_written, "no kill hit a save"
-    print(
-        f"{kind}: {KILLS} kills, {half_written} of them during a save, weights equal byte by byte"
-    )
+    print(f"{kind}: {KILLS} kills, {half_written} during a save, weights equal byte by byte")

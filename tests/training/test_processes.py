@@ -1,6 +1,7 @@
-"""One process against two on a CPU, by DDP and by DeepSpeed ZeRO-3: the same losses, the same whole model.
+"""One process against two on a CPU, by DDP and by DeepSpeed ZeRO-3: the same losses and weights.
 
-Every run is the real command, with the accelerate configs of papermill_params/; what a CPU needs beside is in one_rank.py.
+Every run is the real command, with the accelerate configs of papermill_params/; what a CPU needs
+beside is in one_rank.py.
 """
 
 import json
@@ -19,10 +20,12 @@ from transformers import AutoModelForCausalLM
 from curemed_utils import data, paths, prompts
 from curemed_utils.training import checkpoints, process, stages, trainers
 
+pytestmark = pytest.mark.heavy
 CONFIGS = paths.ROOT / "papermill_params" / "accelerate"
 RANK = str(paths.ROOT / "tests/one_rank.py")
 
-# Nine rows fill no whole number of batches of four, and groups of four rollouts lie across two processes of six.
+# Nine rows fill no whole number of batches of four, and groups of four rollouts lie across two
+# processes of six.
 SIZES = {
     "sft": {"batch_size": 4, "micro_batch": 1, "epochs": 2},
     "grpo": {"batch_size": 12, "micro_batch": 2, "num_generations": 4, "steps": 4, "beta": 0.1},
@@ -178,17 +181,14 @@ def test_a_stage_whose_weights_were_not_gathered_is_not_done(
     train_file = data.write_jsonl(sample[:2], tmp_path / "rows.jsonl")
     monkeypatch.setattr("trl.SFTTrainer.save_model", lambda *_, **__: None)
     sizes = {"batch_size": 2, "micro_batch": 2, "max_steps": 1}
-    stage = stages.settings(
-        "sft",
-        {"start": str(tiny_base), "train_file": str(train_file), "output": str(tmp_path / "sft")}
-        | sizes,
-    )
+    places = {"start": tiny_base, "train_file": train_file, "output": tmp_path / "sft"}
+    stage = stages.settings("sft", places | sizes)
     with pytest.raises(RuntimeError, match="holds no weights after saving; with ZeRO-3"):
         process.train("sft", stage)
     assert not stages.is_done(stage)
 
 
-# The configs --------------------------------------------------------------------------------------------------------
+# The configs -------------------------------------------------------------------------------------
 
 STARTS = {
     "ddp": {"multi_gpu": True, "use_deepspeed": False, "use_fsdp": False},
@@ -221,28 +221,14 @@ def test_every_config_is_known():
 @pytest.mark.parametrize("name", STARTS)
 def test_accelerate_takes_the_config_and_starts_what_its_name_says(name):
     file = str(CONFIGS / f"{name}.yaml")
-    given = [
-        "--config_file",
-        file,
-        "--num_processes",
-        "4",
-        "--num_machines",
-        "2",
-        "--machine_rank",
-        "1",
-        "script.py",
-    ]
+    given = ["--config_file", file, "--num_processes", "4"]
+    given += ["--num_machines", "2", "--machine_rank", "1", "script.py"]
     parser = launch.launch_command_parser()
     options = set(vars(parser.parse_args(given)))
     config = load_config_from_file(file)
-    assert (
-        set(config.deepspeed_config) | set(config.fsdp_config) <= options
-    )  # a misspelt one would be passed over in silence
+    # a misspelt one would be passed over in silence
+    assert set(config.deepspeed_config) | set(config.fsdp_config) <= options
     args, _, _ = launch._validate_launch_command(parser.parse_args(given))
     assert {option: getattr(args, option) for option in STARTS[name]} == STARTS[name]
-    assert (args.num_processes, args.num_machines, args.machine_rank, args.mixed_precision) == (
-        4,
-        2,
-        1,
-        "no",
-    )
+    assert (args.num_processes, args.num_machines, args.machine_rank) == (4, 2, 1)
+    assert args.mixed_precision == "no"

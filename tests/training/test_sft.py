@@ -1,4 +1,4 @@
-"""SFT's data path: ids and masks as TRL makes them, and losses that packing, padding and the CPU's shortcut leave as they are."""
+"""SFT's data path: ids and masks as TRL makes them, and losses that no shortcut changes."""
 
 import datasets
 import pytest
@@ -8,19 +8,20 @@ from trl import SFTConfig, SFTTrainer
 from curemed_utils import data, languages, prompts
 from curemed_utils.training import checkpoints, sft, stages, tiny, trainers
 
+pytestmark = pytest.mark.heavy
+
 
 @pytest.fixture(scope="module")
 def rows(sample):
-    """Two rows a language and one whose completion begins like the prompt ends, so that tokens may merge over the border."""
-    some = [
-        row
-        for language in languages.NAMES
-        for row in [row for row in sample if row.language == language][:2]
-    ]
-    return [
-        *some,
-        some[0].model_copy(update={"id": "merges", "reasoning": "\n\n" + some[0].reasoning}),
-    ]
+    """Two rows a language, and one whose tokens may merge over the border of prompt and completion.
+
+    Its completion begins as the prompt ends.
+    """
+    some = []
+    for language in languages.NAMES:
+        some += [row for row in sample if row.language == language][:2]
+    merging = {"id": "merges", "reasoning": "\n\n" + some[0].reasoning}
+    return [*some, some[0].model_copy(update=merging)]
 
 
 def plain_trainer(base, tokenizer, rows, part, **settings):
@@ -54,7 +55,7 @@ def test_ids_and_labels_are_those_of_trl(tags, rows, tiny_base, tmp_path, monkey
     assert bool(set(tokenizer.get_added_vocab()) - set(tiny.SPECIAL)) == tags
     expected = plain_trainer(tiny_base, tokenizer, rows, tmp_path).train_dataset
     examples, left_out = sft.encode(tokenizer, rows, 4096)
-    assert left_out == 0 and len({row.language for row in rows}) == 13
+    assert left_out == 0 and len({row.language for row in rows}) == len(languages.NAMES)
     assert [e["input_ids"] for e in examples] == list(expected["input_ids"])
     assert [e["labels"] for e in examples] == list(expected["labels"])
 
@@ -86,7 +87,8 @@ def test_longer_rows_are_left_out_whole(rows, tiny_base):
     ("template", "said"),
     [
         (
-            "{% for m in messages %}{% if m['role'] != 'assistant' %}{{ m['content'] }}{% endif %}{% endfor %}",
+            "{% for m in messages %}{% if m['role'] != 'assistant' %}{{ m['content'] }}"
+            "{% endif %}{% endfor %}",
             "row '.+' has no token to learn",
         ),
         (
@@ -104,7 +106,7 @@ def test_a_template_that_would_teach_nothing_or_another_prompt_is_refused(
         sft.encode(tokenizer, rows, 4096)
 
 
-# Losses -------------------------------------------------------------------------------------------------------------
+# Losses ------------------------------------------------------------------------------------------
 
 
 def losses(trainer):
@@ -123,15 +125,8 @@ def plain_losses(rows, tiny_base, tmp_path_factory):
         "logging_steps": 1,
     }
     settings |= {"weight_decay": 0.0, "disable_tqdm": True}
-    return losses(
-        plain_trainer(
-            tiny_base,
-            checkpoints.load_tokenizer(tiny_base),
-            rows[:8:2],
-            tmp_path_factory.mktemp("plain"),
-            **settings,
-        )
-    )
+    tokenizer, part = checkpoints.load_tokenizer(tiny_base), tmp_path_factory.mktemp("plain")
+    return losses(plain_trainer(tiny_base, tokenizer, rows[:8:2], part, **settings))
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""The scripts of `papermill_params/slurm/`: alone beside made-up commands, and (marker `slurm`) on a real Slurm of two nodes."""
+"""The scripts of `papermill_params/slurm/`: beside made-up commands, and on a real Slurm.
+
+The latter has two nodes and the marker `slurm`.
+"""
 
 import os
 import signal
@@ -24,12 +27,15 @@ def command(path, text: str):
     return path
 
 
-# The batch script -----------------------------------------------------------------------------------------------------
+# The batch script --------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def start(tmp_path):
-    """A function that starts the batch script for job 7; in it `python` runs the given text and `scontrol` notes its arguments."""
+    """A function that starts the batch script for job 7.
+
+    In it `python` runs the given text, and `scontrol` notes its arguments.
+    """
     (tmp_path / "curemed_utils").mkdir()
     command(tmp_path / "bin" / "scontrol", f'echo "$*" >>{tmp_path}/scontrol')
     env = {
@@ -150,16 +156,18 @@ def test_a_job_submitted_from_elsewhere_says_so(start, tmp_path):
     assert job.returncode == 2
 
 
-# The chain of jobs ----------------------------------------------------------------------------------------------------
+# The chain of jobs -------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def chain(tmp_path):
-    """A function that runs chain.sh with an `sbatch` that numbers the jobs from 101 on, and returns its output and the jobs' arguments."""
-    command(
-        tmp_path / "bin" / "sbatch",
-        f'printf "%s\\n" "$*" >>{tmp_path}/jobs; echo "$((100 + $(wc -l <{tmp_path}/jobs)));cluster"',
-    )
+    """A function that runs chain.sh and returns its output and the jobs' arguments.
+
+    Its `sbatch` numbers the jobs from 101 on.
+    """
+    jobs = tmp_path / "jobs"
+    number = f"$((100 + $(wc -l <{jobs})))"
+    command(tmp_path / "bin" / "sbatch", f'echo "$*" >>{jobs}; echo "{number};cluster"')
 
     def run(*arguments, **env):
         given = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"} | env
@@ -180,11 +188,10 @@ def chain(tmp_path):
 def test_every_notebook_is_in_one_job_that_waits_for_the_one_before(chain):
     said, jobs = chain("demo", "-p", "seed", "1")
     spans = [(job.split("--from ")[1][:2], job.split("--to ")[1]) for job in jobs]
-    assert [
-        name
-        for first, last in spans
-        for name in run._choose([p.stem for p in run.notebooks()], (), first, last)
-    ] == [path.stem for path in run.notebooks()]
+    names, chosen = [path.stem for path in run.notebooks()], []
+    for first, last in spans:
+        chosen += run._choose(names, (), first, last)
+    assert chosen == names
     assert "--dependency" not in jobs[0]
     for number, job in enumerate(jobs[1:], 102):
         assert f"--dependency=afterok:{number - 1} --kill-on-invalid-dep=yes" in job
@@ -205,7 +212,7 @@ def test_options_go_to_their_kind_of_job(chain):
     assert " --nodes=2 --gpus-per-node=8 --nodes=1 " in jobs[5], "evaluation uses one node"
 
 
-# A real Slurm ---------------------------------------------------------------------------------------------------------
+# A real Slurm ------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -217,21 +224,30 @@ def slurm():
 
 
 SMALL = {
-    "sft_batch_size": 12, "sft_micro_batch": 6, "sft_max_steps": 20, "sft_save_steps": 2, "eval_max_new_tokens": 16,
-    "grpo_batch_size": 16, "grpo_micro_batch": 8, "grpo_steps": 8, "grpo_save_steps": 1, "max_completion_length": 16,
-    "processes": 1, "strategy": "ddp",
-}  # fmt: skip
+    "sft_batch_size": 12,
+    "sft_micro_batch": 6,
+    "sft_max_steps": 20,
+    "sft_save_steps": 2,
+    "eval_max_new_tokens": 16,
+    "grpo_batch_size": 16,
+    "grpo_micro_batch": 8,
+    "grpo_steps": 8,
+    "grpo_save_steps": 1,
+    "max_completion_length": 16,
+    "processes": 1,
+    "strategy": "ddp",
+}
 
 
 @pytest.mark.slurm
 def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, tmp_path):
-    """Both jobs are stopped once in the middle, the first by the cluster, the second by the signal before the time limit."""
-    arguments = [
-        "demo",
-        "--run-dir",
-        str(tmp_path),
-        *(word for name, value in SMALL.items() for word in ("-p", name, str(value))),
-    ]
+    """Both jobs are stopped once in the middle.
+
+    The first by the cluster, the second by the signal before the time limit.
+    """
+    arguments = ["demo", "--run-dir", str(tmp_path)]
+    for name, value in SMALL.items():
+        arguments += ["-p", name, str(value)]
     assert run.main([*arguments, "--from", "01", "--to", "01"]) == 0
 
     def submit(notebook: str, *options) -> str:
@@ -240,10 +256,8 @@ def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, t
         return slurm("sbatch", *options, *script, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
 
     def said() -> str:
-        return "".join(
-            f"== {log.name}\n{log.read_text()[-3000:]}"
-            for log in [*tmp_path.glob("job-*.log"), *tmp_path.glob("logs/*.log")]
-        )
+        logs = [*tmp_path.glob("job-*.log"), *tmp_path.glob("logs/*.log")]
+        return "".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
 
     def checkpoint_of(stage: str, job: str):
         def there():

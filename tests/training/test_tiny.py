@@ -1,3 +1,5 @@
+"""The laptop's model: its tokenizer loses nothing, and its checkpoint is an ordinary one."""
+
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -27,7 +29,7 @@ def test_every_sample_text_survives_encoding_and_decoding(sample, tokenizer, lan
         if row.language == language
         for text in (row.question, row.reasoning, row.answer)
     ]
-    assert len(texts) == 45
+    assert len(texts) == 3 * 15
     assert [tokenizer.decode(tokenizer.encode(text)) for text in texts] == texts
 
 
@@ -50,7 +52,8 @@ def test_the_chat_template_is_chatml(tokenizer, make_row):
         question="Quel mal ?", reasoning="<thinking></thinking>", answer="<answer>grippe</answer>"
     )
     system = prompts.SYSTEM.format(language="French")
-    prompt = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nQuel mal ?<|im_end|>\n<|im_start|>assistant\n"
+    prompt = f"<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\nQuel mal ?<|im_end|>\n"
+    prompt += "<|im_start|>assistant\n"
     whole = prompt + "<thinking></thinking>\n<answer>grippe</answer><|im_end|>\n"
     assert (
         tokenizer.apply_chat_template(
