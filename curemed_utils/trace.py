@@ -92,6 +92,16 @@ def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
     return texts
 
 
+def without_blocks(text: str, name: str) -> str:
+    """The text without its `<name>` blocks; one that was never closed reaches to the end."""
+    kept, place = [], 0
+    for block in blocks(text, name, cut_off=True):
+        start = text.index(f"<{name}>", place)
+        kept.append(text[place:start])
+        place = start + len(f"<{name}>{block}</{name}>")
+    return "".join(kept) + text[place:]
+
+
 def segments(text: str) -> list[tuple[str, str]]:
     """('step1', text), …, ('answer', text): each step or answer that was opened and closed."""
     closings, openings = {}, []  # from the right: where each name is closed next

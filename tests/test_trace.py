@@ -97,6 +97,12 @@ def test_blocks_end_at_the_next_closing_tag():
     assert trace.blocks(text, "thinking", cut_off=True) == []
 
 
+def test_without_blocks_the_rest_is_left():
+    text = "a<think>b</think>c<think>d<think>e</think>f</think>g<think>h"
+    assert trace.without_blocks(text, "think") == "acf</think>g"
+    assert trace.without_blocks("a</think>b", "think") == "a</think>b"
+
+
 def test_segments_are_the_steps_and_answers_that_were_closed():
     assert trace.segments(GOOD) == [
         ("step1", "High fever"),

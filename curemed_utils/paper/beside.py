@@ -34,3 +34,16 @@ def last_scores(scores: pd.DataFrame | None) -> pd.DataFrame:
         return pd.DataFrame(columns=["model", "metric", "language", "value"])
     last = scores["model"].eq(scores["model"].iloc[-1])
     return scores[last & scores["language"].ne("all")]
+
+
+def other_benchmarks(accuracies: pd.DataFrame) -> pd.DataFrame:
+    """Tables 4, 11 and 12 in columns like '7B cure-med', beside `benchmarks.accuracy_table`'s.
+
+    A language that one side lacks is NaN there.
+    """
+    printed = pd.concat([published(name) for name in ("table04", "table11", "table12")])
+    printed["name"] = printed["model_size"] + " " + printed["variant"]
+    names = printed["name"].unique()
+    wide = printed.pivot(index=["benchmark", "language"], columns="name", values="accuracy")
+    wide = wide[names].reset_index().rename_axis(columns=None)
+    return wide.merge(accuracies, on=["benchmark", "language"], how="outer")

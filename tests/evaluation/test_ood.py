@@ -7,12 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from curemed_utils import data, paper, paths, prompts
+from curemed_utils import paper, paths, prompts
 from curemed_utils.data import DataError
 from curemed_utils.evaluation import benchmarks, choices
 from curemed_utils.evaluation import verdicts as evaluation
 from curemed_utils.evaluation.generation import Response
 from curemed_utils.judge import Judge, Verdict
+from curemed_utils.paper import beside
 
 SAMPLE = paths.SAMPLE / "ood"
 PLAIN = {"question": "Which?", "options": {"A": "aa", "B": "bb", "C": "cc"}, "answer_idx": "B"}
@@ -20,48 +21,60 @@ PLAIN = {"question": "Which?", "options": {"A": "aa", "B": "bb", "C": "cc"}, "an
 
 def put(path, rows):
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path.write_text(
+        "".join(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows),
+        encoding="utf-8",
+    )
     return path
 
 
 def one(tmp_path, **fields):
     record = {name: value for name, value in (PLAIN | fields).items() if value is not ...}
-    return benchmarks.read("MedQA", put(tmp_path / "rows.jsonl", [record]), language="English")[0]
+    return benchmarks.read_questions(
+        "MedQA", put(tmp_path / "rows.jsonl", [record]), language="English"
+    )[0]
 
 
-# Reading ------------------------------------------------------------------------------------------------------------
+# Reading ------------------------------------------------------------------------------------------
 
 
 def test_mmedbench_as_published():
-    questions = {question.id: question for question in benchmarks.read("MMedBench", SAMPLE / "MMedBench")}
-    assert [questions[f"mmedbench-{name}"].keys for name in ("fr-0", "fr-1", "ja-1")] == [["C"], ["A", "B", "E"], ["A", "C"]]
-    assert {question.language for question in questions.values()} == {"French", "Japanese", "Russian", "Spanish"}
-    first = questions["mmedbench-fr-0"]
-    assert first.rationale.startswith("Sans vitamine C") and first.extra["human_checked"] is True
-    assert first.file.endswith("French.jsonl") and first.row == 1
+    questions = {}
+    for question in benchmarks.read_questions("MMedBench", SAMPLE / "MMedBench"):
+        questions[question.id.removeprefix("mmedbench-")] = question
+    assert questions["fr-0"].keys == ["C"]
+    assert questions["fr-1"].keys == ["A", "B", "E"]
+    assert questions["ja-1"].keys == ["A", "C"]
+    spoken = {question.language for question in questions.values()}
+    assert spoken == {"French", "Japanese", "Russian", "Spanish"}
+    assert questions["fr-0"].source.endswith("French.jsonl, row 1")
 
 
 def test_medexpqa_as_published():
-    questions = benchmarks.read("MedExpQA", SAMPLE / "MedExpQA")
-    assert [question.id for question in questions[:2]] == ["medexpqa-en-1", "medexpqa-en-2"] and len(questions) == 8
-    assert questions[0].question.startswith("A child wheezes") and questions[0].question.endswith("most likely?")
-    assert list(questions[0].options) == list("ABCD"), "the missing fifth option is no option"
-    assert (questions[0].keys, questions[1].keys, questions[0].topic) == (["A"], ["C"], "1")
-    assert "rag" in questions[0].extra and questions[0].extra["question"] == "Which disease is the most likely?"
+    questions = benchmarks.read_questions("MedExpQA", SAMPLE / "MedExpQA")
+    first, second = questions[:2]
+    assert (first.id, second.id, len(questions)) == ("medexpqa-en-1", "medexpqa-en-2", 8)
+    assert first.question.startswith("A child wheezes")
+    assert first.question.endswith("most likely?")
+    assert list(first.options) == list("ABCD"), "the missing fifth option is no option"
+    assert (first.keys, second.keys, first.topic) == (["A"], ["C"], "1")
 
 
 def test_medqa_as_published_in_its_three_forms():
-    found = {name: benchmarks.read("MedQA", SAMPLE / name) for name in ("MedQA", "MedQA-USMLE-4-options", "med_qa")}
-    assert {q.language for q in found["MedQA"]} == {"English", "Simplified Chinese", "Traditional Chinese"}
-    english = {name: [(q.question, q.keys) for q in questions if q.language == "English"] for name, questions in found.items()}
-    assert len(english["MedQA"]) == 2 and english["MedQA"] == english["MedQA-USMLE-4-options"] == english["med_qa"]
-    assert [len(q.options) for q in found["MedQA-USMLE-4-options"]] == [4, 4]
-    assert found["med_qa"][-1].options["A"] == "按蚊" and found["med_qa"][-1].keys == ["A"]
+    names = ("MedQA", "MedQA-USMLE-4-options", "med_qa")
+    original, four, source = (benchmarks.read_questions("MedQA", SAMPLE / name) for name in names)
+    assert {q.language for q in original} == set(benchmarks.LANGUAGES["MedQA"])
+    english = []
+    for questions in (original, four, source):
+        english.append([(q.question, q.keys) for q in questions if q.language == "English"])
+    assert len(english[0]) == 2 and english[0] == english[1] == english[2]
+    assert [len(q.options) for q in four] == [4, 4]
+    assert source[-1].options["A"] == "按蚊" and source[-1].keys == ["A"]
 
 
 @pytest.mark.parametrize("benchmark", benchmarks.LANGUAGES)
 def test_every_benchmark_has_sample_questions_for_notebook_07(benchmark):
-    assert benchmarks.read(benchmark, SAMPLE / benchmark)
+    assert benchmarks.read_questions(benchmark, SAMPLE / benchmark)
 
 
 def test_a_zip_reads_as_its_folder(tmp_path):
@@ -70,10 +83,11 @@ def test_a_zip_reads_as_its_folder(tmp_path):
             archive.write(path, f"MMedBench/Test/{path.name}")
             archive.writestr(f"MMedBench/Train/{path.name}", "not read")
             archive.writestr(f"__MACOSX/MMedBench/Test/._{path.name}", "not read")
-    for given in (tmp_path / "MMedBench.zip", tmp_path):
-        questions = benchmarks.read("MMedBench", given)
-        assert [(q.id, q.keys) for q in questions] == [(q.id, q.keys) for q in benchmarks.read("MMedBench", SAMPLE / "MMedBench")]
-    assert questions[0].file.endswith("MMedBench.zip/MMedBench/Test/French.jsonl")
+    wanted = benchmarks.read_questions("MMedBench", SAMPLE / "MMedBench")
+    for place in (tmp_path / "MMedBench.zip", tmp_path):
+        questions = benchmarks.read_questions("MMedBench", place)
+        assert [q[:4] + q[5:] for q in questions] == [q[:4] + q[5:] for q in wanted]
+        assert "MMedBench.zip/MMedBench/Test/French.jsonl, row 1" in questions[0].source
 
 
 def test_lists_parquet_and_saved_datasets_read_as_json_lines(tmp_path):
@@ -82,23 +96,30 @@ def test_lists_parquet_and_saved_datasets_read_as_json_lines(tmp_path):
     (tmp_path / "list").mkdir()
     (tmp_path / "list/it.json").write_text(json.dumps(rows), encoding="utf-8")
     (tmp_path / "parquet/it").mkdir(parents=True)
-    pyarrow.parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "parquet/it/test-00000-of-00001.parquet")
+    table = pa.Table.from_pylist(rows)
+    pyarrow.parquet.write_table(table, tmp_path / "parquet/it/test-00000-of-00001.parquet")
     import datasets
 
-    datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)}).save_to_disk(tmp_path / "saved/it")
-    wanted = [(q.id, q.options, q.keys, q.rationale) for q in benchmarks.read("MedExpQA", source)]
+    datasets.DatasetDict({"test": datasets.Dataset.from_list(rows)}).save_to_disk(
+        tmp_path / "saved/it"
+    )
+    wanted = [q[:4] + q[5:] for q in benchmarks.read_questions("MedExpQA", source)]
     for form in ("list", "parquet", "saved"):
-        assert [(q.id, q.options, q.keys, q.rationale) for q in benchmarks.read("MedExpQA", tmp_path / form)] == wanted, form
+        questions = benchmarks.read_questions("MedExpQA", tmp_path / form)
+        assert [q[:4] + q[5:] for q in questions] == wanted, form
 
 
 def test_a_hub_name_is_downloaded(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        "huggingface_hub.snapshot_download", lambda name, **options: asked.append(name) or str(SAMPLE / "MedQA-USMLE-4-options")
-    )
-    questions = benchmarks.read("MedQA", "GBaker/MedQA-USMLE-4-options")
-    assert asked == ["GBaker/MedQA-USMLE-4-options"] and questions[0].language == "English"
-    assert questions[0].file == "GBaker/MedQA-USMLE-4-options/phrases_no_exclude_test.jsonl"
+    name = "GBaker/MedQA-USMLE-4-options"
+
+    def download(wanted, repo_type, allow_patterns):
+        assert (wanted, repo_type) == (name, "dataset")
+        return str(SAMPLE / "MedQA-USMLE-4-options")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    questions = benchmarks.read_questions("MedQA", name)
+    assert questions[0].language == "English"
+    assert questions[0].source == f"{name}/phrases_no_exclude_test.jsonl, row 1"
 
 
 def test_what_is_nowhere_is_said_to_be_nowhere(monkeypatch, tmp_path):
@@ -106,22 +127,29 @@ def test_what_is_nowhere_is_said_to_be_nowhere(monkeypatch, tmp_path):
         raise OSError("no network")
 
     monkeypatch.setattr("huggingface_hub.snapshot_download", offline)
-    with pytest.raises(DataError, match=r"no file or folder here, and the hub gives no dataset .*no network"):
-        benchmarks.read("MedQA", tmp_path / "nothing")
+    with pytest.raises(
+        DataError, match=r"no file or folder here, and the hub gives no dataset .*no network"
+    ):
+        benchmarks.read_questions("MedQA", tmp_path / "nothing")
 
 
 def test_only_test_files_and_originals_are_read_unless_named(tmp_path):
-    for name in ("US/test.jsonl", "US/train.jsonl", "US/US_qbank.jsonl", "US/4_options/phrases_no_exclude_test.jsonl"):
-        put(tmp_path / name, [PLAIN | {"question": name}])
-    put(tmp_path / "Taiwan/tw_translated_jsonl/en/test-2en.jsonl", [PLAIN])
-    assert [q.question for q in benchmarks.read("MedQA", tmp_path)] == ["US/test.jsonl"]
-    assert [q.question for q in benchmarks.read("MedQA", tmp_path / "US/train.jsonl")] == ["US/train.jsonl"]
-    assert benchmarks.read("MedQA", tmp_path / "US/4_options")[0].language == "English"
-    assert benchmarks.read("MedQA", tmp_path / "Taiwan/tw_translated_jsonl/en/test-2en.jsonl")[0].language == "English"
+    names = ["test", "train", "US_qbank", "4_options/phrases_no_exclude_test"]
+    for name in names:
+        put(tmp_path / f"US/{name}.jsonl", [PLAIN | {"question": name}])
+    translated = put(tmp_path / "Taiwan/tw_translated_jsonl/en/test-2en.jsonl", [PLAIN])
+
+    def read(place):
+        return [(q.question, q.language) for q in benchmarks.read_questions("MedQA", place)]
+
+    assert read(tmp_path) == [("test", "English")]
+    assert read(tmp_path / "US/train.jsonl") == [("train", "English")]
+    assert read(tmp_path / "US/4_options") == [("4_options/phrases_no_exclude_test", "English")]
+    assert read(translated) == [("Which?", "English")]
     (tmp_path / "US/test.jsonl").unlink()
+    shutil.rmtree(tmp_path / "Taiwan")
     with pytest.raises(DataError, match="no test file"):
-        shutil.rmtree(tmp_path / "Taiwan")
-        benchmarks.read("MedQA", tmp_path)
+        read(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -131,7 +159,6 @@ def test_only_test_files_and_originals_are_read_unless_named(tmp_path):
         ({"answer_idx": "Ｂ"}, ["B"]),
         ({"answer_idx": "A,C"}, ["A", "C"]),
         ({"answer_idx": "C、A"}, ["A", "C"]),
-        ({"answer_idx": "AC"}, ["A", "C"]),
         ({"answer_idx": ["C", "B", "C"]}, ["B", "C"]),
         ({"answer_idx": "cc"}, ["C"]),
         ({"answer_idx": None, "answer": "bb"}, ["B"]),
@@ -151,13 +178,9 @@ def test_every_form_of_a_key_is_read(tmp_path, fields, keys):
 
 
 def test_missing_options_keep_the_letters_of_the_others(tmp_path):
-    question = one(tmp_path, options={"1": "aa", "2": None, "3": "cc", "4": float("nan"), "5": " "}, answer_idx=3, note="kept")
-    assert question.options == {"A": "aa", "C": "cc"} and question.keys == ["C"] and question.extra["note"] == "kept"
-
-
-def test_explanations_are_the_rationale_where_there_is_no_other(tmp_path):
-    given = {"1": {"text": "no"}, "2": {"text": "because", "exist": True}}
-    assert one(tmp_path, options={"1": "aa", "2": "bb"}, answer_idx=2, explanations=given).rationale == "because"
+    options = {"1": "aa", "2": None, "3": "cc", "4": float("nan"), "5": " "}
+    question = one(tmp_path, options=options, answer_idx=3)
+    assert question.options == {"A": "aa", "C": "cc"} and question.keys == ["C"]
 
 
 @pytest.mark.parametrize(
@@ -189,9 +212,13 @@ def test_the_first_ten_faults_are_listed_by_row(tmp_path):
     broken = ["{broken\n", "[1]\n", *[PLAIN | {"answer_idx": "Z"}] * 10, "\n"]
     path = put(tmp_path / "French.jsonl", [PLAIN, *broken])
     with pytest.raises(DataError) as caught:
-        benchmarks.read("MMedBench", path)
+        benchmarks.read_questions("MMedBench", path)
     lines = str(caught.value).splitlines()
-    assert "row 2: is not JSON" in lines[0] and "row 3: is a JSON list" in lines[1] and "row 4" in lines[2]
+    assert (
+        "row 2: is not JSON" in lines[0]
+        and "row 3: is a JSON list" in lines[1]
+        and "row 4" in lines[2]
+    )
     assert len(lines) == 11 and lines[-1] == "… and 2 more"
 
 
@@ -199,93 +226,149 @@ def test_files_that_are_none_are_named(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"no zip")
     (tmp_path / "en.parquet").write_bytes(b"PAR1 no parquet")
     (tmp_path / "en.csv").write_text("question\n")
-    for name, message in (("a.zip", "zip file"), ("en.parquet", "can't be read"), ("en.csv", "no test file ending in")):
+    for name, message in (
+        ("a.zip", "zip file"),
+        ("en.parquet", "can't be read"),
+        ("en.csv", "no test file ending in"),
+    ):
         with pytest.raises(DataError, match=rf"{name}.*{message}"):
-            benchmarks.read("MedExpQA", tmp_path / name)
+            benchmarks.read_questions("MedExpQA", tmp_path / name)
     with pytest.raises(DataError, match="holds no question of MedExpQA in Italian"):
-        benchmarks.read("MedExpQA", put(tmp_path / "en.jsonl", [PLAIN]), language="Italian")
+        benchmarks.read_questions(
+            "MedExpQA", put(tmp_path / "en.jsonl", [PLAIN]), language="Italian"
+        )
 
 
 def test_the_language_comes_from_path_row_or_parameter(tmp_path):
     path = put(tmp_path / "rows.jsonl", [PLAIN | {"lang": "es"}, PLAIN | {"lang": "it"}])
-    assert [q.language for q in benchmarks.read("MedExpQA", path)] == ["Spanish", "Italian"]
-    assert [q.language for q in benchmarks.read("MedExpQA", path, language="Italian")] == ["Italian"]
-    with pytest.raises(DataError, match="row 1: neither path nor row says its language: give language"):
-        benchmarks.read("MedExpQA", put(tmp_path / "rows.jsonl", [PLAIN]))
+    assert [q.language for q in benchmarks.read_questions("MedExpQA", path)] == [
+        "Spanish",
+        "Italian",
+    ]
+    assert [
+        q.language for q in benchmarks.read_questions("MedExpQA", path, language="Italian")
+    ] == ["Italian"]
+    with pytest.raises(
+        DataError, match="row 1: neither path nor row says its language: give language"
+    ):
+        benchmarks.read_questions("MedExpQA", put(tmp_path / "rows.jsonl", [PLAIN]))
 
 
 def test_duplicate_ids_are_faults(tmp_path):
     with pytest.raises(DataError, match=r"row 2: duplicate id 'medexpqa-en-7', first in .*row 1"):
-        benchmarks.read("MedExpQA", put(tmp_path / "en.jsonl", [PLAIN | {"id": 7}] * 2))
+        benchmarks.read_questions("MedExpQA", put(tmp_path / "en.jsonl", [PLAIN | {"id": 7}] * 2))
 
 
 def test_wrong_parameters_are_told():
     with pytest.raises(ValueError, match="did you mean 'MMedBench'"):
-        benchmarks.read("MMedbench", SAMPLE)
+        benchmarks.read_questions("MMedbench", SAMPLE)
     with pytest.raises(ValueError, match="unknown language of MedQA 'Chinese'"):
-        benchmarks.read("MedQA", SAMPLE / "MedQA", language="Chinese")
+        benchmarks.read_questions("MedQA", SAMPLE / "MedQA", language="Chinese")
     with pytest.raises(ValueError, match="limit must be 0"):
-        benchmarks.read("MedQA", SAMPLE / "MedQA", limit=-1)
+        benchmarks.read_questions("MedQA", SAMPLE / "MedQA", limit=-1)
 
 
 def test_a_limit_is_a_seeded_choice_and_parallel(tmp_path):
     for code in ("en", "it"):
         put(tmp_path / f"{code}.jsonl", [PLAIN | {"id": f"q{n}"} for n in range(30)])
-    draws = [[q.topic for q in benchmarks.read("MedExpQA", tmp_path, limit=5, seed=seed)] for seed in (0, 0, 1)]
+    draws = [
+        [q.topic for q in benchmarks.read_questions("MedExpQA", tmp_path, limit=5, seed=seed)]
+        for seed in (0, 0, 1)
+    ]
     assert draws[0] == draws[1] != draws[2] and len(draws[0]) == 10
     assert draws[0][:5] == draws[0][5:], "the same questions in both languages"
 
 
-# Posing -------------------------------------------------------------------------------------------------------------
+# Posing -------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def questions():
-    return {q.id: q for name in ("MMedBench", "MedExpQA", "MedQA") for q in benchmarks.read(name, SAMPLE / name)}
+    by_id = {}
+    for name in benchmarks.LANGUAGES:
+        by_id |= {q.id: q for q in benchmarks.read_questions(name, SAMPLE / name)}
+    return by_id
 
 
 def test_asked_openly(questions):
-    row = benchmarks.rows([questions["medexpqa-it-1"]])[0]
+    row = benchmarks.pose([questions["medexpqa-it-1"]])[0]
     assert row.question == questions["medexpqa-it-1"].question and row.accepted == ["Asma"]
     assert "in Italian" in prompts.messages(row)[0]["content"]
-    assert benchmarks.rows([questions["mmedbench-ja-1"]])[0].accepted == ["小球性赤血球, 匙状爪", "小球性赤血球; 匙状爪"]
+    several = benchmarks.pose([questions["mmedbench-ja-1"]])[0]
+    assert several.accepted == ["小球性赤血球, 匙状爪", "小球性赤血球; 匙状爪"]
 
 
 def test_asked_with_options(questions):
-    single, several = benchmarks.rows([questions["medqa-zh-0"], questions["mmedbench-fr-1"]], "options")
-    assert "\nC. 维生素C\n" in single.question and "the letter of the one right option" in single.question
-    assert single.accepted == ["C", "C. 维生素C"] and "letters of all right options" in several.question
+    asked = [questions["medqa-zh-0"], questions["mmedbench-fr-1"]]
+    single, several = benchmarks.pose(asked, "options")
+    assert "\nC. 维生素C\n" in single.question
+    assert "the letter of the one right option" in single.question
+    assert "letters of all right options" in several.question
+    assert single.accepted == ["C", "C. 维生素C"]
     assert several.accepted == ["A, B, E", "A,B,E"]
     with pytest.raises(ValueError, match="unknown form 'option'"):
-        benchmarks.rows([], "option")
+        benchmarks.pose([], "option")
 
 
-def test_other_languages_are_posed_and_judged_but_the_benchmark_stays_strict(questions, monkeypatch):
-    rows = benchmarks.rows(list(questions.values()), "options")
-    said = Response("<answer>C</answer>", "stop", 3)
-    monkeypatch.setattr(evaluation.generation, "in_batches", lambda _, posed, *__: iter([dict.fromkeys(range(len(posed)), said)]))
+def test_other_languages_are_posed_and_judged(questions, monkeypatch):
+    rows = benchmarks.pose(list(questions.values()), "options")
+    reply = Response("<answer>C</answer>", "stop", 3)
+
+    def answer(_, posed, *__):
+        return iter([dict.fromkeys(range(len(posed)), reply)])
+
+    monkeypatch.setattr(evaluation.generation, "in_batches", answer)
     monkeypatch.setattr(evaluation.checkpoints, "identity", str)
     table = evaluation.respond("checkpoint", rows).set_index("id")
     assert table.loc["medqa-zh-0", "correct"] and not table.loc["medqa-tw-0", "correct"]
-    assert pd.isna(table.loc["medqa-zh-0", "tier"]) and table.loc["mmedbench-fr-0", "tier"] == "high"
-    for strict, language in ((data.Row, "Italian"), (benchmarks.Posed, "Klingon")):
-        with pytest.raises(ValueError, match="unknown language"):
-            strict(id="1", language=language, question="?", answer="a")
+    assert pd.isna(table.loc["medqa-zh-0", "tier"])
+    assert table.loc["mmedbench-fr-0", "tier"] == "high"
 
 
-# Scoring ------------------------------------------------------------------------------------------------------------
+# Scoring ------------------------------------------------------------------------------------------
 
-OPTIONS = {"A": "Amoxicillin", "B": "Vitamin C", "C": "E. coli", "D": "Hepatitis B vaccine", "E": "None of these"}
+OPTIONS = {
+    "A": "Amoxicillin",
+    "B": "Vitamin C",
+    "C": "E. coli",
+    "D": "Hepatitis B vaccine",
+    "E": "None of these",
+}
 
 
 @pytest.mark.parametrize(
     ("text", "letters"),
     [
-        *[("<answer>B</answer>", "B"), ("<answer>(D)</answer>", "D"), ("<answer>Ａ</answer>", "A"), ("<answer>**C**</answer>", "C")],
-        *[("<answer>b)</answer>", "B"), (r"<answer>\boxed{C}</answer>", "C"), ("ⓒ", "C"), ("B. Vitamin C", "B"), ("C - E. coli", "C")],
-        *[("<answer>B. vitamin C</answer>", "B"), ("D. Hepatitis B vaccine is right since…", "D"), ("**Answer:** C", "C")],
-        *[("The answer is A and C", "AC"), ("The answer is A, C, and E.", "ACE"), ("The answer is C because it is.", "C")],
-        *[("A or B", "AB"), ("ACE", "ACE"), ("F", "F"), ("B is correct", "B"), ("The correct option is (B) Vitamin C.", "B")],
+        *[
+            ("<answer>B</answer>", "B"),
+            ("<answer>(D)</answer>", "D"),
+            ("<answer>Ａ</answer>", "A"),
+            ("<answer>**C**</answer>", "C"),
+        ],
+        *[
+            ("<answer>b)</answer>", "B"),
+            (r"<answer>\boxed{C}</answer>", "C"),
+            ("ⓒ", "C"),
+            ("B. Vitamin C", "B"),
+            ("C - E. coli", "C"),
+        ],
+        *[
+            ("<answer>B. vitamin C</answer>", "B"),
+            ("D. Hepatitis B vaccine is right since…", "D"),
+            ("**Answer:** C", "C"),
+        ],
+        *[
+            ("The answer is A and C", "AC"),
+            ("The answer is A, C, and E.", "ACE"),
+            ("The answer is C because it is.", "C"),
+        ],
+        *[
+            ("A or B", "AB"),
+            ("ACE", "ACE"),
+            ("F", "F"),
+            ("B is correct", "B"),
+            ("The correct option is (B) Vitamin C.", "B"),
+        ],
         *[
             ("答案：C", "C"),
             ("答案是Ｃ。", "C"),
@@ -295,13 +378,43 @@ OPTIONS = {"A": "Amoxicillin", "B": "Vitamin C", "C": "E. coli", "D": "Hepatitis
             ("答案：AC", "AC"),
             ("A、C", "AC"),
         ],
-        *[("AとC", "AC"), ("正解はD", "D"), ("正解はＡとＣです", "AC"), ("答えは「B」です。", "B"), ("Bが正しい", "B")],
-        *[("Ответ: В", "B"), ("Правильный ответ — С.", "C"), ("А и С", "AC"), ("Правильный вариант: D", "D")],
-        *[("La respuesta correcta es la B", "B"), ("Respuesta: A y C", "AC"), ("En este caso, la opción correcta es C.", "C")],
-        *[("La bonne réponse est la lettre C.", "C"), ("Réponse : D", "D"), ("Les réponses A et C", "AC")],
-        *[("La risposta corretta è la E.", "E"), ("<thinking>The answer is A</thinking><answer>C</answer>", "C"), ("<answer>D", "D")],
-        *[("<answer>A</answer> <answer>B</answer>", "AB"), ("B is wrong.\n\nC", "C"), ("A. No\nB. Yes\nC. No\nD. No\nE. No\n\nB", "B")],
-        *[("A. no\nB. yes\nC. no\nD. no\nE. no\nAnswer: B", "B"), ("A. Amoxicillin\nD. Hepatitis B vaccine", "AD")],
+        *[
+            ("AとC", "AC"),
+            ("正解はD", "D"),
+            ("正解はＡとＣです", "AC"),
+            ("答えは「B」です。", "B"),
+            ("Bが正しい", "B"),
+        ],
+        *[
+            ("Ответ: В", "B"),
+            ("Правильный ответ — С.", "C"),
+            ("А и С", "AC"),
+            ("Правильный вариант: D", "D"),
+        ],
+        *[
+            ("La respuesta correcta es la B", "B"),
+            ("Respuesta: A y C", "AC"),
+            ("En este caso, la opción correcta es C.", "C"),
+        ],
+        *[
+            ("La bonne réponse est la lettre C.", "C"),
+            ("Réponse : D", "D"),
+            ("Les réponses A et C", "AC"),
+        ],
+        *[
+            ("La risposta corretta è la E.", "E"),
+            ("<thinking>The answer is A</thinking><answer>C</answer>", "C"),
+            ("<answer>D", "D"),
+        ],
+        *[
+            ("<answer>A</answer> <answer>B</answer>", "AB"),
+            ("B is wrong.\n\nC", "C"),
+            ("A. No\nB. Yes\nC. No\nD. No\nE. No\n\nB", "B"),
+        ],
+        *[
+            ("A. no\nB. yes\nC. no\nD. no\nE. no\nAnswer: B", "B"),
+            ("A. Amoxicillin\nD. Hepatitis B vaccine", "AD"),
+        ],
     ],
 )
 def test_letters_that_are_declared_are_read(text, letters):
@@ -311,9 +424,30 @@ def test_letters_that_are_declared_are_read(text, letters):
 @pytest.mark.parametrize(
     "text",
     [
-        *["", "Vitamin C", "E. coli", "Hepatitis B vaccine", "Chlamydia", "A patient with fever", "The answer is a beta blocker"],
-        *["The answer: A beta blocker", "C. difficile", "D-dimer", "Answer: D-dimer", "The answer is not A", "B is not correct", "CBC"],
-        *["<thinking><step1>The answer is A", "(A) is wrong and (B) is too", "A. No\nB. Yes\nC. No\nD. No\nE. No", "Ответ: Б"],
+        *[
+            "",
+            "Vitamin C",
+            "E. coli",
+            "Hepatitis B vaccine",
+            "Chlamydia",
+            "A patient with fever",
+            "The answer is a beta blocker",
+        ],
+        *[
+            "The answer: A beta blocker",
+            "C. difficile",
+            "D-dimer",
+            "Answer: D-dimer",
+            "The answer is not A",
+            "B is not correct",
+            "CBC",
+        ],
+        *[
+            "<thinking><step1>The answer is A",
+            "(A) is wrong and (B) is too",
+            "A. No\nB. Yes\nC. No\nD. No\nE. No",
+            "Ответ: Б",
+        ],
         *["Ответ: В данном случае нужен адреналин", r"\boxed{}", "<answer> </answer>", "…"],
     ],
 )
@@ -329,7 +463,11 @@ def test_reading_a_long_text_takes_no_time():
 @pytest.mark.parametrize(
     ("text", "options", "letters"),
     [
-        ("<answer>It is VIRAL  pneumonia.</answer>", {"A": "Pneumonia", "B": "Viral pneumonia"}, "B"),
+        (
+            "<answer>It is VIRAL  pneumonia.</answer>",
+            {"A": "Pneumonia", "B": "Viral pneumonia"},
+            "B",
+        ),
         ("pneumonia", {"A": "Pneumonia", "B": "Viral pneumonia"}, "A"),
         ("Asthma, not measles", {"A": "Asthma", "B": "Measles"}, "AB"),
         ("asthmatic", {"A": "Asthma", "B": "Measles"}, None),
@@ -348,98 +486,138 @@ def test_option_texts_that_stand_in_the_answer_are_read(text, options, letters):
 
 
 def responses(**texts):
-    return pd.DataFrame({"id": [name.replace("_", "-") for name in texts], "response": texts.values()})
+    ids = [name.replace("_", "-") for name in texts]
+    return pd.DataFrame({"id": ids, "response": texts.values()})
 
 
-def verdicts(scored):
-    return {row.id: None if pd.isna(row.correct) else bool(row.correct) for row in scored.itertuples()}
+def score(asked, table, rule="letter", judge=None):
+    """Verdicts in the order of the questions, True, False or None, and the whole table."""
+    scored = benchmarks.score_answers(asked, table, rule, judge)
+    return [None if pd.isna(value) else value for value in scored["correct"]], scored
 
 
 def test_several_right_letters_must_all_be_there(questions):
-    asked = [questions["mmedbench-fr-1"]]
-    for text, wanted in (("A, B, E", True), ("E et A et B", True), ("A, B", False), ("A, B, C, E", False), ("Soif", None)):
-        assert list(verdicts(benchmarks.score(asked, responses(mmedbench_fr_1=text), "letter")).values()) == [wanted], text
+    texts = ["A, B, E", "E et A et B", "A, B", "A, B, C, E", "Soif"]
+    for text, wanted in zip(texts, [True, True, False, False, None], strict=True):
+        table = responses(mmedbench_fr_1=text)
+        assert score([questions["mmedbench-fr-1"]], table)[0] == [wanted], text
 
 
 def test_each_fault_is_apart_and_counted(questions):
     asked = [q for q in questions.values() if q.benchmark == "MedExpQA"]
-    given = {"en-1": "A", "en-2": "B", "es-1": "", "es-2": "No lo sé", "fr-1": None, "fr-2": "Je pense que", "it-1": "A"}
-    table = responses(**{f"medexpqa-{name}": text for name, text in given.items()})
+    texts = {
+        "en_1": "A",
+        "en_2": "B",
+        "es_1": "",
+        "es_2": "No lo sé",
+        "fr_1": None,
+        "fr_2": "Je pense que",
+        "it_1": "A",
+    }
+    table = responses(**{f"medexpqa_{name}": text for name, text in texts.items()})
     table["finish_reason"] = ["stop"] * 5 + ["length"] * 2
-    scored = benchmarks.score(asked, table, "letter").set_index("id")
-    faults = {name.removeprefix("medexpqa-"): fault for name, fault in scored["fault"].dropna().items()}
-    assert faults == {"es-1": "empty", "es-2": "no letter", "fr-1": "no response", "fr-2": "truncated", "it-2": "no response"}
-    summary = benchmarks.accuracy(scored.reset_index()).set_index("language")
+    _, scored = score(asked, table)
+    faults = scored.set_index("id")["fault"].dropna().to_dict()
+    assert faults == {
+        "medexpqa-es-1": "empty",
+        "medexpqa-es-2": "no letter",
+        "medexpqa-fr-1": "no response",
+        "medexpqa-fr-2": "truncated",
+        "medexpqa-it-2": "no response",
+    }
+    summary = benchmarks.accuracy_table(scored).set_index("language")
     assert summary.loc["English", ["accuracy", "n", "n_unread"]].tolist() == [50, 2, 0]
-    assert summary.loc["Italian", ["accuracy", "accuracy_of_all", "n", "n_unread"]].tolist() == [100, 50, 2, 1]
+    italian = summary.loc["Italian", ["accuracy", "accuracy_of_all", "n", "n_unread"]]
+    assert italian.tolist() == [100, 50, 2, 1]
     assert pd.isna(summary.loc["Spanish", "accuracy"]) and set(summary["rule"]) == {"letter"}
 
 
 def test_no_fault_and_no_response_at_all(questions):
     asked = [questions["medexpqa-en-1"]]
-    scored = benchmarks.score(asked, responses(medexpqa_en_1="A").assign(finish_reason="length"), "letter")
-    assert verdicts(scored) == {"medexpqa-en-1": True} and scored["fault"].isna().all()
+    cut = responses(medexpqa_en_1="A").assign(finish_reason="length")
+    verdicts, scored = score(asked, cut)
+    assert verdicts == [True] and scored["fault"].isna().all()
     empty = pd.DataFrame({"id": [], "model": [], "response": [], "finish_reason": []})
-    assert benchmarks.score(asked, empty, "letter")["fault"].tolist() == ["no response"]
+    assert score(asked, empty)[1]["fault"].tolist() == ["no response"]
 
 
 def test_the_text_rule(questions):
     asked = [questions[f"medexpqa-{code}-1"] for code in ("en", "es", "fr", "it")]
-    table = responses(medexpqa_en_1="asthma", medexpqa_es_1="Asma o rabia", medexpqa_fr_1="A", medexpqa_it_1="Rabbia")
-    scored = benchmarks.score(asked, table, "text")
-    assert list(verdicts(scored).values()) == [True, False, None, False]
+    table = responses(
+        medexpqa_en_1="asthma",
+        medexpqa_es_1="Asma o rabia",
+        medexpqa_fr_1="A",
+        medexpqa_it_1="Rabbia",
+    )
+    verdicts, scored = score(asked, table, "text")
+    assert verdicts == [True, False, None, False]
     assert scored["fault"].tolist()[2] == "no option's text"
-    equal = questions["medexpqa-en-1"].model_copy(update={"options": {"A": "Asthma", "B": "asthma", "C": "Rabies"}})
-    assert list(verdicts(benchmarks.score([equal], responses(medexpqa_en_1="Asthma"), "text")).values()) == [True]
+
+
+def test_options_of_an_equal_text_are_equally_right(questions):
+    options = {"A": "Asthma", "B": "asthma", "C": "Rabies"}
+    equal = questions["medexpqa-en-1"]._replace(options=options)
+    for rule, text in (("text", "Asthma"), ("letter", "B")):
+        assert score([equal], responses(medexpqa_en_1=text), rule)[0] == [True]
 
 
 def test_the_judge_rule(questions, serve, tmp_path):
     server = serve(reply="True", poison={"Rougeole": "400"})
     asked = [questions[f"medexpqa-{code}-1"] for code in ("en", "es", "fr")]
+    table = responses(medexpqa_en_1="A", medexpqa_es_1=" ")
     with Judge("m", server.url, cache=tmp_path / "judge.sqlite") as judge:
-        scored = benchmarks.score(asked, responses(medexpqa_en_1="A", medexpqa_es_1=" "), "judge", judge)
-    assert list(verdicts(scored).values()) == [True, None, None]
+        verdicts, scored = score(asked, table, "judge", judge)
+    assert verdicts == [True, None, None]
     assert scored["fault"].tolist()[1:] == ["empty", "no response"]
     with pytest.raises(ValueError, match="needs a judge"):
-        benchmarks.score(asked, responses(medexpqa_en_1="A"), "judge")
+        score(asked, responses(medexpqa_en_1="A"), "judge")
 
 
 def test_a_failed_judge_is_a_fault_of_its_own(questions):
     class Failing:
         def score(self, task, items, progress=""):
-            assert task == "logic" and items[0]["reference"] == "A. Asthma" and "\nB. Measles" in items[0]["question"]
+            assert task == "logic" and items[0]["reference"] == "A. Asthma"
+            assert "\nB. Measles" in items[0]["question"]
             return [Verdict(None, "time out")]
 
-    scored = benchmarks.score([questions["medexpqa-en-1"]], responses(medexpqa_en_1="A").assign(finish_reason="length"), "judge", Failing())
-    assert scored["correct"].isna().all() and scored["fault"].tolist() == ["judge failed: time out"]
+    table = responses(medexpqa_en_1="A").assign(finish_reason="length")
+    verdicts, scored = score([questions["medexpqa-en-1"]], table, "judge", Failing())
+    assert verdicts == [None] and scored["fault"].tolist() == ["judge failed: time out"]
 
 
 def test_models_and_samples_stay_apart(questions):
     asked = [questions["medexpqa-en-1"], questions["medexpqa-en-2"]]
-    table = pd.concat([responses(medexpqa_en_1=text).assign(model=m, sample=0) for m, text in (("base", "A"), ("sft", "B"))])
-    summary = benchmarks.accuracy(benchmarks.score(asked, table, "letter")).set_index("model")
-    assert summary["accuracy"].to_dict() == {"base": 100, "sft": 0} and summary["n_unread"].tolist() == [1, 1]
+    tables = []
+    for model, text in (("base", "A"), ("sft", "B")):
+        tables.append(responses(medexpqa_en_1=text).assign(model=model, sample=0))
+    _, scored = score(asked, pd.concat(tables))
+    summary = benchmarks.accuracy_table(scored).set_index("model")
+    assert summary["accuracy"].to_dict() == {"base": 100, "sft": 0}
+    assert summary["n_unread"].tolist() == [1, 1]
 
 
 def test_responses_to_other_questions_are_told(questions):
     asked = [questions["medexpqa-en-1"]]
     with pytest.raises(DataError, match="1 ids are of no question here, the first 'other'"):
-        benchmarks.score(asked, responses(other="A"), "letter")
-    with pytest.raises(DataError, match="lack the column response"):
-        benchmarks.score(asked, pd.DataFrame({"id": []}), "letter")
-    with pytest.raises(ValueError, match=r"unknown rule 'letters'; .*did you mean 'letter'"):
-        benchmarks.score(asked, responses(), "letters")
+        score(asked, responses(other="A"))
+    with pytest.raises(ValueError, match=r"unknown rule 'letters'; did you mean 'letter'"):
+        score(asked, responses(), "letters")
     with pytest.raises(ValueError, match="asks no judge"):
-        benchmarks.score(asked, responses(), "letter", object())
+        score(asked, responses(), "letter", object())
 
 
 def test_beside_the_published_tables(questions):
     asked = list(questions.values())
-    given = pd.DataFrame({"id": [q.id for q in asked], "response": [q.keys[0] for q in asked]})
-    table = benchmarks.beside_published(benchmarks.accuracy(benchmarks.score(asked, given, "letter"))).set_index(["benchmark", "language"])
-    published = paper.published("table11")
-    for row in published.itertuples():
-        assert table.loc[("MedExpQA", row.language), f"{row.model_size} {row.variant}"] == row.accuracy
-    assert table.loc[("MMedBench", "French"), ["1.5B base", "accuracy", "n"]].tolist() == [6.0, 50.0, 2]
-    assert table.loc[("MedQA", "Traditional Chinese"), ["32B cure-med", "accuracy"]].tolist() == [76.0, 100.0]
-    assert len(table) == 11 and not table["accuracy"].isna().any()
+    letters = [question.keys[0] for question in asked]
+    table = pd.DataFrame({"id": [question.id for question in asked], "response": letters})
+    accuracies = benchmarks.accuracy_table(score(asked, table)[1])
+    both = beside.other_benchmarks(accuracies).set_index(["benchmark", "language"])
+    for row in paper.published("table11").itertuples():
+        name = f"{row.model_size} {row.variant}"
+        assert both.loc[("MedExpQA", row.language), name] == row.accuracy
+    french = both.loc[("MMedBench", "French"), ["1.5B base", "accuracy", "n"]]
+    assert french.tolist() == [6.0, 50.0, 2]
+    taiwan = both.loc[("MedQA", "Traditional Chinese"), ["32B cure-med", "accuracy"]]
+    assert taiwan.tolist() == [76.0, 100.0]
+    assert set(both.index) == {(question.benchmark, question.language) for question in asked}
+    assert not both["accuracy"].isna().any()
