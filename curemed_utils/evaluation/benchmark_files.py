@@ -125,12 +125,14 @@ def _parsed(line: bytes) -> dict | DataError:
 # Forms of a row ---------------------------------------------------------------------------------
 
 
-def parts_of(record: dict) -> dict:
+def parts_of(record: dict | DataError) -> dict:
     """{question, options, keys} of a row in any published form; keys are letters.
 
     MedExpQA's `full_question` has the clinical case, which its `question` lacks. Raises DataError
     that says what is wrong with the row.
     """
+    if isinstance(record, DataError):
+        raise record
     question = record.get("full_question") or record.get("question")
     if not isinstance(question, str) or not question.strip():
         raise DataError(f"has no text under 'question'; {_fields(record)}")
@@ -196,15 +198,15 @@ def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> l
         raise DataError(f"says no right option under {', '.join(RIGHT)}; {_fields(record)}")
     by_key = {letter.lower(): letter for letter in options} | letter_of
     by_text = {_name(text): letter for letter, text in reversed(options.items())}
-    known = by_key | by_text if field == "answer" else by_text | by_key  # the right side wins
+    letter_by = by_key | by_text if field == "answer" else by_text | by_key  # the right side wins
     value = record[field]
     if isinstance(value, list):
         right = value
-    elif _name(value) in known:
+    elif _name(value) in letter_by:
         right = [value]
     else:
         right = re.split(r"[,，、;；/\s]+", str(value).strip())
-    letters = [known.get(_name(part)) for part in right]
+    letters = [letter_by.get(_name(part)) for part in right]
     if not letters or None in letters:
         wanted = f"none of the options {', '.join(letter_of).upper()} or their texts"
         raise DataError(f"{field} is {value!r}, which names {wanted}")

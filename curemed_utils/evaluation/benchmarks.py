@@ -47,49 +47,38 @@ class Question(NamedTuple):
 
 
 def read_questions(
-    benchmark: str, place: str | Path, language: str | None = None, limit: int = 0, seed: int = 0
+    benchmark: str, place: str | Path, limit: int = 0, seed: int = 0
 ) -> list[Question]:
     """The questions of a benchmark in any published form under `place` (`benchmark_files`).
 
-    `language` keeps one language, and names it where neither path nor row says it. `limit` keeps
-    a seeded choice of each language (0: all), the same questions in parallel languages. Raises
-    DataError with the first ten faults by file and row: nothing is left out in silence.
+    `limit` keeps a seeded choice of each language (0: all), the same questions in parallel
+    languages. Raises DataError with the first ten faults by file and row: nothing is left out in
+    silence.
     """
     _check("benchmark", benchmark, LANGUAGES)
-    if language is not None:
-        _check(f"language of {benchmark}", language, LANGUAGES[benchmark])
     if limit < 0:
         raise ValueError(f"limit must be 0 (no limit) or more, not {limit}")
-    questions, faults = {}, []
-    counts = Counter()
+    questions, faults, counts = {}, [], Counter()
     for file in benchmark_files.files_of(place):
-        of_file = _language(benchmark, [*Path(place).absolute().parts[-3:], *file.inner.parts])
+        names = [*Path(place).absolute().parts[-3:], *file.inner.parts]
         for number, record in benchmark_files.records_of(file):
             source = f"{file.label}, row {number}"
             try:
-                if isinstance(record, DataError):
-                    raise record
-                of_row = record.get("language") or record.get("lang")
-                spoken = of_file or _language(benchmark, [str(of_row)]) or language
-                if spoken is None:
-                    wanted = f"give language, one of {', '.join(LANGUAGES[benchmark])}"
-                    raise DataError(f"neither path nor row says its language: {wanted}")
-                if language and spoken != language:
-                    continue
+                parts = benchmark_files.parts_of(record)
+                language = _language(benchmark, names, record)
                 topic = "" if record.get("id") is None else str(record["id"])
-                code = LANGUAGES[benchmark][spoken][0]
-                key = f"{benchmark.lower()}-{code}-{topic or counts[spoken]}"
-                counts[spoken] += 1
+                code = LANGUAGES[benchmark][language][0]
+                key = f"{benchmark.lower()}-{code}-{topic or counts[language]}"
+                counts[language] += 1
                 if key in questions:
                     raise DataError(f"duplicate id {key!r}, first in {questions[key].source}")
-                parts = benchmark_files.parts_of(record)
-                questions[key] = Question(key, benchmark, spoken, topic, source, **parts)
+                questions[key] = Question(key, benchmark, language, topic, source, **parts)
             except DataError as error:
                 faults.append(f"{source}: {error}")
     if faults:
         raise DataError(data.listed(faults))
     if not questions:
-        raise DataError(f"{place}: holds no question of {benchmark} in {language}")
+        raise DataError(f"{place}: holds no question")
     return splits.limit(list(questions.values()), limit, seed)
 
 
@@ -98,17 +87,19 @@ def _check(what: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"unknown {what} {value!r}{languages.nearest(value, known)}")
 
 
-def _language(benchmark: str, names: list[str]) -> str | None:
-    """The language that the last of the names to say one ends on: `med_qa_tw_en` is English."""
-    known = {}
+def _language(benchmark: str, names: list[str], record: dict) -> str:
+    """The language that the innermost name ends on (`med_qa_tw_en`: English), else the row's."""
+    language_of = {}
     for language, words in LANGUAGES[benchmark].items():
-        known |= dict.fromkeys((language.lower(), *words), language)
-    for name in reversed(names):
+        language_of |= dict.fromkeys((language.lower(), *words), language)
+    of_row = record.get("language") or record.get("lang")
+    for name in [*reversed(names), str(of_row)]:
         name = name.lower()
         for word in [name, *reversed(re.findall("[a-z]+", name))]:
-            if word in known:
-                return known[word]
-    return None
+            if word in language_of:
+                return language_of[word]
+    wanted = f"put one of {', '.join(language_of)} into the file's name"
+    raise DataError(f"neither path nor row says its language: {wanted}")
 
 
 # Posing -----------------------------------------------------------------------------------------

@@ -91,8 +91,8 @@ def weigh(judged: pd.DataFrame, labels: pd.DataFrame, name: str) -> pd.DataFrame
     drawn = labels[~labels["note"].str.startswith(CHOSEN)]
     rows = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
     if strange := sorted(set(drawn["id"]) - set(rows["id"])):
-        said = f"{len(strange)} labelled ids, such as {strange[0]!r}, are not in the table"
-        raise data.DataError(f"{said}: was the sheet drawn from another?")
+        example = f"{len(strange)} labelled ids, such as {strange[0]!r}"
+        raise data.DataError(f"{example}, are not in the table: was the sheet drawn from another?")
     truths = drawn.set_index("id")[name].map({"yes": True, "no": False})
     rows = rows.assign(verdict=judged[name], truth=rows["id"].map(truths)).dropna(subset="verdict")
     groups = rows.groupby(["language", "outcome", "verdict"])["truth"]

@@ -30,9 +30,8 @@ def put(path, rows):
 
 def one(tmp_path, **fields):
     record = {name: value for name, value in (PLAIN | fields).items() if value is not ...}
-    return benchmarks.read_questions(
-        "MedQA", put(tmp_path / "rows.jsonl", [record]), language="English"
-    )[0]
+    [question] = benchmarks.read_questions("MedQA", put(tmp_path / "en.jsonl", [record]))
+    return question
 
 
 # Reading ------------------------------------------------------------------------------------------
@@ -203,7 +202,7 @@ def test_missing_options_keep_the_letters_of_the_others(tmp_path):
     ],
 )
 def test_each_fault_of_a_row_is_named(tmp_path, fields, message):
-    with pytest.raises(DataError, match=r"rows\.jsonl, row 1: ") as caught:
+    with pytest.raises(DataError, match=r"en\.jsonl, row 1: ") as caught:
         one(tmp_path, **fields)
     assert message in str(caught.value)
 
@@ -233,25 +232,17 @@ def test_files_that_are_none_are_named(tmp_path):
     ):
         with pytest.raises(DataError, match=rf"{name}.*{message}"):
             benchmarks.read_questions("MedExpQA", tmp_path / name)
-    with pytest.raises(DataError, match="holds no question of MedExpQA in Italian"):
-        benchmarks.read_questions(
-            "MedExpQA", put(tmp_path / "en.jsonl", [PLAIN]), language="Italian"
-        )
+    with pytest.raises(DataError, match="holds no question"):
+        benchmarks.read_questions("MedExpQA", put(tmp_path / "en.jsonl", []))
 
 
-def test_the_language_comes_from_path_row_or_parameter(tmp_path):
-    path = put(tmp_path / "rows.jsonl", [PLAIN | {"lang": "es"}, PLAIN | {"lang": "it"}])
-    assert [q.language for q in benchmarks.read_questions("MedExpQA", path)] == [
-        "Spanish",
-        "Italian",
-    ]
-    assert [
-        q.language for q in benchmarks.read_questions("MedExpQA", path, language="Italian")
-    ] == ["Italian"]
-    with pytest.raises(
-        DataError, match="row 1: neither path nor row says its language: give language"
-    ):
-        benchmarks.read_questions("MedExpQA", put(tmp_path / "rows.jsonl", [PLAIN]))
+def test_the_language_comes_from_path_or_row(tmp_path):
+    path = put(tmp_path / "rows.jsonl", [PLAIN | {"lang": "es"}, PLAIN | {"language": "it"}])
+    questions = benchmarks.read_questions("MedExpQA", path)
+    assert [question.language for question in questions] == ["Spanish", "Italian"]
+    put(tmp_path / "rows.jsonl", [PLAIN])
+    with pytest.raises(DataError, match="row 1: neither path nor row says its language: put one"):
+        benchmarks.read_questions("MedExpQA", path)
 
 
 def test_duplicate_ids_are_faults(tmp_path):
@@ -262,8 +253,6 @@ def test_duplicate_ids_are_faults(tmp_path):
 def test_wrong_parameters_are_told():
     with pytest.raises(ValueError, match="did you mean 'MMedBench'"):
         benchmarks.read_questions("MMedbench", SAMPLE)
-    with pytest.raises(ValueError, match="unknown language of MedQA 'Chinese'"):
-        benchmarks.read_questions("MedQA", SAMPLE / "MedQA", language="Chinese")
     with pytest.raises(ValueError, match="limit must be 0"):
         benchmarks.read_questions("MedQA", SAMPLE / "MedQA", limit=-1)
 
