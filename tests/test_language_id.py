@@ -41,7 +41,14 @@ SHORT_ENGLISH = [
 LONG_ENGLISH = [
     " ".join(parts)
     for parts in itertools.product(
-        ["The patient", "Your doctor", "A new medicine", "Most people with asthma", "The surgeon", "An older neighbour"],
+        [
+            "The patient",
+            "Your doctor",
+            "A new medicine",
+            "Most people with asthma",
+            "The surgeon",
+            "An older neighbour",
+        ],
         ["should avoid", "will need", "often asks about", "can do without", "did not mention"],
         [
             "two tablets after dinner",
@@ -86,10 +93,32 @@ GLOSSES = [
     "sickle cell anemia",
     "intensive care unit",
 ]
-TERMS = ["ibuprofen 400 mg", "MRI", "HbA1c", "120/80 mmHg", "Staphylococcus aureus", "beta-blocker", "IL-6 (pg/mL)", "vitamin B12"]
-LISTS = ["lisinopril, amlodipine, metformin, losartan, aspirin", "measles, mumps, rubella, varicella, polio"]
-SCRIPT_STRAYS = ["release-test-bn-5", "release-test-bn-60", "release-test-bn-99", "release-test-ko-6"]
-TRANSLATOR_TALK = ["release-test-ha-2", "release-test-ha-15", "release-test-yo-54", "release-test-yo-92"]
+TERMS = [
+    "ibuprofen 400 mg",
+    "MRI",
+    "HbA1c",
+    "120/80 mmHg",
+    "Staphylococcus aureus",
+    "beta-blocker",
+    "IL-6 (pg/mL)",
+    "vitamin B12",
+]
+LISTS = [
+    "lisinopril, amlodipine, metformin, losartan, aspirin",
+    "measles, mumps, rubella, varicella, polio",
+]
+SCRIPT_STRAYS = [
+    "release-test-bn-5",
+    "release-test-bn-60",
+    "release-test-bn-99",
+    "release-test-ko-6",
+]
+TRANSLATOR_TALK = [
+    "release-test-ha-2",
+    "release-test-ha-15",
+    "release-test-yo-54",
+    "release-test-yo-92",
+]
 ENGLISH_SENTENCE = regex.compile(r"(?<=[.!?]\s)[A-Z][A-Za-z ,']{40,150}[.!?](?=\s)")
 every_language = pytest.mark.parametrize("name", languages.NAMES)
 
@@ -99,7 +128,7 @@ def verdict(text, name):
 
 
 def with_added(text, sentence, rng):
-    """`text` with `sentence` before it, after it or between two of its words, with or without a full stop."""
+    """`text` with `sentence` before, after or between its words, with or without a full stop."""
     sentence += rng.choice([".", ""])
     words = text.split()
     middle = rng.randrange(1, len(words)) if len(words) > 1 else 0
@@ -113,18 +142,26 @@ def accepted_share(cases):
     for name, text in cases:
         by_name.setdefault(name, []).append(verdict(text, name) is True)
     every = [hit for hits in by_name.values() for hit in hits]
-    return {name: sum(hits) / len(hits) for name, hits in by_name.items()} | {"all": sum(every) / len(every)}
+    return {name: sum(hits) / len(hits) for name, hits in by_name.items()} | {
+        "all": sum(every) / len(every)
+    }
 
 
 @pytest.fixture(scope="module")
 def references(released):
     """(language, answer) of the test rows without those that hold text of another language."""
-    return [(row.language, row.answer) for row in released["test"] if row.id not in SCRIPT_STRAYS + TRANSLATOR_TALK]
+    return [
+        (row.language, row.answer)
+        for row in released["test"]
+        if row.id not in SCRIPT_STRAYS + TRANSLATOR_TALK
+    ]
 
 
 @every_language
 def test_a_sentence_is_accepted_by_its_own_language_alone(name):
-    assert [other for other in languages.NAMES if verdict(SENTENCES[name], other) is not False] == [name]
+    assert [other for other in languages.NAMES if verdict(SENTENCES[name], other) is not False] == [
+        name
+    ]
     assert verdict(SENTENCES[name], name) is True
 
 
@@ -153,9 +190,16 @@ def test_an_appended_russian_word_is_rejected(name):
     [
         ("Amharic", "ታካሚው በየቀኑ paracetamol 500 mg ከምግብ በኋላ መውሰድ አለበት።"),
         ("Bengali", "রোগীকে প্রতিদিন খাবারের পরে paracetamol 500 mg খেতে হবে।"),
-        ("French", "Le patient doit prendre un beta-blocker chaque jour après le repas, puis refaire un check-up."),
+        (
+            "French",
+            "Le patient doit prendre un beta-blocker chaque jour après le repas, "
+            "puis refaire un check-up.",
+        ),
         ("Hindi", "रोगी को हर दिन भोजन के बाद paracetamol 500 mg लेनी चाहिए।"),
-        ("Japanese", "患者はparacetamol 500 mgを毎日食後に服用し、MRI検査を受けなければなりません。"),
+        (
+            "Japanese",
+            "患者はparacetamol 500 mgを毎日食後に服用し、MRI検査を受けなければなりません。",
+        ),
         ("Korean", "환자는 paracetamol 500 mg을 매일 식사 후에 복용해야 합니다."),
         ("Swahili", "Mgonjwa anapaswa kumeza paracetamol 500 mg kila siku baada ya kula chakula."),
         ("Thai", "ผู้ป่วยต้องรับประทาน paracetamol 500 mg ทุกวันหลังอาหาร"),
@@ -184,12 +228,34 @@ def test_chinese_is_not_japanese():
 @pytest.mark.parametrize(
     ("kin", "name", "text"),
     [
-        ("Portuguese", "Spanish", "O doente deve tomar este medicamento todos os dias depois das refeições, com um copo de água."),
-        ("Italian", "Spanish", "Il paziente deve prendere questo medicinale ogni giorno dopo il pasto con un bicchiere d'acqua."),
+        (
+            "Portuguese",
+            "Spanish",
+            "O doente deve tomar este medicamento todos os dias depois das refeições, "
+            "com um copo de água.",
+        ),
+        (
+            "Italian",
+            "Spanish",
+            "Il paziente deve prendere questo medicinale ogni giorno dopo il pasto "
+            "con un bicchiere d'acqua.",
+        ),
         ("Marathi", "Hindi", "रुग्णाने हे औषध दररोज जेवणानंतर घेतले पाहिजे आणि नियमितपणे डॉक्टरांकडे जावे."),
-        ("Azerbaijani", "Turkish", "Xəstə bu dərmanı hər gün yeməkdən sonra bir stəkan su ilə qəbul etməlidir."),
-        ("Zulu", "Swahili", "Isiguli kufanele siphuze lo muthi nsuku zonke ngemuva kokudla nengilazi yamanzi."),
-        ("Igbo", "Yoruba", "Onye ọrịa kwesịrị ịṅụ ọgwụ a kwa ụbọchị mgbe o risịrị nri na iko mmiri."),
+        (
+            "Azerbaijani",
+            "Turkish",
+            "Xəstə bu dərmanı hər gün yeməkdən sonra bir stəkan su ilə qəbul etməlidir.",
+        ),
+        (
+            "Zulu",
+            "Swahili",
+            "Isiguli kufanele siphuze lo muthi nsuku zonke ngemuva kokudla nengilazi yamanzi.",
+        ),
+        (
+            "Igbo",
+            "Yoruba",
+            "Onye ọrịa kwesịrị ịṅụ ọgwụ a kwa ụbọchị mgbe o risịrị nri na iko mmiri.",
+        ),
     ],
 )
 def test_a_language_outside_the_13_is_not_taken_for_its_kin(kin, name, text):
@@ -202,12 +268,24 @@ def test_letters_are_not_enough_in_a_script_of_many_languages(monkeypatch):
     monkeypatch.setitem(language_id._LETTERS, "Arabic", r"\p{Arabic}")
     monkeypatch.setattr(language_id, "_CODES", [*language_id._CODES, "ur"])
     assert verdict("مریض کو یہ دوا ہر روز کھانے کے بعد لینی چاہیے۔", "Urdu") is True
-    assert verdict("بیمار باید این دارو را هر روز بعد از غذا با یک لیوان آب مصرف کند و استراحت کند.", "Urdu") is False, "Persian"
-    assert verdict("يجب على المريض تناول هذا الدواء كل يوم بعد الأكل مع كوب من الماء.", "Urdu") is False, "Arabic"
+    assert (
+        verdict(
+            "بیمار باید این دارو را هر روز بعد از غذا با یک لیوان آب مصرف کند و استراحت کند.",
+            "Urdu",
+        )
+        is False
+    ), "Persian"
+    assert (
+        verdict("يجب على المريض تناول هذا الدواء كل يوم بعد الأكل مع كوب من الماء.", "Urdu")
+        is False
+    ), "Arabic"
 
 
 def test_tags_and_markup_do_not_count_as_foreign_text():
-    assert verdict(f"<answer>**{SENTENCES['Thai']}** https://example.org/some/page</answer>", "Thai") is True
+    assert (
+        verdict(f"<answer>**{SENTENCES['Thai']}** https://example.org/some/page</answer>", "Thai")
+        is True
+    )
 
 
 def test_a_verdict_comes_with_a_reason():
@@ -251,7 +329,11 @@ def test_an_added_sentence_of_another_latin_language_is_rejected(name, sentence)
 @every_language
 def test_an_added_sentence_of_another_of_the_13_is_rejected(name):
     others = [other for other in languages.NAMES if other != name]
-    assert [other for other in others if verdict(f"{SENTENCES[name]} {SENTENCES[other]}", name) is not False] == []
+    assert [
+        other
+        for other in others
+        if verdict(f"{SENTENCES[name]} {SENTENCES[other]}", name) is not False
+    ] == []
 
 
 @every_language
@@ -264,11 +346,17 @@ def test_terms_and_lists_of_terms_in_parentheses_are_tolerated(name, term):
 @every_language
 def test_unicode_normal_forms_get_the_same_verdict(name):
     for text in (SENTENCES[name], f"{SENTENCES[name]} {ENGLISH}"):
-        assert check_language(unicodedata.normalize("NFD", text), name) == check_language(text, name)
+        assert check_language(unicodedata.normalize("NFD", text), name) == check_language(
+            text, name
+        )
 
 
 @pytest.mark.parametrize(
-    "text", ["怪我をした患者は、四つん這いの姿勢を避けて安静にしてください。", "慶應義塾大学病院で検査を受け、自我の発達を調べました。"]
+    "text",
+    [
+        "怪我をした患者は、四つん這いの姿勢を避けて安静にしてください。",
+        "慶應義塾大学病院で検査を受け、自我の発達を調べました。",
+    ],
 )
 def test_japanese_characters_that_chinese_uses_too_are_tolerated(text):
     assert verdict(text, "Japanese") is True
@@ -276,49 +364,84 @@ def test_japanese_characters_that_chinese_uses_too_are_tolerated(text):
 
 def test_the_sample_answers_lose_their_verdict_with_an_english_sentence(sample):
     rng = random.Random(0)
-    cases = [(row.language, with_added(row.answer, rng.choice(SHORT_ENGLISH + LONG_ENGLISH), rng)) for row in sample]
+    cases = [
+        (row.language, with_added(row.answer, rng.choice(SHORT_ENGLISH + LONG_ENGLISH), rng))
+        for row in sample
+    ]
     assert accepted_share(cases)["all"] <= 0.03
 
 
-# With the released data ----------------------------------------------------------------------------------------------
+# With the released data ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", [None, 40])
 def test_99_percent_of_the_released_references_are_accepted(released, length):
     rows = released["test"]
-    answers = [(row.language, row.answer.removeprefix("<answer>").removesuffix("</answer>")[:length]) for row in rows]
+    answers = [
+        (row.language, row.answer.removeprefix("<answer>").removesuffix("</answer>")[:length])
+        for row in rows
+    ]
     assert len(rows) == 1431
     assert accepted_share(answers)["all"] >= 0.99
 
 
 def test_released_references_of_another_language_are_never_accepted(references):
-    pairs = [(other, text) for name, text in references[::7] for other in languages.NAMES if other != name]
-    assert [pair for pair in pairs if verdict(pair[1], pair[0]) is True or verdict(pair[1][:60], pair[0]) is True] == []
+    pairs = [
+        (other, text)
+        for name, text in references[::7]
+        for other in languages.NAMES
+        if other != name
+    ]
+    assert [
+        pair
+        for pair in pairs
+        if verdict(pair[1], pair[0]) is True or verdict(pair[1][:60], pair[0]) is True
+    ] == []
 
 
 def test_released_english_reasoning_is_never_accepted(released):
-    found = [sentence for row in released["rft"][::10] for sentence in ENGLISH_SENTENCE.findall(row.reasoning)[:1]]
+    found = [
+        sentence
+        for row in released["rft"][::10]
+        for sentence in ENGLISH_SENTENCE.findall(row.reasoning)[:1]
+    ]
     assert len(found) >= 50
     assert [text for text in found for name in languages.NAMES if verdict(text, name) is True] == []
 
 
-@pytest.mark.parametrize(("sentences", "bound"), [(SHORT_ENGLISH, 0.03), (LONG_ENGLISH, 0.03), (CHINESE, 0.005), (OTHER_LATIN, 0.005)])
+@pytest.mark.parametrize(
+    ("sentences", "bound"),
+    [(SHORT_ENGLISH, 0.03), (LONG_ENGLISH, 0.03), (CHINESE, 0.005), (OTHER_LATIN, 0.005)],
+)
 def test_added_sentences_in_released_references_are_found(references, sentences, bound):
     rng = random.Random(0)
-    missed = accepted_share([(name, with_added(text, rng.choice(sentences), rng)) for name, text in references])
+    missed = accepted_share(
+        [(name, with_added(text, rng.choice(sentences), rng)) for name, text in references]
+    )
     assert missed["all"] <= bound
     assert max(missed.values()) <= max(bound, 0.03), missed
 
 
 def test_released_english_sentences_in_released_references_are_found(released, references):
     rng = random.Random(0)
-    found = [sentence for row in released["rft"] for sentence in ENGLISH_SENTENCE.findall(row.reasoning)[:1]]
-    assert accepted_share([(name, with_added(text, rng.choice(found), rng)) for name, text in references])["all"] <= 0.03
+    found = [
+        sentence
+        for row in released["rft"]
+        for sentence in ENGLISH_SENTENCE.findall(row.reasoning)[:1]
+    ]
+    assert (
+        accepted_share(
+            [(name, with_added(text, rng.choice(found), rng)) for name, text in references]
+        )["all"]
+        <= 0.03
+    )
 
 
 def test_references_with_a_stray_script_are_rejected(released):
     rows = [row for row in released["test"] if row.id in SCRIPT_STRAYS]
-    assert [(row.id, verdict(row.answer, row.language)) for row in rows] == [(row_id, False) for row_id in SCRIPT_STRAYS]
+    assert [(row.id, verdict(row.answer, row.language)) for row in rows] == [
+        (row_id, False) for row_id in SCRIPT_STRAYS
+    ]
 
 
 @pytest.mark.parametrize("terms", [GLOSSES, TERMS, LISTS])
@@ -327,6 +450,8 @@ def test_terms_in_released_references_are_tolerated(references, terms):
     cases = []
     for name, text in references:
         words = text.split()
-        words.insert(rng.randrange(1, len(words)) if len(words) > 1 else 1, f"({rng.choice(terms)})")
+        words.insert(
+            rng.randrange(1, len(words)) if len(words) > 1 else 1, f"({rng.choice(terms)})"
+        )
         cases.append((name, " ".join(words)))
     assert accepted_share(cases)["all"] >= 0.98

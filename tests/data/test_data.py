@@ -6,11 +6,21 @@ import pytest
 from curemed_utils import data, languages, paths
 from curemed_utils.data import splits
 
-LINE = {"id": "a", "language": "French", "question": "Quelle maladie ?", "answer": "<answer>asthme</answer>"}
+LINE = {
+    "id": "a",
+    "language": "French",
+    "question": "Quelle maladie ?",
+    "answer": "<answer>asthme</answer>",
+}
 
 
 def write_lines(path, *records):
-    path.write_text("".join((r if isinstance(r, str) else json.dumps(r, ensure_ascii=False)) + "\n" for r in records), encoding="utf-8")
+    path.write_text(
+        "".join(
+            (r if isinstance(r, str) else json.dumps(r, ensure_ascii=False)) + "\n" for r in records
+        ),
+        encoding="utf-8",
+    )
     return path
 
 
@@ -20,7 +30,7 @@ def fault(path, **options) -> str:
     return str(caught.value)
 
 
-# Reading one file ---------------------------------------------------------------------------------------------------
+# Reading one file ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -58,7 +68,9 @@ def test_only_ten_faults_are_listed_and_the_rest_counted(tmp_path):
 
 def test_latin1_bytes_are_refused_with_advice(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_bytes(json.dumps(LINE | {"question": "Évaluer ?"}, ensure_ascii=False).encode("latin-1"))
+    path.write_bytes(
+        json.dumps(LINE | {"question": "Évaluer ?"}, ensure_ascii=False).encode("latin-1")
+    )
     message = fault(path)
     assert "rows.jsonl, line 1: is not UTF-8" in message
     assert "save the file as UTF-8" in message
@@ -119,7 +131,9 @@ def test_rows_without_an_id_get_one_from_source_and_position(tmp_path):
 
 def test_unknown_fields_survive_writing_and_reading(tmp_path):
     record = LINE | {"source": "mine", "reviewer": {"name": "Ọlá", "scores": [1, 2.5]}}
-    path = data.write_jsonl(data.read_jsonl(write_lines(tmp_path / "in.jsonl", record)), tmp_path / "deep" / "out.jsonl")
+    path = data.write_jsonl(
+        data.read_jsonl(write_lines(tmp_path / "in.jsonl", record)), tmp_path / "deep" / "out.jsonl"
+    )
     assert json.loads(path.read_text(encoding="utf-8")) == record
 
 
@@ -140,36 +154,45 @@ def test_listed_faults_end_with_the_number_of_the_others():
     assert data.listed(["a", "b", "c"], limit=1) == "a\n… and 2 more"
 
 
-# Folders ------------------------------------------------------------------------------------------------------------
+# Folders ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with one row for each of the 13 languages."""
+    """A folder with one row for each language."""
     for name in languages.NAMES:
         write_lines(tmp_path / f"{name}.jsonl", LINE | {"id": name, "language": name})
     return tmp_path
 
 
-def test_a_folder_holds_all_13_languages(folder):
+def test_a_folder_holds_all_languages(folder):
     assert [row.language for row in data.read_folder(folder, "x")] == list(languages.NAMES)
 
 
 def test_a_language_of_ones_own_is_read_where_it_has_a_file_and_missed_nowhere(folder, monkeypatch):
-    own, before = languages.Language("Esperanto", "eo", "Latin", "constructed", "high", published=False), data.read_folder(folder, "x")
+    own, before = (
+        languages.Language("Esperanto", "eo", "Latin", "constructed", "high", published=False),
+        data.read_folder(folder, "x"),
+    )
     monkeypatch.setattr(languages, "ALL", (*languages.ALL, own))
     monkeypatch.setattr(languages, "BY_NAME", languages.BY_NAME | {own.name: own})
     monkeypatch.setattr(languages, "NAMES", (*languages.NAMES, own.name))
     assert data.read_folder(folder, "x") == before
     write_lines(folder / "Esperanto.jsonl", LINE | {"id": "eo", "language": "Esperanto"})
-    assert [row.language for row in data.read_folder(folder, "x")] == [*(row.language for row in before), "Esperanto"]
+    assert [row.language for row in data.read_folder(folder, "x")] == [
+        *(row.language for row in before),
+        "Esperanto",
+    ]
     assert own.name not in languages.in_tier("high")
 
 
 @pytest.mark.parametrize("misspelt", ["Frensh", "french"])
 def test_a_misnamed_file_is_named_with_the_right_name(folder, misspelt):
     (folder / "French.jsonl").rename(folder / f"{misspelt}.jsonl")
-    with pytest.raises(data.DataError, match=rf"{misspelt}\.jsonl: no language has this name; did you mean 'French'"):
+    with pytest.raises(
+        data.DataError,
+        match=rf"{misspelt}\.jsonl: no language has this name; did you mean 'French'",
+    ):
         data.read_folder(folder, "x")
 
 
@@ -182,13 +205,16 @@ def test_missing_language_files_are_all_named(folder):
 
 def test_a_row_in_the_wrong_languages_file_is_refused(folder):
     write_lines(folder / "Thai.jsonl", LINE)
-    with pytest.raises(data.DataError, match=r"Thai\.jsonl, line 1: language is 'French', but the file is for 'Thai'"):
+    with pytest.raises(
+        data.DataError,
+        match=r"Thai\.jsonl, line 1: language is 'French', but the file is for 'Thai'",
+    ):
         data.read_folder(folder, "x")
 
 
 def test_a_missing_folder_is_named_with_what_to_set(tmp_path):
     (tmp_path / "datasets").mkdir()
-    with pytest.raises(data.DataError, match="SFT_data is not a folder; .*set CUREMED_RELEASE"):
+    with pytest.raises(data.DataError, match=r"SFT_data is not a folder; .*set CUREMED_RELEASE"):
         data.read_release(tmp_path)
 
 
@@ -204,7 +230,7 @@ def test_a_wrong_release_root_is_named(monkeypatch, tmp_path):
         splits.load("release")
 
 
-# Sources ------------------------------------------------------------------------------------------------------------
+# Sources ------------------------------------------------------------------------------------------
 
 
 def test_a_misspelt_source_names_the_nearest():
@@ -220,7 +246,9 @@ def test_the_sample_is_split_into_three(sample):
 
 def test_max_per_language_keeps_that_many_rows_of_every_language():
     parts = splits.load("sample", max_per_language=6)
-    assert Counter(row.language for part in parts.values() for row in part) == dict.fromkeys(languages.NAMES, 6)
+    assert Counter(row.language for part in parts.values() for row in part) == dict.fromkeys(
+        languages.NAMES, 6
+    )
 
 
 def test_max_per_language_keeps_the_same_topics_in_every_language(sample):
@@ -263,80 +291,14 @@ def test_a_bad_row_of_a_hub_dataset_is_named_by_split_row_and_field(tmp_path):
 
 
 def test_a_hub_dataset_that_is_not_there_says_what_to_do(tmp_path):
-    with pytest.raises(data.DataError, match=r"data_source hub: .*nowhere.* can't be loaded.*local folder as hub_dataset"):
+    with pytest.raises(
+        data.DataError,
+        match=r"data_source hub: .*nowhere.* can't be loaded.*local folder as hub_dataset",
+    ):
         data.read_hub(str(tmp_path / "nowhere"))
 
 
-# Splits -------------------------------------------------------------------------------------------------------------
-
-
-def ids(rows):
-    return {row.id for row in rows}
-
-
-def test_splits_are_disjoint_and_lose_nothing(sample):
-    parts = splits.split(sample, 0.2, 0.2, seed=0)
-    assert sum(map(len, parts.values())) == len(ids(parts["sft"]) | ids(parts["rft"]) | ids(parts["test"])) == len(sample)
-
-
-def test_a_topic_lies_whole_on_one_side(sample):
-    parts = splits.split(sample, 0.2, 0.2, seed=0)
-    topics = [{row.topic for row in part} for part in parts.values()]
-    assert sum(map(len, topics)) == len(set.union(*topics))
-
-
-def test_equal_questions_of_a_language_never_straddle(make_row):
-    rows = [make_row(2 * n + k, question=text) for n in range(40) for k, text in enumerate((f"Cas {n} ?", f"  CAS  {n} ?"))]
-    parts = splits.split(rows, 0.3, 0.3, seed=0)
-    questions = [{data.normalize(row.question) for row in part} for part in parts.values()]
-    assert sum(map(len, questions)) == len(set.union(*questions)) == 40
-
-
-def test_a_split_does_not_depend_on_the_rows_order(sample):
-    there, back = (splits.split(rows, 0.2, 0.2, seed=0) for rows in (sample, sample[::-1]))
-    assert {name: ids(part) for name, part in there.items()} == {name: ids(part) for name, part in back.items()}
-
-
-def test_a_split_depends_on_the_seed_alone(sample):
-    first, again, other = (splits.split(sample, 0.2, 0.2, seed) for seed in (0, 0, 1))
-    assert first == again
-    assert ids(first["test"]) != ids(other["test"])
-
-
-def test_shares_of_a_split(make_row):
-    parts = splits.split([make_row(n) for n in range(100)], 0.2, 0.25, seed=0)
-    assert {name: len(part) for name, part in parts.items()} == {"sft": 60, "rft": 20, "test": 20}
-
-
-def test_rft_seen_puts_that_share_of_rft_into_sft_as_well(make_row):
-    parts = splits.split([make_row(n) for n in range(100)], 0.2, 0.5, seed=0, rft_seen=0.25)
-    assert len(ids(parts["rft"]) & ids(parts["sft"])) == 10
-    assert not ids(parts["test"]) & (ids(parts["rft"]) | ids(parts["sft"]))
-
-
-def test_a_split_that_would_be_empty_is_refused(make_row):
-    with pytest.raises(data.DataError, match=r"2 rows leave .*empty; raise max_per_language"):
-        splits.split([make_row(0), make_row(1)], 0.2, 0.2, seed=0)
-
-
-@pytest.mark.parametrize("name", ["test_share", "rft_share", "rft_seen"])
-def test_a_share_outside_0_to_1_is_refused_by_name(sample, name):
-    shares = {"test_share": 0.2, "rft_share": 0.2, "rft_seen": 0.0} | {name: 1.5}
-    with pytest.raises(ValueError, match=name):
-        splits.split(sample, seed=0, **shares)
-
-
-# Counting ----------------------------------------------------------------------------------------------------------
-
-
-def test_count_has_a_row_a_language_and_a_total(make_row):
-    table = splits.count({"sft": [make_row(0), make_row(1, language="Thai")], "test": [make_row(2)]})
-    assert table.loc["French"].tolist() == [1, 1]
-    assert table.loc["Thai"].tolist() == [1, 0]
-    assert table.loc["all"].tolist() == [2, 1]
-
-
-# The released data --------------------------------------------------------------------------------------------------
+# The released data --------------------------------------------------------------------------------
 
 
 def test_the_released_test_set_has_1431_questions(released):
@@ -346,7 +308,10 @@ def test_the_released_test_set_has_1431_questions(released):
 
 def test_max_per_language_limits_each_split_of_the_release(release):
     parts = splits.load("release", max_per_language=7, release_root=release)
-    assert all(Counter(row.language for row in part) == dict.fromkeys(languages.NAMES, 7) for part in parts.values())
+    assert all(
+        Counter(row.language for row in part) == dict.fromkeys(languages.NAMES, 7)
+        for part in parts.values()
+    )
 
 
 def test_a_release_without_verdict_csvs_says_what_is_missing(folder, tmp_path_factory):

@@ -24,19 +24,23 @@ def steps_of(trace: str) -> list[str]:
     return regex.findall(r"<step\d+>(.*?)</step\d+>", trace, regex.DOTALL)
 
 
-def test_13_files_with_15_topics_each(sample):
+def test_a_file_a_language_with_15_topics_each(sample):
     assert sorted(path.stem for path in paths.SAMPLE.glob("*.jsonl")) == sorted(languages.NAMES)
-    topics = {name: [row.topic for row in sample if row.language == name] for name in languages.NAMES}
+    topics = {
+        name: [row.topic for row in sample if row.language == name] for name in languages.NAMES
+    }
     assert all(len(found) == len(set(found)) == 15 for found in topics.values())
 
 
 def test_topics_are_the_same_in_every_language(sample):
-    topics = {frozenset(row.topic for row in sample if row.language == name) for name in languages.NAMES}
+    topics = {
+        frozenset(row.topic for row in sample if row.language == name) for name in languages.NAMES
+    }
     assert len(topics) == 1
 
 
 def test_ids_are_unique(sample):
-    assert len({row.id for row in sample}) == len(sample) == 195
+    assert len({row.id for row in sample}) == len(sample) == 15 * len(languages.NAMES)
 
 
 def test_questions_are_unique(sample):
@@ -44,7 +48,16 @@ def test_questions_are_unique(sample):
 
 
 def test_there_are_four_distinct_options(sample):
-    assert offenders(sample, lambda r: list(r.options) == list("ABCD") and len(set(map(data.normalize, r.options.values()))) == 4) == []
+    assert (
+        offenders(
+            sample,
+            lambda r: (
+                list(r.options) == list("ABCD")
+                and len(set(map(data.normalize, r.options.values()))) == 4
+            ),
+        )
+        == []
+    )
 
 
 def test_the_key_is_one_of_the_options(sample):
@@ -53,7 +66,11 @@ def test_the_key_is_one_of_the_options(sample):
 
 def test_the_right_option_alone_holds_an_accepted_answer(sample):
     def right_options(row):
-        return [key for key, text in row.options.items() if any(form.casefold() in text.casefold() for form in row.accepted)]
+        return [
+            key
+            for key, text in row.options.items()
+            if any(form.casefold() in text.casefold() for form in row.accepted)
+        ]
 
     assert offenders(sample, lambda r: right_options(r) == [r.key]) == []
 
@@ -64,7 +81,10 @@ def test_keys_are_spread_over_the_letters(sample):
 
 
 def test_reasoning_and_answer_have_the_strict_format(sample):
-    assert offenders(sample, lambda r: rewards.format_reward(f"{r.reasoning}\n{r.answer}") == 1.0) == []
+    assert (
+        offenders(sample, lambda r: rewards.format_reward(f"{r.reasoning}\n{r.answer}") == 1.0)
+        == []
+    )
 
 
 def test_there_are_two_or_more_steps(sample):
@@ -72,46 +92,97 @@ def test_there_are_two_or_more_steps(sample):
 
 
 def test_every_step_has_latin_letters(sample):
-    assert offenders(sample, lambda r: all(regex.search(r"\p{Latin}{3}", step) for step in steps_of(r.reasoning))) == []
+    assert (
+        offenders(
+            sample,
+            lambda r: all(regex.search(r"\p{Latin}{3}", step) for step in steps_of(r.reasoning)),
+        )
+        == []
+    )
 
 
 def test_every_step_has_letters_of_the_languages_own_script(sample):
     foreign = [row for row in sample if row.language in FOREIGN_SCRIPTS]
-    assert offenders(foreign, lambda r: all(regex.search(own_letter(r), step) for step in steps_of(r.reasoning))) == []
+    assert (
+        offenders(
+            foreign,
+            lambda r: all(regex.search(own_letter(r), step) for step in steps_of(r.reasoning)),
+        )
+        == []
+    )
 
 
 def test_every_row_has_a_monolingual_trace_of_its_own(sample):
-    assert offenders(sample, lambda r: r.reasoning_monolingual and r.reasoning_monolingual != r.reasoning) == []
+    assert (
+        offenders(
+            sample, lambda r: r.reasoning_monolingual and r.reasoning_monolingual != r.reasoning
+        )
+        == []
+    )
 
 
 def test_monolingual_reasoning_and_answer_have_the_strict_format(sample):
-    assert offenders(sample, lambda r: rewards.format_reward(f"{r.reasoning_monolingual}\n{r.answer}") == 1.0) == []
+    assert (
+        offenders(
+            sample, lambda r: rewards.format_reward(f"{r.reasoning_monolingual}\n{r.answer}") == 1.0
+        )
+        == []
+    )
 
 
 def test_both_traces_have_the_same_number_of_steps(sample):
-    assert offenders(sample, lambda r: len(steps_of(r.reasoning_monolingual)) == len(steps_of(r.reasoning))) == []
+    assert (
+        offenders(
+            sample, lambda r: len(steps_of(r.reasoning_monolingual)) == len(steps_of(r.reasoning))
+        )
+        == []
+    )
 
 
 def test_the_language_check_accepts_the_monolingual_trace_and_refuses_no_step(sample):
     def holds(row):
         steps = steps_of(row.reasoning_monolingual)
         verdicts = [check_language(step, row.language).verdict for step in steps]
-        return check_language(" ".join(steps), row.language).verdict is True and False not in verdicts
+        return (
+            check_language(" ".join(steps), row.language).verdict is True and False not in verdicts
+        )
 
     assert offenders(sample, holds) == []
 
 
 def test_a_monolingual_trace_in_another_script_has_no_latin_word(sample):
     foreign = [row for row in sample if row.language in FOREIGN_SCRIPTS]
-    assert offenders(foreign, lambda r: not any(regex.search(r"\p{Latin}{3}", s) for s in steps_of(r.reasoning_monolingual))) == []
+    assert (
+        offenders(
+            foreign,
+            lambda r: (
+                not any(regex.search(r"\p{Latin}{3}", s) for s in steps_of(r.reasoning_monolingual))
+            ),
+        )
+        == []
+    )
 
 
 def test_every_accepted_form_stands_in_the_answer(sample):
-    assert offenders(sample, lambda r: r.accepted and all(form.casefold() in r.answer.casefold() for form in r.accepted)) == []
+    assert (
+        offenders(
+            sample,
+            lambda r: (
+                r.accepted and all(form.casefold() in r.answer.casefold() for form in r.accepted)
+            ),
+        )
+        == []
+    )
 
 
 def test_no_accepted_form_stands_in_the_question(sample):
-    assert offenders(sample, lambda r: not any(form.casefold() in r.question.casefold() for form in r.accepted)) == []
+    assert (
+        offenders(
+            sample,
+            lambda r: not any(form.casefold() in r.question.casefold() for form in r.accepted),
+        )
+        == []
+    )
 
 
 @pytest.mark.parametrize("field", ["question", "answer", "options", "reasoning_monolingual"])
@@ -119,14 +190,20 @@ def test_letters_are_of_the_own_script_or_latin(sample, field):
     def holds(row):
         value = getattr(row, field)
         text = " ".join(value.values()) if isinstance(value, dict) else value
-        return all(regex.fullmatch(rf"{own_letter(row)}|\p{{Latin}}", letter) for letter in regex.findall(r"\p{L}", text))
+        return all(
+            regex.fullmatch(rf"{own_letter(row)}|\p{{Latin}}", letter)
+            for letter in regex.findall(r"\p{L}", text)
+        )
 
     assert offenders(sample, holds) == []
 
 
 @pytest.mark.parametrize("field", ["question", "answer"])
 def test_the_language_check_accepts_it(sample, field):
-    assert offenders(sample, lambda r: check_language(getattr(r, field), r.language).verdict is True) == []
+    assert (
+        offenders(sample, lambda r: check_language(getattr(r, field), r.language).verdict is True)
+        == []
+    )
 
 
 def test_all_text_is_in_nfc(sample):
