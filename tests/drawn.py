@@ -32,14 +32,6 @@ def _ratings() -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["language", "measure", "published", "mean", "low", "high"])
 
 
-def _findings() -> pd.DataFrame:
-    lines = []
-    for n, check in enumerate(("near_duplicates", "answers_with_option_letter"), 1):
-        for language in languages.NAMES[: 6 * n]:
-            lines += [(check, language)] * (9 * n)
-    return pd.DataFrame(lines, columns=["check", "language"])
-
-
 def gaps() -> dict[str, pd.DataFrame]:
     """The panels of the tier gap: size and metric -> levels."""
     panels = {}
@@ -49,7 +41,7 @@ def gaps() -> dict[str, pd.DataFrame]:
     return panels
 
 
-SCORES, RATINGS, FINDINGS = _scores(), _ratings(), _findings()
+SCORES, RATINGS = _scores(), _ratings()
 LEVELS = pd.DataFrame(
     {"high": [0.8, 0.9], "medium": [0.4, 0.6], "low": [0.5, 0.45]}, index=["sft", "stage3_low"]
 )
@@ -79,7 +71,6 @@ WITH_A_RUN = (
     "table09_10_proprietary run",
     "tier_gap run",
     "rating_intervals",
-    "audit_findings",
 )
 ALL = COMMITTED + WITH_A_RUN
 
@@ -140,6 +131,4 @@ def _draw(name: str) -> Figure:
             return figures_results.tier_gap({"mean reward x 100": 100 * LEVELS})
         case "rating_intervals":
             return figures_data.rating_intervals(RATINGS)
-        case "audit_findings":
-            return figures_data.audit_findings(FINDINGS, dict.fromkeys(languages.NAMES, 100))
     raise ValueError(name)

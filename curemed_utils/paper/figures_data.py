@@ -1,4 +1,4 @@
-"""Figure 8, Table 5 as a picture, and what checks of data and of verdicts find.
+"""Figure 8, Table 5 as a picture, and how far published verdicts can be trusted.
 
 Small tables in, a matplotlib Figure out; every mark is a cell of a row.
 """
@@ -7,10 +7,8 @@ import textwrap
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
-from curemed_utils import languages
 from curemed_utils.paper import style
 from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, SKY, YELLOW
 
@@ -122,34 +120,7 @@ def rating_intervals(table: pd.DataFrame) -> Figure:
     return drawn
 
 
-# Checks ------------------------------------------------------------------------------------------
-
-
-@style.applied()
-def audit_findings(rows: pd.DataFrame, sizes: dict[str, int]) -> Figure:
-    """Findings of each check of an audit in each language, shaded by the share of its rows.
-
-    `rows` are the audit's, `sizes` counts rows by language. Checks without findings are left out.
-    """
-    names = list(languages.NAMES)
-    counts = pd.crosstab(rows["check"], rows["language"]).reindex(columns=names, fill_value=0)
-    counts = counts.loc[rows["check"].value_counts().index]
-    shares = 100 * counts / pd.Series(sizes).reindex(names).clip(lower=1)
-    most = [f"{check} {n:,}" for check, n in counts.sum(axis=1).head(4).items()]
-    alt = f"Findings of the audit by check and language; most: {'; '.join(most) or 'none'}"
-    drawn, (ax,) = style.figure(PAGE, 1.0 + 0.24 * max(len(shares), 1), alt)
-    if len(shares):
-        look = dict(cmap="Greys", vmin=0, vmax=45, cbar=False, linewidths=0.5)
-        look |= dict(annot=counts.to_numpy(), fmt="d")
-        look["annot_kws"] = {"fontsize": 7, "color": "black"}
-        sns.heatmap(np.sqrt(10 * shares), ax=ax, **look)
-    title = "Findings (number), shaded by share of the language's rows"
-    ax.set(xlabel="", ylabel="", title=title)
-    style.slanted(ax, names)
-    checks = [check.replace("_", " ") for check in shares.index]
-    ax.set_yticks(np.arange(len(shares)) + 0.5, checks, rotation=0)
-    ax.tick_params(axis="both", length=0)
-    return drawn
+# Verdicts ----------------------------------------------------------------------------------------
 
 
 @style.applied()

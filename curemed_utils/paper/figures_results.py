@@ -18,7 +18,8 @@ from curemed_utils.paper.style import BLUE, COLUMN, GREY, PAGE, PURPLE, RED, TIE
 from curemed_utils.training import curricula
 
 SIZES = ("1.5B", "3B", "7B", "14B", "32B")
-FAR = 60  # points between mark and middle of its label, from which a line joins them
+FAR = 60  # points from a mark to its label's middle, from which a line joins them
+MARK = {"edgecolor": "white", "linewidth": 0.5, "zorder": 3}
 NAMES = {"lc": "Language consistency (%)", "la": "Logical accuracy (%)"}
 
 
@@ -41,17 +42,22 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
     drawn, (ax,) = style.figure(PAGE, 4.9, alt)
     ax.set(xlabel=NAMES["lc"], ylabel=NAMES["la"], xlim=(-7, 106), ylim=(-7, 78))
     ax.grid()
+    for kind, marker, color, label in (
+        ("baseline", "o", BLUE, "baseline"),
+        ("cure-med", "*", RED, "CURE-MED"),
+    ):
+        part = table[table["kind"].eq(kind)].sort_values("params_b", ascending=False)
+        area = _area(part["params_b"]) if marker == "o" else _area(3 * part["params_b"])
+        look = dict(marker=marker, color=color, label=label, alpha=0.8, **MARK)
+        ax.scatter(part["lc_mean"], part["la_mean"], s=area, **look)
+        for row, size in zip(part.itertuples(), area, strict=True):
+            _label(ax, row, np.sqrt(size) / 2, "black" if marker == "o" else "#A33B00")
     title = "bubble area: parameters"
-    _bubbles(ax, table, "baseline", "o", BLUE, "black")
-    _bubbles(ax, table, "cure-med", "*", RED, "#A33B00")
     if scores is not None:
-        models = beside.overall_scores(scores).dropna()
-        for marker, row in zip(cycle("DsPXv"), models.itertuples()):
-            look = dict(marker=marker, color=PURPLE, edgecolor="white", linewidth=0.5, zorder=3)
-            ax.scatter(
-                row.lc, row.la, s=_area(row.params_b), label=f"this run: {row.model}", **look
-            )
-        if models["model"].str.contains("†").any():
+        for marker, row in zip(cycle("DsPXv"), beside.overall_scores(scores).dropna().itertuples()):
+            look = dict(marker=marker, color=PURPLE, label=f"this run: {row.model}", **MARK)
+            ax.scatter(row.lc, row.la, s=_area(row.params_b), **look)
+        if scores["model"].str.contains("†").any():
             title += "\n† over 5% cut off, empty or not judged"
     legend = ax.legend(loc="upper left", title=title)
     for handle in legend.legend_handles:
@@ -63,32 +69,15 @@ def _area(params_b):
     return 22 + 3.2 * params_b
 
 
-def _bubbles(
-    ax: Axes, table: pd.DataFrame, kind: str, marker: str, color: str, text_color: str
-) -> None:
-    """The models of one kind, large ones first, each with its label."""
-    part = table[table["kind"].eq(kind)].sort_values("params_b", ascending=False)
-    area = _area(part["params_b"] * (3 if kind == "cure-med" else 1))
-    look = dict(marker=marker, color=color, edgecolor="white", linewidth=0.5, alpha=0.8, zorder=3)
-    label = "CURE-MED" if kind == "cure-med" else kind
-    ax.scatter(part["lc_mean"], part["la_mean"], s=area, label=label, **look)
-    for row, size in zip(part.itertuples(), area, strict=True):
-        offset = (row.label_dx, row.label_dy)
-        line = None
-        if np.hypot(*offset) > FAR:
-            line = dict(arrowstyle="-", color=GREY, linewidth=0.5, shrinkA=0)
-            line |= dict(shrinkB=np.sqrt(size) / 2, relpos=(0, 0.5))
-        ax.annotate(
-            row.model.replace("-Qwen2.5", ""),
-            (row.lc_mean, row.la_mean),
-            offset,
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=7,
-            color=text_color,
-            arrowprops=line,
-        )
+def _label(ax: Axes, row, radius: float, color: str) -> None:
+    """The name of a model of Table 2 where its row says; a line to its mark if that is far."""
+    line = None
+    if np.hypot(row.label_dx, row.label_dy) > FAR:
+        line = dict(arrowstyle="-", color=GREY, linewidth=0.5, shrinkA=0)
+        line |= dict(shrinkB=radius, relpos=(0, 0.5))
+    name, place = row.model.replace("-Qwen2.5", ""), (row.lc_mean, row.la_mean)
+    look = dict(textcoords="offset points", ha="center", va="center", fontsize=7, color=color)
+    ax.annotate(name, place, (row.label_dx, row.label_dy), arrowprops=line, **look)
 
 
 # Figures 5 and 6 ---------------------------------------------------------------------------------
@@ -110,11 +99,11 @@ def scaling(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
             told.append(f"{name}: {what} {values}")
     alt = "Two line charts over five model sizes, language consistency and logical accuracy. "
     drawn, axes = style.figure(PAGE, 2.7, alt + "; ".join(told), 2)
+    look_of_base = dict(linestyle="--", marker="o", color=BLUE, markersize=4)
+    look_of_ours = dict(linestyle="-", marker="*", color=RED, markersize=8)
     for ax, metric in zip(axes, ("lc", "la"), strict=True):
-        look = dict(linestyle="--", marker="o", color=BLUE, markersize=4)
-        _over_sizes(ax, families["Qwen2.5-Instruct"], metric, -12, "Qwen2.5-Instruct", **look)
-        look = dict(linestyle="-", marker="*", color=RED, markersize=8)
-        _over_sizes(ax, families["CURE-MED"], metric, 6, "CURE-MED", **look)
+        _over_sizes(ax, families, "Qwen2.5-Instruct", metric, -12, look_of_base)
+        _over_sizes(ax, families, "CURE-MED", metric, 6, look_of_ours)
         ax.set_xticks(range(len(SIZES)), SIZES)
         if scores is not None:
             _first_and_last(ax, beside.overall_scores(scores)[metric].dropna().tolist())
@@ -126,11 +115,11 @@ def scaling(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
     return drawn
 
 
-def _over_sizes(ax: Axes, part: pd.DataFrame, metric: str, above: int, label: str, **look) -> None:
-    """A line with its band; each value is written `above` points over its mark."""
-    x, mean, std = np.arange(len(part)), part[f"{metric}_mean"], part[f"{metric}_std"]
-    color = look["color"]
-    ax.plot(x, mean, label=label, **look)
+def _over_sizes(ax: Axes, families: dict, name: str, metric: str, above: int, look: dict) -> None:
+    """A family's line with its band; each value is written `above` points over its mark."""
+    mean, std = families[name][f"{metric}_mean"], families[name][f"{metric}_std"]
+    x, color = np.arange(len(mean)), look["color"]
+    ax.plot(x, mean, label=name, **look)
     ax.fill_between(x, mean - std, mean + std, color=color, alpha=0.25, linewidth=0)
     written = dict(textcoords="offset points", ha="center", fontsize=7, color=color)
     for place, value in enumerate(mean):
@@ -153,9 +142,7 @@ def medical_baselines(table: pd.DataFrame, scores: pd.DataFrame | None = None) -
         last = last.assign(model="this run: " + last["model"], benchmark="CUREMED-BENCH")
         table = pd.concat([table, last.rename(columns={"la": "accuracy"})], ignore_index=True)
     best = table.loc[table.groupby("benchmark", sort=False)["accuracy"].idxmax()]
-    told = []
-    for row in best.itertuples():
-        told.append(f"{row.model} with {row.accuracy:.1f}% on {row.benchmark}")
+    told = [f"{row.model} with {row.accuracy:.1f}% on {row.benchmark}" for row in best.itertuples()]
     alt = "Bars of logical accuracy of medical models on four benchmarks; the best: "
     drawn, (ax,) = style.figure(PAGE, 2.9, alt + ", ".join(told))
     colors = ["#EDEDED", "#C8C8C8", "#A0A0A0", "#4D4D4D", "#F4B183", RED, PURPLE]
@@ -239,9 +226,7 @@ def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
     """
     ends = {title: table.iloc[[0, -1]] for title, table in panels.items()}
     gaps = {title: curricula.gap(table).tolist() for title, table in ends.items()}
-    told = []
-    for title, (before, after) in gaps.items():
-        told.append(f"{title} {before:.0f} to {after:.0f} points")
+    told = [f"{title} {gap[0]:.0f} to {gap[1]:.0f} points" for title, gap in gaps.items()]
     alt = "Levels of the three tiers before and after; the gap from high to low: "
     width = PAGE if len(panels) > 1 else COLUMN
     drawn, axes = style.figure(width, 2.4, alt + "; ".join(told), len(panels), sharey=True)
@@ -255,6 +240,6 @@ def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
         ax.set(title=title, ylim=(-18, 104), xlim=(-0.4, 1.4))
         ax.grid(axis="y")
     axes[0].set_ylabel("%")
-    handles, tiers = axes[0].get_legend_handles_labels()
-    drawn.legend(handles, tiers, loc="outside upper center", ncols=3)
+    lines_and_tiers = axes[0].get_legend_handles_labels()
+    drawn.legend(*lines_and_tiers, loc="outside upper center", ncols=3)
     return drawn

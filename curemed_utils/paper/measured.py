@@ -55,10 +55,10 @@ def composition(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
 class RunResults(NamedTuple):
     """What a run has to show beside the paper; None where it has not come that far.
 
-    `scores` are those of held-out prompts: model, params_b (billions), metric ('la' or 'lc', as
-    published), language (a name, or 'all': micro average), value (percent), n. A model has a dagger
-    where over 5% of its responses were cut off, empty or not judged. `composition` is as in Figure
-    8, `rewards` and `levels` as `curves` draws them. `missing` says what to run.
+    `scores`, of held-out prompts: model (with a dagger where over 5% of its responses were cut off,
+    empty or not judged), params_b (billions), metric ('la' or 'lc', as published), language (or
+    'all': micro average), value (percent), n. `composition` is as in Figure 8, `rewards` and
+    `levels` as `curves` draws them. `missing` says what to run.
     """
 
     scores: pd.DataFrame | None
@@ -70,47 +70,30 @@ class RunResults(NamedTuple):
 
 def results_of(run: Path) -> RunResults:
     """The results of the run in `run`, as far as it has come."""
-    missing = []
-    rows = {}
-    for name in data.SPLITS:
-        file = paths.rows_file(run, name)
-        if file.exists():
-            rows[name] = data.read_jsonl(file)
-        else:
-            missing.append(_how_to_make(run, file))
-    logs = {}
-    for stage in languages.STAGES:
-        file = paths.training_log(run, stage)
-        if file.exists():
-            logs[stage] = pd.read_json(file, lines=True)
-        else:
-            missing.append(_how_to_make(run, paths.checkpoint(run, stage)))
-    levels = _levels(run)
-    if levels is None:
-        missing.append(f"the levels of each tier: notebook {LEVELS_FROM[:2]}")
-    scores = _scores(run)
+    splits = {name: paths.rows_file(run, name) for name in data.SPLITS}
+    logs = {stage: paths.training_log(run, stage) for stage in languages.STAGES}
+    missing = [file for file in (*splits.values(), *logs.values()) if not file.exists()]
+    parts = {name: data.read_jsonl(file) for name, file in splits.items() if file.exists()}
+    logs = {stage: pd.read_json(file, lines=True) for stage, file in logs.items() if file.exists()}
+    scores, levels = _scores(run), _levels(run)
     if scores is None:
-        missing.append(_how_to_make(run, run / "evaluation"))
-    complete = len(rows) == len(data.SPLITS)
+        missing.append(paths.verdicts_file(run, languages.CHECKPOINTS[-1]))
+    names = [file.relative_to(run).as_posix() for file in missing]
+    told = [f"{name}: notebook {paths.maker(name)}" for name in names]
+    if levels is None:
+        told.append(f"the levels of each tier: notebook {LEVELS_FROM[:2]}")
     return RunResults(
         scores=scores,
-        composition=composition(rows) if complete else None,
+        composition=composition(parts) if len(parts) == len(splits) else None,
         rewards=curves.rewards(logs) if logs else None,
         levels=levels,
-        missing=missing,
+        missing=told,
     )
-
-
-def _how_to_make(run: Path, path: Path) -> str:
-    name = path.relative_to(run).as_posix()
-    return f"{name}: notebook {paths.maker(name)}"
 
 
 def _levels(run: Path) -> pd.DataFrame | None:
     file = paths.summary_file(run, LEVELS_FROM)
-    if not file.exists():
-        return None
-    summary = json.loads(file.read_text(encoding="utf-8"))
+    summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
     return pd.DataFrame(summary["lab"]) if "lab" in summary else None
 
 
@@ -138,51 +121,35 @@ def _scores(run: Path) -> pd.DataFrame | None:
     return pd.concat(parts, ignore_index=True) if parts else None
 
 
-# Figures 2 and 3 with a run's texts --------------------------------------------------------------
+def before_and_after(run: Path, language: str = "Spanish") -> pd.DataFrame | None:
+    """The table of Figure 3 from a run: a prompt answered by its first and its last model.
 
-
-def examples_of(run: Path, language: str = "Spanish") -> dict[str, pd.DataFrame]:
-    """The tables of Figures 2 and 3 from a run, as far as it has come.
-
-    'fig02' is a trained row; 'fig03' is one prompt answered by the first and by the last evaluated
-    model, if possible one that the last answers rightly. Long responses are cut.
+    If possible one that the last answers rightly. Long responses are cut. None where the run has
+    not come that far, or asked nothing in the language.
     """
-    examples = {}
-    file = paths.rows_file(run, "sft")
-    trained = data.read_jsonl(file) if file.exists() else []
-    trained = [row for row in trained if row.language == language and row.reasoning]
-    if trained:
-        row = trained[0]
-        examples["fig02"] = code_switching.example(
-            row.question, row.reasoning + row.answer, language
-        )
     models = _evaluated(run)
-    if len(models) > 1:
-        pair = _answered_twice(run, models[0], models[-1], language)
-        if pair is not None:
-            examples["fig03"] = pair
-    return examples
-
-
-def _answered_twice(run: Path, first: str, last: str, language: str) -> pd.DataFrame | None:
-    questions = {}  # those of the run; a reader's own questions stand in no file of it
+    if len(models) < 2:
+        return None
+    questions = {}  # a reader's own questions stand in no file of the run
     for name in ("rft", "test"):
         questions |= {row.id: row.question for row in data.read_jsonl(paths.rows_file(run, name))}
-    after = evaluation.read_verdicts(run, last)
-    after = after[after["language"].eq(language) & after["id"].isin(questions)]
-    if after.empty:
+    before, after = (evaluation.read_verdicts(run, name) for name in (models[0], models[-1]))
+    pairs = before.merge(
+        after, on=["id", "sample", "language"], suffixes=("_untrained", "_trained")
+    )
+    pairs = pairs[pairs["language"].eq(language) & pairs["id"].isin(questions)]
+    if pairs.empty:
         return None
-    after = after.sort_values("correct", ascending=False, kind="stable").iloc[0]
-    before = evaluation.read_verdicts(run, first)
-    before = before[before["id"].eq(after["id"])].iloc[0]
-    question = questions[after["id"]]
+    pair = pairs.sort_values("correct_trained", ascending=False, kind="stable").iloc[0]
     parts = []
-    for name, verdict in (("untrained", before), ("trained", after)):
-        text = textwrap.shorten(style.boxed(verdict["response"]), 400, placeholder=" …")
-        correct = None if pd.isna(verdict["correct"]) else bool(verdict["correct"])
-        part = code_switching.example(question, text, language, correct)
-        asked = part["part"].eq("question")
-        if not parts:
-            parts.append(part[asked].assign(response="both"))
-        parts.append(part[~asked].assign(response=name))
+    for name in ("untrained", "trained"):
+        correct, text = pair[f"correct_{name}"], style.boxed(pair[f"response_{name}"])
+        part = code_switching.example(
+            questions[pair["id"]],
+            textwrap.shorten(text, 400, placeholder=" …"),
+            language,
+            None if pd.isna(correct) else bool(correct),
+        )
+        part["response"] = part["part"].map({"question": "both"}).fillna(name)
+        parts.append(part if not parts else part[part["response"].eq(name)])
     return pd.concat(parts)

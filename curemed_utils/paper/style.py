@@ -26,17 +26,14 @@ PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
 TIER_COLORS = {"high": SKY, "medium": ORANGE, "low": PURPLE}
 BY_TIER = [name for tier in languages.TIERS for name in languages.in_tier(tier)]  # as trained
 COLUMN, PAGE = 3.4, 7.0  # inches: one column, both columns
-FONTS = {  # fonts that hold a script's letters, looked for in this order
-    "Ethiopic": ("Noto Sans Ethiopic", "Abyssinica SIL", "Nyala", "Kefa"),
-    "Bengali": ("Noto Sans Bengali", "Lohit Bengali", "Vrinda", "Bangla Sangam MN"),
-    "Devanagari": ("Noto Sans Devanagari", "Lohit Devanagari", "Mangal", "Kohinoor Devanagari"),
-    "Thai": ("Noto Sans Thai", "Loma", "Tahoma", "Thonburi"),
-    "Japanese": ("Noto Sans CJK JP", "Noto Sans JP", "IPAGothic", "Yu Gothic", "Hiragino Sans"),
-    "Hangul": ("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic"),
-}
-_UNICODE_NAMES = {  # how Unicode's names of characters begin, where not with the script's name
-    "Japanese": ("CJK", "HIRAGANA", "KATAKANA", "IDEOGRAPHIC"),
-}
+FONTS = (  # for scripts that DejaVu Sans lacks, looked for in this order
+    *("Noto Sans Ethiopic", "Abyssinica SIL", "Nyala", "Kefa"),
+    *("Noto Sans Bengali", "Lohit Bengali", "Vrinda", "Bangla Sangam MN"),
+    *("Noto Sans Devanagari", "Lohit Devanagari", "Mangal", "Kohinoor Devanagari"),
+    *("Noto Sans Thai", "Loma", "Tahoma", "Thonburi"),
+    *("Noto Sans CJK JP", "Noto Sans JP", "IPAGothic", "Yu Gothic", "Hiragino Sans"),
+    *("Noto Sans CJK KR", "Noto Sans KR", "NanumGothic", "Malgun Gothic"),
+)
 _STYLE_FILE = Path(__file__).with_name("curemed.mplstyle")
 
 
@@ -127,21 +124,15 @@ def slanted(ax: Axes, names: list[str]) -> None:
 def fonts(text: str) -> list[str]:
     """Font families that together draw every character of `text`, for `fontfamily=`.
 
-    DejaVu Sans comes with matplotlib and draws Latin scripts. MissingFont names the characters
-    that no font of `FONTS` on this machine can draw.
+    MissingFont names the characters that no font of `FONTS` on this machine can draw.
     """
     families, undrawn = _families(text)
     if undrawn:
-        wanted = []
-        for script, names in FONTS.items():
-            beginnings = _UNICODE_NAMES.get(script, (script.upper(),))
-            if any(unicodedata.name(c, "").startswith(beginnings) for c in undrawn):
-                wanted.append(names[0])
         characters = "".join(sorted(undrawn))[:20]
-        install = ", ".join(wanted) or "a font that has them"
+        name = unicodedata.name(characters[0], "no name")
         raise MissingFont(
-            f"no font here draws {characters!r}: install {install}, "
-            "and delete matplotlib's font cache"
+            f"no font here draws {characters!r} ({name}): install a font of that script, "
+            "such as Google's Noto Sans, and delete matplotlib's font cache"
         )
     return families
 
@@ -155,13 +146,12 @@ def boxed(text: str) -> str:
 def _families(text: str) -> tuple[list[str], set[str]]:
     """Families that draw the text, and the characters that none of them draws."""
     installed = {entry.name for entry in font_manager.fontManager.ttflist}
-    families = ["DejaVu Sans"]
+    families = ["DejaVu Sans"]  # comes with matplotlib
     undrawn = {c for c in text if not c.isspace()} - _letters("DejaVu Sans")
-    for names in FONTS.values():
-        for family in names:
-            if family in installed and undrawn & _letters(family):
-                families.append(family)
-                undrawn -= _letters(family)
+    for family in FONTS:
+        if undrawn and family in installed and undrawn & _letters(family):
+            families.append(family)
+            undrawn -= _letters(family)
     return families, undrawn
 
 
@@ -195,12 +185,11 @@ def flow(ax: Axes, spans: list[tuple[str, dict]], x: float, y: float, width: flo
 
 def _advance(text: str, look: dict) -> float:
     """The width of a text in points, white space at its ends included, as the font has it."""
-    font = font_manager.FontProperties(
-        family=look.get("fontfamily"),
-        size=look["fontsize"],
-        style=look.get("fontstyle"),
-        weight=look.get("fontweight"),
+    names = {"fontfamily": "family", "fontsize": "size", "fontstyle": "style"}
+    names["fontweight"] = "weight"
+    font = font_manager.FontProperties(**{names[k]: v for k, v in look.items() if k in names})
+    bars, both = (
+        text_to_path.get_text_width_height_descent(written, font, False)[0]
+        for written in ("||", f"|{text}|")
     )
-    bars = text_to_path.get_text_width_height_descent("||", font, False)[0]
-    both = text_to_path.get_text_width_height_descent(f"|{text}|", font, False)[0]
     return both - bars

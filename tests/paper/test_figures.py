@@ -233,16 +233,6 @@ def test_rating_intervals_stand_where_the_table_says():
         assert np.array(ends) == pytest.approx(part[["low", "high"]].to_numpy())
 
 
-def test_the_audit_s_picture_counts_findings():
-    ax = drawn.figure("audit_findings").axes[0]
-    counts = drawn.FINDINGS.value_counts()
-    checks = [name.replace(" ", "_") for name in labels(ax, "y")]
-    assert checks[0] == "answers_with_option_letter"
-    written = [text.get_text() for text in ax.texts]
-    assert written == [str(counts.get((c, name), 0)) for c in checks for name in languages.NAMES]
-    assert figures_data.audit_findings(drawn.FINDINGS.iloc[:0], {}).alt.endswith("most: none")
-
-
 def test_the_decomposition_draws_every_share():
     ax = drawn.figure("lc_decomposition").axes[0]
     table = published("lc_decomposition").set_index("model").loc[labels(ax, "y")]

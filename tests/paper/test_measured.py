@@ -27,13 +27,13 @@ def test_a_run_that_has_not_begun_says_what_is_missing(tmp_path):
         "data/sft.jsonl: notebook 01",
         "data/rft.jsonl: notebook 01",
         "data/test.jsonl: notebook 01",
-        "checkpoints/stage1_high: notebook 04",
-        "checkpoints/stage2_medium: notebook 05",
-        "checkpoints/stage3_low: notebook 06",
+        "checkpoints/stage1_high/log.jsonl: notebook 04",
+        "checkpoints/stage2_medium/log.jsonl: notebook 05",
+        "checkpoints/stage3_low/log.jsonl: notebook 06",
+        "evaluation/stage3_low/verdicts.jsonl: notebook 07",
         "the levels of each tier: notebook 06",
-        "evaluation: notebook 07",
     ]
-    assert measured.examples_of(tmp_path) == {}
+    assert measured.before_and_after(tmp_path) is None
 
 
 def test_a_half_done_run_gives_what_it_has(tmp_path, sample):
@@ -44,7 +44,7 @@ def test_a_half_done_run_gives_what_it_has(tmp_path, sample):
     counts = results.composition[["n_sft", "n_rft", "n_test"]].sum().tolist()
     assert counts == [100, 50, len(sample) - 150]
     assert results.scores is None
-    assert results.missing[0] == "checkpoints/stage1_high: notebook 04"
+    assert results.missing[0] == "checkpoints/stage1_high/log.jsonl: notebook 04"
     alt = figures_data.composition(results.composition).alt
     assert alt.startswith(f"Left: rows of {len(languages.PUBLISHED)} languages")
 
@@ -80,9 +80,9 @@ def test_scores_of_held_out_prompts_stand_beside_the_paper_s(evaluated, tiny_bas
 
 
 def test_one_prompt_is_shown_before_and_after_training(evaluated):
-    example = measured.examples_of(evaluated, "French")["fig03"]
+    example = measured.before_and_after(evaluated, "French")
     assert example["response"].unique().tolist() == ["both", "untrained", "trained"]
     answers = example[example["part"].eq("answer")].set_index("response")
     assert answers["role"].to_dict() == {"untrained": "wrong", "trained": "right"}
     assert answers.loc["trained", "text"] == "Réponse 1"  # the one that the last model gets right
-    assert measured.examples_of(evaluated, "Thai") == {}
+    assert measured.before_and_after(evaluated, "Thai") is None
