@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 STAGES = ("compose", "difficulty", "ambiguity", "convert")
 OUTCOMES = ("kept", "dropped", "set aside", "never came")
 LETTERS = "ABCD"
+JSON = {"type": "json_object"}
 COMPACT = (
     "Qwen/Qwen2.5-3B-Instruct",
     "Qwen/Qwen2.5-7B-Instruct",
@@ -179,15 +180,9 @@ def _request(settings: Settings, system: str, shown: dict, **fields) -> dict:
     """A chat request; `fields` are its model, temperature and others."""
     fields |= settings.options
     request = {name: value for name, value in fields.items() if value is not None}
-    user = prompts.as_json(shown)
-    request["messages"] = [
-        {"role": "system", "content": system},
-        {"role": "user", "content": user},
-    ]
+    turns = {"system": system, "user": prompts.as_json(shown)}
+    request["messages"] = [{"role": role, "content": text} for role, text in turns.items()]
     return request
-
-
-JSON = {"type": "json_object"}
 
 
 def compose_requests(items: list[Item], settings: Settings = DEFAULT) -> Requests:
@@ -294,10 +289,9 @@ def convert_requests(items: list[Item], settings: Settings = DEFAULT) -> Request
         if item.tries:
             fault = prompts.escaped(item.fault)
             retry = prompts.filled(texts["retry"], number=str(item.tries), fault=fault)
-            request["messages"] += [
-                {"role": "assistant", "content": prompts.escaped(item.reply)},
-                {"role": "user", "content": retry},
-            ]
+            reply = prompts.escaped(item.reply)
+            request["messages"].append({"role": "assistant", "content": reply})
+            request["messages"].append({"role": "user", "content": retry})
         return request
 
     return Requests(make, items)

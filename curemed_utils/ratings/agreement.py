@@ -1,12 +1,9 @@
 """What ratings say: means with intervals, agreement between raters, and what to revise."""
 
-from collections import defaultdict
-
 import numpy as np
 import pandas as pd
 
-from curemed_utils.data import DataError, Row
-from curemed_utils.ratings.forms import GROUPS, Ratings, by_id
+from curemed_utils.ratings.forms import GROUPS, Ratings
 
 RESAMPLES = 1000
 NO_INTERVAL = (np.nan, np.nan)
@@ -119,37 +116,3 @@ def revisions(ratings: Ratings, below: int = 4) -> pd.DataFrame:
             of_item = texts.groupby(of_group["id"]).agg("; ".join)
             items[f"{group}: {column}s"] = items["id"].map(of_item).fillna("")
     return items.sort_values(["lowest", "mean", "language", "id"], ignore_index=True)
-
-
-def apply_edits(rows: list[Row], edits: pd.DataFrame, date: str = "") -> list[Row]:
-    """Rows with `Ratings.edits` made, and noted in `lineage['edits']` (with `date`, if given).
-
-    A changed answer empties `accepted`, which was made for the old one. Raises DataError, and
-    changes nothing, where raters differ on a text or it is no longer the one they saw: drop lines
-    of `edits` until it holds.
-    """
-    rows_by_id = by_id(rows)
-    changes, notes = defaultdict(dict), defaultdict(list)
-    for edit in edits.drop_duplicates(["id", "field", "after"]).itertuples():
-        row = rows_by_id.get(edit.id)
-        if row is None or getattr(row, edit.field) != edit.before:
-            fault = f"the {edit.field} is not, or no longer, the one that was rated"
-            raise DataError(f"edit of {edit.id!r} by {edit.rater!r}: {fault}")
-        if edit.field in changes[edit.id]:
-            fault = f"raters want different texts for the {edit.field}; keep one line in edits"
-            raise DataError(f"edits of {edit.id!r}: {fault}")
-        new = {edit.field: (edit.before, edit.after)}
-        if edit.field == "answer" and row.accepted:
-            new["accepted"] = (row.accepted, [])
-        for name, (before, after) in new.items():
-            note = {"rater": edit.rater, "field": name, "before": before, "after": after}
-            notes[edit.id].append(note | ({"date": date} if date else {}))
-            changes[edit.id][name] = after
-    edited = []
-    for row in rows:
-        if row.id in changes:
-            noted = row.lineage.get("edits", []) + notes[row.id]
-            lineage = row.lineage | {"edits": noted}
-            row = row.model_copy(update=changes[row.id] | {"lineage": lineage})
-        edited.append(row)
-    return edited

@@ -19,9 +19,7 @@ from curemed_utils.ratings.sheets import Line, Slip
 
 GROUPS = ("clinicians", "native speakers")
 TEXTS = ("question", "reasoning", "answer")
-REVISED = {"revised question": "question", "revised answer": "answer"}
-OPTIONAL = ("comment", *REVISED)
-COLUMNS = ("id", "language", *TEXTS, "rating", *OPTIONAL, "group", "rater")
+COLUMNS = ("id", "language", *TEXTS, "rating", "comment", "group", "rater")
 OWNER = ("group", "language", "rater")  # what all rows of a sheet have in common
 SCALE = {"rating": ("1", "2", "3", "4", "5")}
 INSTRUCTIONS = Path(__file__).with_name("instructions.yaml")
@@ -32,12 +30,10 @@ class Ratings:
     """What came back.
 
     `table` has a line for each place on a sheet: group, language, rater, id, question, rating (1-5,
-    NA where none), comment. `edits` has id, field, before, after, group, rater. `faults` has file,
-    sheet, row (1 is the header), fault.
+    NA where none), comment. `faults` has file, sheet, row (1 is the header), fault.
     """
 
     table: pd.DataFrame = field(repr=False)
-    edits: pd.DataFrame = field(repr=False)
     faults: pd.DataFrame = field(repr=False)
 
 
@@ -63,27 +59,25 @@ def write_sheets(
         raise ValueError(f"group is {group!r}, which is none of {', '.join(GROUPS)}")
     if items_per_rater < 1 or not 0 <= overlap <= 1:
         raise ValueError("items_per_rater must be 1 or more, and overlap lie in 0-1")
-    rows_by_id, folder = by_id(rows), Path(folder)
-    ids_of, stems = {}, {}
+    rows_by_id, folder = _by_id(rows), Path(folder)
+    ids_of = {}
     for language, names in raters.items():
         ids_of[language] = _drawn(rows, language, names, items_per_rater, overlap, seed)
-        for rater in names:
-            stems[language, rater] = f"{group}-{language}-{rater}".replace(" ", "_")
-    if len({stem.casefold() for stem in stems.values()}) < len(stems):
-        raise ValueError("two raters of one language have names that make the same file name")
     _note_draw(folder / _draw_file(group), ids_of)
     written = []
-    for (language, rater), stem in stems.items():
-        records = []
-        for row in (rows_by_id[i] for i in ids_of[language][rater]):
-            record = {"id": row.id, "language": language, "group": group, "rater": rater}
-            record |= shown(row)
-            records.append(record | (fill(row, group, rater) if fill else {}))
-        for suffix in (".csv", ".xlsx"):
-            path = folder / f"{stem}{suffix}"
-            if not path.exists():
-                sheets.write_sheet(path, COLUMNS, records, SCALE, instructions(group))
-            written.append(path)
+    for language, ids_of_rater in ids_of.items():
+        for rater, ids in ids_of_rater.items():
+            records = []
+            for row in (rows_by_id[id] for id in ids):
+                record = {"id": row.id, "language": language, "group": group, "rater": rater}
+                filled = fill(row, group, rater) if fill else {}
+                records.append(record | shown(row) | filled)
+            for suffix in (".csv", ".xlsx"):
+                name = f"{group}-{language}-{rater}{suffix}".replace(" ", "_")
+                if not (folder / name).exists():
+                    text = instructions(group)
+                    sheets.write_sheet(folder / name, COLUMNS, records, SCALE, text)
+                written.append(folder / name)
     return written
 
 
@@ -104,14 +98,13 @@ def shown(row: Row) -> dict[str, str]:
     }
 
 
-def by_id(rows: list[Row]) -> dict[str, Row]:
+def _by_id(rows: list[Row]) -> dict[str, Row]:
     """Rows by their ids; DataError where an id names several."""
-    times = Counter(row.id for row in rows)
-    if twice := [name for name, n in times.items() if n > 1]:
-        raise DataError(
-            f"{len(twice)} ids stand on more than one row, the first is {twice[0]!r}: "
-            "ratings need ids that name one row"
-        )
+    for name, times in Counter(row.id for row in rows).items():
+        if times > 1:
+            raise DataError(
+                f"{times} rows have the id {name!r}: ratings need ids that name one row"
+            )
     return {row.id: row for row in rows}
 
 
@@ -119,7 +112,8 @@ def _drawn(
     rows: list[Row], language: str, names: list[str], per_rater: int, overlap: float, seed: int
 ) -> dict[str, list[str]]:
     """Ids by rater, in an order of the rater's own."""
-    if isinstance(names, str) or not names or len(set(names)) < len(names):
+    spellings = {name.casefold().replace(" ", "_") for name in names}  # as file names
+    if isinstance(names, str) or not names or len(spellings) < len(names):
         raise ValueError(f"raters of {language} must be a list of different names, not {names!r}")
     for name in names:
         if not regex.fullmatch(r"[\p{L}\p{N}][\p{L}\p{M}\p{N} ._'’-]*", name):
@@ -134,10 +128,8 @@ def _drawn(
     for number, name in enumerate(names):
         mine = common + rest[number :: len(names)][: size - n_common]
         if not mine:
-            raise DataError(
-                f"{len(pool)} rows of {language} are too few for {len(names)} raters; "
-                "take fewer raters, or more overlap"
-            )
+            few = f"{len(pool)} rows of {language} are too few for {len(names)} raters"
+            raise DataError(f"{few}; take fewer raters, or more overlap")
         ids_of[name] = sorted(mine, key=lambda i: splits.draw(f"{i} {name}", seed))
     return ids_of
 
@@ -198,15 +190,15 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
     files = sheets.sheets_in(Path(source)) if one else [Path(path) for path in source]
     if not files:
         raise DataError(f"{source if one else 'the list'}: holds no sheet (.csv, .xlsx)")
-    rows_by_id = by_id(rows)
+    rows_by_id = _by_id(rows)
     assigned = _assigned({path.parent for path in files})
-    slips, edits = [], []
+    slips = []
     places = {place: [] for place in sorted(assigned) if place[3] in rows_by_id}
     if gone := sorted({place[3] for place in assigned} - set(rows_by_id)):
         fault = f"{len(gone)} items that were given out are not among the rows, the first is"
         slips.append(Slip("", "", 0, f"{fault} {gone[0]!r}"))
     for path in files:
-        lines, new_slips = sheets.read_sheet(path, COLUMNS, SCALE, OPTIONAL)
+        lines, new_slips = sheets.read_sheet(path, COLUMNS, SCALE)
         for _, sheet in groupby(lines, key=lambda line: line.sheet):
             new_slips += _sheet_slips(list(sheet), rows_by_id, assigned)
         slips += new_slips
@@ -215,19 +207,17 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
             if line[:3] not in touched and (*line[:2], 1) not in touched:
                 place = (*_owner(line), line.cells["id"])
                 places.setdefault(place, []).append(line)
-                edits += _edits(line.cells, rows_by_id[place[3]])
     records = []
     for place, lines in places.items():
         rating, comment = _settled(lines, slips)
         records.append((*place, rows_by_id[place[3]].question, rating, comment))
     columns = [*OWNER, "id", "question", "rating", "comment"]
     table = pd.DataFrame(records, columns=columns).astype({"rating": "Int64"})
-    edited = pd.DataFrame(edits, columns=["id", "field", "before", "after", "group", "rater"])
     faults = pd.DataFrame(sorted(slips), columns=Slip._fields)
     if slips:
         where = f"{len(slips)} mistakes in {faults['file'].nunique()} files, see .faults"
         warnings.warn(f"{where}: those places count as unrated", stacklevel=2)
-    return Ratings(table, edited.drop_duplicates(), faults)
+    return Ratings(table, faults)
 
 
 def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
@@ -294,14 +284,3 @@ def _settled(lines: list[Line], slips: list[Slip]) -> tuple[int | None, str]:
     comments = dict.fromkeys(line.cells["comment"] for line in lines)
     rating = int(ratings[0]) if len(set(ratings)) == 1 else None
     return rating, "; ".join(filter(None, comments))
-
-
-def _edits(cells: dict[str, str], row: Row) -> list[tuple]:
-    edits = []
-    for column, name in REVISED.items():
-        before, after = getattr(row, name), cells[column]
-        if after and trace.blocks(before, "answer"):
-            after = trace.render_answer(after)
-        if after and normalize(after) != normalize(before):
-            edits.append((row.id, name, before, after, cells["group"], cells["rater"]))
-    return edits

@@ -145,16 +145,13 @@ def sheets_in(folder: Path) -> list[Path]:
 
 
 def read_sheet(
-    path: str | Path,
-    columns: Sequence[str],
-    choices: Choices | None = None,
-    optional: Sequence[str] = (),
+    path: str | Path, columns: Sequence[str], choices: Choices | None = None
 ) -> tuple[list[Line], list[Slip]]:
     """Every row of a CSV or XLSX that holds anything, and every slip in the file.
 
-    `columns` have to be there, except those that are `optional`. A cell in a column with choices
-    comes back as one of them, or as '' where it is blank or can't be read. An id may stand once.
-    Rows with a slip are among the lines: compare their places. Never raises for what a file holds.
+    A cell in a column with choices comes back as one of them, or as '' where it is blank or can't
+    be read. An id may stand once. Rows with a slip are among the lines: compare their places. Never
+    raises for what a file holds.
     """
     path = Path(path)
     file = paths.show(path)
@@ -166,12 +163,9 @@ def read_sheet(
     lines, slips = [], []
     for sheet, table in worksheets.items():
         header = [name.casefold() for name in table[0]]
-        if missing := [name for name in columns if name not in (*header, *optional)]:
-            fault = f"lacks the columns {', '.join(missing)}. Take the header of the export"
-            slips.append(Slip(file, sheet, 1, fault))
-            continue
-        if twice := {name for name in header if name and header.count(name) > 1}:
-            slips.append(Slip(file, sheet, 1, f"has the columns {', '.join(twice)} twice"))
+        if wrong := [name for name in columns if header.count(name) != 1]:
+            fault = f"these columns must stand there once: {', '.join(wrong)}"
+            slips.append(Slip(file, sheet, 1, f"{fault}. Take the header of the export"))
             continue
         new = []
         for row, texts in enumerate(table[1:], 2):

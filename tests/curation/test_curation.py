@@ -388,10 +388,10 @@ def test_language_codes_will_do_as_keys(topics):
 def test_of_a_reply_cut_off_the_whole_entries_are_kept(length, kept):
     text = json.dumps({"French": {"question": "x" * 60}, "Hausa": {"question": "y" * 60}})
     try:
-        found = set(replies.parse_cut(text[: int(len(text) * length)]))
+        entries = set(replies.parse_cut(text[: int(len(text) * length)]))
     except ValueError:
-        found = set()
-    assert found == kept
+        entries = set()
+    assert entries == kept
 
 
 @pytest.mark.parametrize(
@@ -516,15 +516,15 @@ def test_only_what_all_are_known_to_answer_is_easy(topics, replies, outcome, rea
         recordings.Author(),
         SETTINGS.model_copy(update={"compact": ("small", "other")}),
     )
-    said = dict(zip(settings.compact, replies, strict=True))
+    replies_of = dict(zip(settings.compact, replies, strict=True))
 
     def answer(request, shown):
-        if request["model"] not in said:
+        if request["model"] not in replies_of:
             stage = next(
                 name for sign, name in SIGNS.items() if sign in shown and sign != "options"
             )
             return GOOD[stage](author, shown)
-        reply, row = said[request["model"]], of(author, shown)
+        reply, row = replies_of[request["model"]], of(author, shown)
         letters = {
             "right": lambda v: v == row.options[row.key],
             "wrong": lambda v: v != row.options[row.key],

@@ -81,13 +81,13 @@ def test_all_fields_of_a_topic_are_read(read):
     <primary-institute url="https://www.niddk.nih.gov">NIDDK</primary-institute>
     <related-topic url="https://medlineplus.gov/diabetes.html" id="9">Diabetes</related-topic>
     <site title="Elsewhere"><standard-description>Not ours</standard-description></site>"""
-    (found,), faults = read(
+    (only,), faults = read(
         topic(
             6308, inner=inner, title="A1C", date_created="12/22/2015", meta_desc="About the test."
         )
     )
     assert faults == []
-    assert found.model_dump() == {
+    assert only.model_dump() == {
         "id": "6308",
         "title": "A1C",
         "language": "English",
@@ -103,7 +103,7 @@ def test_all_fields_of_a_topic_are_read(read):
         "licence": "public domain",
         "mapped": "6309",
     }
-    assert found.key == "6308"
+    assert only.key == "6308"
 
 
 def test_a_spanish_topic_is_read_on_request_alone_and_has_its_english_key(read):
@@ -116,8 +116,8 @@ def test_a_spanish_topic_is_read_on_request_alone_and_has_its_english_key(read):
         url="https://medlineplus.gov/spanish/topic2.html",
     )
     assert [t.id for t in read(topic(1), spanish)[0]] == ["1"]
-    (found,), faults = read(topic(1), spanish, language="Spanish")
-    assert (found.id, found.key, found.summary, faults) == ("2", "1", "Corazón", [])
+    (only,), faults = read(topic(1), spanish, language="Spanish")
+    assert (only.id, only.key, only.summary, faults) == ("2", "1", "Corazón", [])
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_other_encodings_and_a_byte_order_mark_are_read(read):
 
 
 def test_a_topic_inside_a_comment_is_none(read):
-    found, faults = read(text=ROOT.format(1, f"<!-- {topic(1)} -->{topic(2)}"))
-    assert ([t.id for t in found], faults) == (["2"], [])
+    topics, faults = read(text=ROOT.format(1, f"<!-- {topic(1)} -->{topic(2)}"))
+    assert ([t.id for t in topics], faults) == (["2"], [])
 
 
 # What is wrong with a file -----------------------------------------------------------------------
@@ -327,10 +327,10 @@ def test_all_other_texts_are_refused(url):
     ],
 )
 def test_a_federal_credit_goes_into_the_attribution(read, credit):
-    (found,), faults = read(topic(1, f"<p>Eyes.</p>{credit}"))
-    assert (found.summary, faults) == ("Eyes.", [])
+    (only,), faults = read(topic(1, f"<p>Eyes.</p>{credit}"))
+    assert (only.summary, faults) == ("Eyes.", [])
     assert (
-        found.attribution
+        only.attribution
         == "Source: MedlinePlus, National Library of Medicine (NIH: National Eye Institute)"
     )
 
@@ -345,14 +345,14 @@ def test_a_federal_credit_goes_into_the_attribution(read, credit):
     ],
 )
 def test_passages_under_a_copyright_notice_are_dropped_and_named(read, notice):
-    (found,), faults = read(
+    (only,), faults = read(
         topic(
             1,
             "<p>Ours.</p><p>NIH: National Eye Institute</p>"
             f"<p>Theirs.</p><p>{notice}</p><p>Ours again.</p>",
         )
     )
-    assert found.summary == "Ours.\nOurs again."
+    assert only.summary == "Ours.\nOurs again."
     assert (
         "topic 'Topic 1' (id 1): 2 line(s) of the summary are credited to others and left out"
         in faults[0]
@@ -360,10 +360,10 @@ def test_passages_under_a_copyright_notice_are_dropped_and_named(read, notice):
 
 
 def test_a_summary_credited_to_others_as_a_whole_leaves_no_topic(read):
-    found, faults = read(
+    topics, faults = read(
         topic(1, '<p>Theirs.</p><p class="attribution">American Society of Something</p>'), topic(2)
     )
-    assert [t.id for t in found] == ["2"]
+    assert [t.id for t in topics] == ["2"]
     assert "nothing of its summary is in the public domain" in faults[0]
 
 

@@ -64,10 +64,10 @@ def test_blank_rows_and_excels_own_first_line_cost_nothing(filled):
     assert slips == [] and [line["id"] for line in cells] == ["a"]
 
 
-def test_only_optional_columns_may_be_missing(filled):
-    assert filled("a,x,no", header="id,response,correct", optional=["note"])[1] == []
-    _, slips = filled("a,x", header="id,response")
-    assert slips == ["row 1: lacks the columns correct, note. Take the header of the export"]
+def test_a_column_that_is_missing_or_stands_twice_is_named(filled):
+    _, slips = filled("a,x,,", header="id,response,id,note")
+    fault = "these columns must stand there once: id, correct. Take the header of the export"
+    assert slips == [f"row 1: {fault}"]
 
 
 def test_a_text_too_long_for_a_cell_is_refused_and_nothing_is_left(tmp_path):
