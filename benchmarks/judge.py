@@ -1,6 +1,7 @@
-"""The judge against one call at a time, and its promises under faults, kills and load: one run, one server on this machine.
+"""The judge against one call at a time, and its promises under faults, kills and load.
 
-`python benchmarks/judge.py` prints a line per measurement with its target. The server is the tests' own and answers after 200 ms.
+`python benchmarks/judge.py` prints a line for each measurement, with its target. One run, against
+the tests' own server on this machine, which answers after 200 ms.
 """
 
 import asyncio
@@ -25,17 +26,24 @@ DELAY = 0.2
 N_ITEMS = 1431
 N_SERIAL = 40
 N_ROLLOUTS = 128
-WIRE = 0.1  # seconds around a kill in which an answer may be on its way to the file, or to a process that is no more
+# Seconds around a kill in which an answer may be on its way to the file, or to a dead process.
+WIRE = 0.1
 FAULTS = {"429": 0.2, "500": 0.1, "hang": 0.05, "drop": 0.05, "garbage": 0.03}
 
 
 def items(n: int, kind: str = "item") -> list[dict]:
     """Made-up items of a realistic length, all different."""
-    steps = "".join(f"<step{k}>{'Les signes et les examens sont passés en revue. ' * 2}</step{k}>" for k in range(1, 6))
+    steps = "".join(
+        f"<step{k}>{'Les signes et les examens sont passés en revue. ' * 2}</step{k}>"
+        for k in range(1, 6)
+    )
     response = f"<thinking>{steps}</thinking><answer>Le paludisme</answer>"
     base = {"reference": "<answer>Cette maladie est le paludisme.</answer>", "language": "French"}
     texts = (
-        dict(question=f"Quelle maladie explique la fièvre de ce patient ({kind} {k}) ?", response=f"{response} {kind} {k}")
+        dict(
+            question=f"Quelle maladie explique la fièvre de ce patient ({kind} {k}) ?",
+            response=f"{response} {kind} {k}",
+        )
         for k in range(n)
     )
     return [base | text for text in texts]
@@ -55,7 +63,12 @@ def serial_call(running) -> float:
 
         def one_at_a_time(some):
             for item in some:
-                client.chat.completions.create(model="m", temperature=0.0, max_tokens=10, messages=prompts.judge_messages("logic", item))
+                client.chat.completions.create(
+                    model="m",
+                    temperature=0.0,
+                    max_tokens=10,
+                    messages=prompts.judge_messages("logic", item),
+                )
 
         one_at_a_time(items(1, "first"))  # opens the connection
         return seconds(lambda: one_at_a_time(items(N_SERIAL, "serial"))) / N_SERIAL
@@ -67,10 +80,18 @@ def speed(running, folder: Path) -> dict:
     found = {"serial s a call": serial}
     asked = items(N_ITEMS)
     for width in (32, 128):
-        with Judge("m", running.url, cache=folder / f"{width}.sqlite", max_concurrency=width) as judge:
+        with Judge(
+            "m", running.url, cache=folder / f"{width}.sqlite", max_concurrency=width
+        ) as judge:
             took = seconds(lambda judge=judge: judge.score("logic", asked))
-        found |= {f"s at {width} in flight": took, f"ratio at {width} in flight": serial * N_ITEMS / took}
-    accuracy, both = grpo_step(running, folder, ["reward_accuracy"]), grpo_step(running, folder, ["reward_accuracy", "reward_language"])
+        found |= {
+            f"s at {width} in flight": took,
+            f"ratio at {width} in flight": serial * N_ITEMS / took,
+        }
+    accuracy, both = (
+        grpo_step(running, folder, ["reward_accuracy"]),
+        grpo_step(running, folder, ["reward_accuracy", "reward_language"]),
+    )
     found["ratio of a GRPO step"] = 2 * serial * N_ROLLOUTS / accuracy
     found["ratio with both rewards judged"] = 2 * serial * N_ROLLOUTS / both
     return found | warm(asked, folder / "128.sqlite")
@@ -79,10 +100,14 @@ def speed(running, folder: Path) -> dict:
 def grpo_step(running, folder: Path, tasks: list[str]) -> float:
     """Seconds for the rewards of one step's rollouts, in a run that has judged a step before."""
     running.reset(delay=DELAY, reply="0.5")
-    with Judge("m", running.url, cache=folder / f"grpo{len(tasks)}.sqlite", max_concurrency=N_ROLLOUTS) as judge:
+    with Judge(
+        "m", running.url, cache=folder / f"grpo{len(tasks)}.sqlite", max_concurrency=N_ROLLOUTS
+    ) as judge:
 
         async def step(name):
-            await asyncio.gather(*[judge.score_async(task, items(N_ROLLOUTS, name)) for task in tasks])
+            await asyncio.gather(
+                *[judge.score_async(task, items(N_ROLLOUTS, name)) for task in tasks]
+            )
 
         asyncio.run(step("rollout of the step before"))
         return seconds(lambda: asyncio.run(step("rollout")))
@@ -99,7 +124,11 @@ def warm(asked: list[dict], cache: Path) -> dict:
 
 @contextlib.contextmanager
 def environment_without_server():
-    kept = {name: os.environ.pop(name) for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL") if name in os.environ}
+    kept = {
+        name: os.environ.pop(name)
+        for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL")
+        if name in os.environ
+    }
     try:
         yield
     finally:
@@ -110,7 +139,9 @@ def memory(running, folder: Path) -> dict:
     """Growth of a process's peak memory from 1,000 to 10,000 items."""
     running.reset()
     peaks = asking.context.SimpleQueue()
-    process = asking.context.Process(target=_peaks, args=(str(folder / "memory.sqlite"), running.url, peaks))
+    process = asking.context.Process(
+        target=_peaks, args=(str(folder / "memory.sqlite"), running.url, peaks)
+    )
     process.start()
     small, large = peaks.get(), peaks.get()
     process.join()
@@ -122,7 +153,9 @@ def _peaks(cache, url, peaks) -> None:
     with Judge("m", url, cache=cache, max_concurrency=128) as judge:
         for n, kind in ((1000, "small"), (10_000, "large")):
             messages = (prompts.judge_messages("logic", item) for item in items(1, kind) * n)
-            requests = ({"model": "m", "seed": k, "messages": message} for k, message in enumerate(messages))
+            requests = (
+                {"model": "m", "seed": k, "messages": message} for k, message in enumerate(messages)
+            )
             assert all(reply.value for reply in judge.client.ask(requests))
             peaks.put(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
 
@@ -131,7 +164,9 @@ def faults(running, folder: Path) -> dict:
     """2,000 items against a server that fails in five ways."""
     running.reset(faults=FAULTS, headers={"Retry-After": "1"}, delay=0.05)
     verdicts = []
-    with Judge("m", running.url, cache=folder / "faults.sqlite", max_concurrency=128, timeout=2.0) as judge:
+    with Judge(
+        "m", running.url, cache=folder / "faults.sqlite", max_concurrency=128, timeout=2.0
+    ) as judge:
         took = seconds(lambda: verdicts.extend(judge.score("logic", items(2000))))
     named = sum(verdict.value is None and bool(verdict.error) for verdict in verdicts)
     good = sum(verdict.value is True for verdict in verdicts)
@@ -177,7 +212,10 @@ def ranks(running, folder: Path, n: int = 400) -> dict:
     running.reset(delay=0.05)
     counts, together = asking.context.SimpleQueue(), asking.context.Barrier(10)
     cache = folder / "ranks.sqlite"
-    processes = [asking.start(cache, running.url, n, max_concurrency=16, counts=counts, together=together) for _ in range(10)]
+    processes = [
+        asking.start(cache, running.url, n, max_concurrency=16, counts=counts, together=together)
+        for _ in range(10)
+    ]
     for process in processes:
         process.join()
     failed = sum(process.exitcode != 0 for process in processes)
@@ -218,11 +256,16 @@ def run() -> dict:
 
 def measure() -> dict:
     """All of the above in one run."""
-    print(f"serial: {N_SERIAL} calls of the plain openai client, extrapolated per call to {N_ITEMS} items and two calls a rollout")
+    print(
+        f"serial: {N_SERIAL} calls of the plain openai client, extrapolated per call "
+        f"to {N_ITEMS} items and two calls a rollout"
+    )
     found = run()
     for name, value in found.items():
         shown = f"{value:.4g}" if isinstance(value, float) and value < 1e4 else f"{value:.0f}"
-        print(f"{name:32s} {shown:>8s}" + (f"   target: {TARGETS[name]}" if name in TARGETS else ""))
+        print(
+            f"{name:32s} {shown:>8s}" + (f"   target: {TARGETS[name]}" if name in TARGETS else "")
+        )
     return found
 
 

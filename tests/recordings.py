@@ -10,8 +10,7 @@ import json
 from curemed_utils import data, languages, paths, trace
 from curemed_utils.curation import medlineplus
 from curemed_utils.curation import pipeline as curation
-from curemed_utils.judge import client
-from curemed_utils.judge.cache import key_of
+from curemed_utils.judge.wire import ATTEMPTS, Reply, key_of
 
 EASY = [("stroke", name) for name in ("French", "Japanese", "Korean", "Spanish")]
 WRONG_KEY = ("asthma", "Turkish")
@@ -49,19 +48,19 @@ class Author:
         self.titles = {topic.title: topic.id.removeprefix("sample-") for topic in topics()}
         self.lines: list[dict] = []
 
-    def ask(self, requests, parse, progress="") -> list[client.Reply]:
+    def ask(self, requests, parse, progress="") -> list[Reply]:
         return [self.reply(request, parse) for request in requests]
 
-    def reply(self, request: dict, parse) -> client.Reply:
+    def reply(self, request: dict, parse) -> Reply:
         shown, again = json.loads(request["messages"][1]["content"]), len(request["messages"]) > 2
         text = self.text(request["model"], shown, again)
-        for _ in range(client.ATTEMPTS):
+        for _ in range(ATTEMPTS):
             self.lines.append({"key": key_of(request), "text": text})
             try:
-                return client.Reply(parse(text), None, text)
+                return Reply(parse(text), None, text)
             except ValueError as problem:
-                error = f"{client.ATTEMPTS} answers that can't be read, the last: {problem}"
-        return client.Reply(None, error, text)
+                error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
+        return Reply(None, error, text)
 
     def text(self, model: str, shown: dict, again: bool) -> str:
         if "languages" in shown:

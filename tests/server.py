@@ -1,6 +1,7 @@
-"""An OpenAI-compatible chat server on this machine that answers late, wrongly or not at all, as told.
+"""An OpenAI-compatible chat server on this machine that answers late, wrongly or not, as told.
 
-`python tests/server.py '{"delay": 0.2, "faults": {"429": 0.2}}'` prints its port and serves until its standard input closes.
+`python tests/server.py '{"delay": 0.2, "faults": {"429": 0.2}}'` prints its port and serves until
+its standard input closes.
 """
 
 import asyncio
@@ -20,23 +21,44 @@ from aiohttp import web
 
 
 class Server:
-    """`faults` maps a kind ('429', '500', any status, 'hang', 'drop', 'cut', 'garbage', 'nohttp') to its share of the requests.
+    """`faults` maps a kind to its share of the requests: '429', '500', any status, 'hang', 'drop',
+    'cut', 'garbage', 'nohttp'. A fault is drawn from the request and how often it came, so it does
+    not depend on timing. Only the first `faulty_tries` of a request are affected. `poison` maps a
+    text to the fault of every request that holds it. `delay` is in seconds, or a range.
 
-    A fault is drawn from the request and how often it came, so it does not depend on timing; only the first `faulty_tries` of a
-    request are affected. `poison` maps a text to the fault of every request that holds it. `delay` is in seconds, or a range.
-    `reply` is the answer's text, {n} in it the count of that request, {question} its last message; a list has one for each time.
-    `replies`, a file of {key, text} lines, has the answers to the requests with these keys, the first line first.
-    `body` replaces the whole answer, `headers` and `error` are added to an error's. `finished` counts, per request, the answers
-    sent whole; `again` has, for every request that came although it had been answered, when that was.
+    `reply` is the answer's text: {n} in it is the count of that request, {question} its last
+    message; a list has one for each time. `replies`, a file of {key, text} lines, has the answers
+    to the requests with these keys, the first line first. `body` replaces the whole answer,
+    `headers` and `error` are added to an error's.
+
+    `finished` counts, for each request, the answers sent whole. `again` has, for every request that
+    came although it had been answered, when that was.
     """
 
     def __init__(self, delay=0.0, faults=None, reply="True", echo_headers=False, **options):
-        self.delay, self.faults, self.reply, self.echo_headers = delay, faults or {}, reply, echo_headers
-        self.faulty_tries, self.poison, self.body, self.headers, self.error = float("inf"), {}, None, {}, {}
+        self.delay, self.faults, self.reply, self.echo_headers = (
+            delay,
+            faults or {},
+            reply,
+            echo_headers,
+        )
+        self.faulty_tries, self.poison, self.body, self.headers, self.error = (
+            float("inf"),
+            {},
+            None,
+            {},
+            {},
+        )
         self.replies = None
         vars(self).update(options)
         self.by_key = recorded(self.replies) if self.replies else {}
-        self.seen, self.finished, self.flying, self.most_flying, self.keys = Counter(), Counter(), 0, 0, set()
+        self.seen, self.finished, self.flying, self.most_flying, self.keys = (
+            Counter(),
+            Counter(),
+            0,
+            0,
+            set(),
+        )
         self.arrivals, self.finished_at, self.again = [], {}, []
 
     async def complete(self, request):
@@ -50,12 +72,16 @@ class Server:
         self.flying += 1
         self.most_flying = max(self.flying, self.most_flying)
         try:
-            await asyncio.sleep(random.uniform(*self.delay) if isinstance(self.delay, list) else self.delay)
+            await asyncio.sleep(
+                random.uniform(*self.delay) if isinstance(self.delay, list) else self.delay
+            )
             fault = self.fault(name, body.decode())
             if fault:
                 return await self.fail(fault, request)
             answer = self.answer(json.loads(body), name, request)
-            response = web.json_response(answer) if self.body is None else web.Response(text=self.body)
+            response = (
+                web.json_response(answer) if self.body is None else web.Response(text=self.body)
+            )
             await response.prepare(request)
             await response.write_eof()
             self.finished[name] += 1
@@ -84,36 +110,67 @@ class Server:
             request.transport.close()
             return web.Response()
         if fault in ("cut", "nohttp"):
-            start = b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{" if fault == "cut" else b"busy, come back later\r\n\r\n"
+            start = (
+                b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n{"
+                if fault == "cut"
+                else b"busy, come back later\r\n\r\n"
+            )
             request.transport.write(start)
             request.transport.close()
             return web.Response()
         echo = f" {request.headers.get('Authorization')}" if self.echo_headers else ""
         if fault == "garbage":
-            return web.Response(text=f"<html>{'busy' * 11}{echo}</html>", content_type="text/html", headers=self.headers)
+            return web.Response(
+                text=f"<html>{'busy' * 11}{echo}</html>",
+                content_type="text/html",
+                headers=self.headers,
+            )
         error = {"message": f"fault {fault}{echo}"} | self.error
         return web.json_response({"error": error}, status=int(fault), headers=self.headers)
 
     def answer(self, body, name, request):
-        text = self.reply[min(self.seen[name], len(self.reply)) - 1] if isinstance(self.reply, list) else self.reply
-        key = hashlib.sha256(json.dumps(body, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+        text = (
+            self.reply[min(self.seen[name], len(self.reply)) - 1]
+            if isinstance(self.reply, list)
+            else self.reply
+        )
+        key = hashlib.sha256(
+            json.dumps(body, sort_keys=True, ensure_ascii=False).encode()
+        ).hexdigest()
         if texts := self.by_key.get(key):
             text = texts[min(self.finished[name], len(texts) - 1)]
-        text = text.replace("{n}", str(self.seen[name])).replace("{question}", body["messages"][-1]["content"])
+        text = text.replace("{n}", str(self.seen[name])).replace(
+            "{question}", body["messages"][-1]["content"]
+        )
         echo = f" {request.headers.get('Authorization')}" if self.echo_headers else ""
         return {
             "id": "x",
             "object": "chat.completion",
             "created": 0,
             "model": body["model"] + echo,
-            "choices": [{"index": 0, "message": {"role": "assistant", "content": text + echo}, "finish_reason": "stop" + echo}],
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {"role": "assistant", "content": text + echo},
+                    "finish_reason": "stop" + echo,
+                }
+            ],
             "usage": {"prompt_tokens": 100, "completion_tokens": 2, "total_tokens": 102},
         }
 
     async def stats(self, request):
-        counts = dict(seen=sum(self.seen.values()), distinct=len(self.seen), finished=sum(self.finished.values()))
+        counts = dict(
+            seen=sum(self.seen.values()),
+            distinct=len(self.seen),
+            finished=sum(self.finished.values()),
+        )
         twice = sum(n > 1 for n in self.finished.values())
-        about = dict(again=self.again, most_flying=self.most_flying, keys=sorted(self.keys), arrivals=self.arrivals[-1000:])
+        about = dict(
+            again=self.again,
+            most_flying=self.most_flying,
+            keys=sorted(self.keys),
+            arrivals=self.arrivals[-1000:],
+        )
         return web.json_response(counts | dict(twice=twice) | about)
 
 
@@ -125,7 +182,9 @@ def recorded(path):
 
 
 async def serve(options):
-    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)  # clients that left are what this server is for
+    logging.getLogger("aiohttp.server").setLevel(
+        logging.CRITICAL
+    )  # clients that left are what this server is for
     current = Server(**options)
 
     async def change(request):
@@ -170,13 +229,20 @@ class Running:
 
     def _post(self, action, options):
         data = json.dumps(options).encode()
-        urllib.request.urlopen(urllib.request.Request(f"{self.root}/{action}", data, {"Content-Type": "application/json"})).close()
+        urllib.request.urlopen(
+            urllib.request.Request(
+                f"{self.root}/{action}", data, {"Content-Type": "application/json"}
+            )
+        ).close()
 
 
 @contextlib.contextmanager
 def running(**options):
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__)), json.dumps(options)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, str(Path(__file__)), json.dumps(options)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
         yield Running(int(process.stdout.readline()))

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 
 from curemed_utils import languages, prompts
 from curemed_utils.data import DataError, Row, listed, splits
+from curemed_utils.judge.wire import Requests
 
 if TYPE_CHECKING:
     from curemed_utils.curation.medlineplus import Topic
@@ -158,22 +159,6 @@ def parallel(items: list[Item]) -> Iterator[list[Item]]:
 
 
 # Requests ---------------------------------------------------------------------------------------
-
-
-class Requests:
-    """Requests made one at a time, so that hundreds of thousands never lie in memory together.
-
-    `over` is what each is about.
-    """
-
-    def __init__(self, make: Callable[[Any], dict], over: list):
-        self.make, self.over = make, over
-
-    def __len__(self) -> int:
-        return len(self.over)
-
-    def __iter__(self) -> Iterator[dict]:
-        return map(self.make, self.over)
 
 
 def _request(settings: Settings, system: str, shown: dict, **fields) -> dict:

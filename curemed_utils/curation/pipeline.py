@@ -19,6 +19,7 @@ from curemed_utils.curation.items import DEFAULT, Item, Requests, Settings, at
 from curemed_utils.data import DataError, Row
 from curemed_utils.judge.cache import Cache, Totals
 from curemed_utils.judge.client import Client, Reply
+from curemed_utils.judge.wire import Answer
 
 if TYPE_CHECKING:
     from curemed_utils.curation.medlineplus import Topic
@@ -160,8 +161,8 @@ def recorded(path: str | Path) -> Path:
     cache, attempts = Cache(path), Counter()
     for line in REPLIES.read_bytes().splitlines():
         reply = from_json(line)
-        key, made_by = reply["key"], ("recorded", "recorded")
-        cache.store(key, attempts[key], *made_by, reply["text"], "stop", 0, 0, None)
+        key, answer = reply["key"], Answer(reply["text"], "stop", 0, 0, served="recorded")
+        cache.store(key, attempts[key], "recorded", answer)
         attempts[key] += 1
     cache.close()
     return Path(path)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from curemed_utils import paths
-from curemed_utils.judge import client as llm
+from curemed_utils.judge import Client, price_of
+from curemed_utils.judge.wire import Reply
 from curemed_utils.training import checkpoints
 
 BATCH = {"transformers": 64, "vllm": 512, "server": 256}  # responses asked for at a time, by engine
@@ -216,7 +217,7 @@ def _server(
 ) -> Iterator[dict[int, Response]]:  # fmt: skip
     """`cache`: the file that keeps every answer; `base_url`: default OPENAI_BASE_URL; `key_name`: the environment variable that holds
     the key; `request`: further fields of a request, None takes one out (reasoning models want max_tokens and temperature None and
-    max_completion_tokens); `limits` go to `llm.Client`.
+    max_completion_tokens); `limits` go to `judge.Client`.
     """
     key = os.environ.get(key_name)
     if key_name != "OPENAI_API_KEY" and not key:
@@ -224,15 +225,15 @@ def _server(
     fields = {"model": str(model), "temperature": temperature, "max_tokens": max_new_tokens} | (request or {})
     seeded = "seed" not in fields  # a server that refuses the field: request={"seed": None}
     fields = {name: value for name, value in fields.items() if value is not None}
-    limits = {"timeout": 600.0, "price": llm.price_of(str(model))} | limits
-    with llm.Client(cache, base_url, key, **limits) as client:
+    limits = {"timeout": 600.0, "price": price_of(str(model))} | limits
+    with Client(cache, base_url, key, **limits) as client:
         for batch in _batched(range(len(prompts)), size):
             asked = [fields | {"messages": prompts[i]} | ({"seed": seeds[i]} if seeded else {}) for i in batch]
-            replies = client.ask(asked)
-            yield {i: _from_server(*both) for i, *both in zip(batch, replies, client.about(asked), strict=True)}
+            yield {i: _from_server(reply) for i, reply in zip(batch, client.ask(asked), strict=True)}
 
 
-def _from_server(reply: llm.Reply, about: llm.About | None) -> Response:
+def _from_server(reply: Reply) -> Response:
+    about = reply.answer
     if about is None:
         return Response(None, "error", None, None, reply.error)
     reason = about.finish_reason if about.finish_reason not in ("", "None", None) else "unknown"

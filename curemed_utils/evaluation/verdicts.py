@@ -9,7 +9,7 @@ import pandas as pd
 
 from curemed_utils import data, languages, paths, prompts, rewards
 from curemed_utils.evaluation import generation
-from curemed_utils.judge import Judge, client
+from curemed_utils.judge import Judge, client, wire
 from curemed_utils.training import checkpoints
 
 METRICS = ("la", "lc", "complete", "la_paper", "lc_paper")
@@ -84,7 +84,7 @@ def respond(
 
 def _identity(model: str | Path, engine: str, base_url: str | None) -> str:
     if engine == "server":
-        return f"{model} at {client.address(base_url or os.environ.get('OPENAI_BASE_URL') or client.OPENAI)}"
+        return f"{model} at {wire.address(base_url or os.environ.get('OPENAI_BASE_URL') or wire.OPENAI)}"
     return checkpoints.identity(model)
 
 

@@ -1,183 +1,201 @@
-"""OpenAI's Batch API, at half the price within a day: what the cache lacks goes out as files, the answers come back into it.
+"""OpenAI's Batch API: half the price, within a day (platform.openai.com/docs/guides/batch).
 
-`write`, then `batch_service.submit` and `collect`, or by hand and `read`; after that `llm.Client.ask` finds every answer in the cache.
-What failed or expired is written again by the next `write` with the same requests. `<folder>/batches.json` keeps what was done.
-Interface: platform.openai.com/docs/guides/batch.
+`submit` sends the requests that have no stored answer, `collect` stores the answers that came. Then
+`Client.ask` finds them; what failed is sent by the next `submit`. Both can be killed and run again:
+`<folder>/batches.json` and the service keep what was done.
 """
 
-import base64
+import hashlib
 import json
 import os
-import uuid
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing, contextmanager
-from functools import lru_cache
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from filelock import FileLock
 
-from curemed_utils import paths
 from curemed_utils.data import DataError
-from curemed_utils.judge import client
+from curemed_utils.judge import wire
 from curemed_utils.judge.cache import Cache
+from curemed_utils.judge.client import Refused
 
-LINES, BYTES = 50_000, 200_000_000  # of one input file, at most
-PRICE_FACTOR = 0.5
+LINES, BYTES = 50_000, 200_000_000  # of one file, at most
 ENDPOINT = "/v1/chat/completions"
-_KEY = 43  # characters of a cache key in base64: custom ids of more than 64 are not safe everywhere
+ENDED = ("completed", "failed", "expired", "cancelled")
+COLUMNS = ["file", "model", "requests", "batch", "status", "outcome"]
 
 
-@lru_cache  # asked for every line
 def price_of(model: str) -> tuple[float, float] | None:
-    """`llm.price_of` at the batch price, for a quote: `Client(cache, price=batch.price_of(model)).quote(requests)`."""
-    price = client.price_of(model)
-    return price and (price[0] * PRICE_FACTOR, price[1] * PRICE_FACTOR)
+    """Half the price of `prices.yaml`, for a quote: `Client(cache, price=price_of(model))`."""
+    price = wire.price_of(model)
+    return price and (price[0] / 2, price[1] / 2)
 
 
-def write(
-    requests: Iterable[dict], cache: str | Path, folder: str | Path, base_url: str | None = None, parse: Callable[[str], Any] = str
-) -> list[Path]:
-    """Input files, one model each, of the requests that `Client.ask(requests, parse)` would have to send; empty if none.
+def submit(
+    requests: Iterable[dict],
+    cache: str | Path,
+    folder: str | Path,
+    base_url: str | None = None,
+    parse: Callable[[str], Any] = str,
+) -> pd.DataFrame:
+    """Starts batches of what `Client.ask(requests, parse)` would send and no batch is at.
 
-    Left out: what the cache answers, what waits in an earlier file of the folder, and repetitions. `base_url` defaults to
-    OPENAI_BASE_URL. Requests are streamed; about 130 bytes each stay in memory. Raises DataError for a request that can't be sent.
+    `base_url` defaults to OPENAI_BASE_URL, the key is OPENAI_API_KEY. Returns COLUMNS for each
+    batch. Raises DataError for a request that can't be sent, Refused with the service's words,
+    ConnectionError if it can't be reached: run it again.
     """
-    server, folder, files = client.address(base_url or os.environ.get("OPENAI_BASE_URL") or client.OPENAI), Path(folder), {}
-    with locked(folder) as state, closing(Cache(cache)) as stored, ExitStack() as stack:
-        seen = {c.rsplit("-", 1)[0] for name, e in state["files"].items() if e["server"] == server for c in _waiting(folder / name, e)}
-        current: dict[str, str] = {}  # by model
-        for chunk in client._chunks(requests):
-            known = stored.find([key for key, _ in chunk], server)
-            for key, request in chunk:
-                if client._from_cache(key, known, parse) is not None:
-                    continue
-                attempt = next(n for n in range(client.ATTEMPTS) if (key, n) not in known)
-                place = f"{base64.urlsafe_b64encode(bytes.fromhex(key))[:_KEY].decode()}-{attempt}"
-                if place in seen:
-                    continue
-                seen.add(place)
-                model = request["model"]
-                name = current.get(model)
-                line = _line(place, name, request) if name else b""
-                if not name or files[name]["requests"] == LINES or files[name]["bytes"] + len(line) > BYTES:
-                    name = current[model] = f"batch-{len(state['files']) + len(files) + 1:04}.jsonl"
-                    file = stack.enter_context((folder / f"{name}.part").open("wb"))
-                    files[name] = {"model": model, "server": server, "requests": 0, "bytes": 0, "failed": {}, "done": False, "file": file}
-                    line = _line(place, name, request)
-                files[name]["file"].write(line)
-                files[name]["requests"] += 1
-                files[name]["bytes"] += len(line)
+    with _service(folder, base_url) as (service, server, files):
+        with closing(Cache(cache)) as stored:
+            _write(stored.look_up(requests, server), parse, server, Path(folder), files)
+        # A process that was killed may have begun batches that are not in `files`.
+        begun = {}
+        for job in service.batches.list(limit=100):
+            begun[(job.metadata or {}).get("curemed")] = job
         for name, entry in files.items():
-            entry.pop("file").close()
-            (folder / f"{name}.part").replace(folder / name)
-        state["files"] |= files
-        save(folder, state)
-    return [folder / name for name in files]
+            if entry["batch"]:
+                continue
+            job = begun.get(name)
+            if job is None:
+                with (Path(folder) / name).open("rb") as file:
+                    uploaded = service.files.create(file=file, purpose="batch")
+                job = service.batches.create(
+                    input_file_id=uploaded.id,
+                    endpoint=ENDPOINT,
+                    completion_window="24h",
+                    metadata={"curemed": name},
+                )
+            entry |= {"batch": job.id, "status": job.status}
+            _save(files, folder)
+    return pd.DataFrame(files.values(), columns=COLUMNS)
 
 
-def _line(place: str, name: str, request: dict) -> bytes:
-    record = {"custom_id": f"{place}-{int(Path(name).stem[6:])}", "method": "POST", "url": ENDPOINT, "body": request}
+def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) -> pd.DataFrame:
+    """Asks once how the batches stand, and stores the answers of those that ended, with half the
+    price. A download with broken lines is read again next time. Returns and raises as `submit`."""
+    with _service(folder, base_url) as (service, _, files), closing(Cache(cache)) as stored:
+        for name, entry in files.items():
+            if entry["done"] or not entry["batch"]:
+                continue
+            job = service.batches.retrieve(entry["batch"])
+            entry["status"] = job.status
+            if job.status in ENDED:
+                keys, outcomes = _keys(Path(folder) / name), Counter()
+                for file_id in filter(None, (job.output_file_id, job.error_file_id)):
+                    for line in service.files.content(file_id).content.splitlines():
+                        outcomes[_outcome(line, entry, keys, stored)] += 1
+                words = [f"{n} {outcome}" for outcome, n in outcomes.items()]
+                if job.errors:
+                    words += [str(error.message) for error in job.errors.data]
+                entry["outcome"] = "; ".join(words)[:1000]
+                entry["done"] = "broken line" not in outcomes
+            _save(files, folder)
+    return pd.DataFrame(files.values(), columns=COLUMNS)
+
+
+def _write(looked_up, parse: Callable, server: str, folder: Path, files: dict) -> None:
+    """Files of one model each, of what has no readable answer and is in no file under way."""
+    waiting = set()
+    for name, entry in files.items():
+        if not entry["done"]:
+            waiting.update(_keys(folder / name))
+    lines, size, model = [], 0, None
+
+    def finish() -> None:
+        content = b"".join(lines)
+        name = f"batch-{len(files) + 1:04}-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+        (folder / name).write_bytes(content)
+        entry = {"file": name, "model": model, "requests": len(lines), "server": server}
+        files[name] = entry | {"batch": "", "status": "not submitted", "outcome": "", "done": False}
+        _save(files, folder)
+
+    for key, request, answers in looked_up:
+        custom_id = f"{key[:60]}-{len(answers)}"  # the service takes 64 characters
+        if custom_id in waiting or wire.reply_from(answers, parse):
+            continue
+        waiting.add(custom_id)
+        record = {"custom_id": custom_id, "method": "POST", "url": ENDPOINT, "body": request}
+        try:
+            line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
+        except UnicodeEncodeError as error:
+            raise DataError(f"a request is no valid text ({error}): {request!a:.200}") from None
+        if len(line) > BYTES:
+            raise DataError(f"a request is longer than a batch file may be: {request!a:.200}")
+        full = len(lines) == LINES or size + len(line) > BYTES
+        if lines and (full or request["model"] != model):
+            finish()
+            lines, size = [], 0
+        lines.append(line)
+        size += len(line)
+        model = request["model"]
+    if lines:
+        finish()
+
+
+def _outcome(line: bytes, entry: dict, keys: dict[str, str], stored: Cache) -> str:
+    """What a line of a batch's answers is, after storing what it brought."""
     try:
-        line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
-    except UnicodeEncodeError as error:
-        raise DataError(f"a request is no valid text ({error}): {str(request)[:200]!a}") from None
-    if len(line) > BYTES:
-        raise DataError(f"a request has {len(line):,} bytes, more than a batch file may hold: {str(request)[:200]}")
-    return line
+        record = json.loads(line)
+        custom_id, response, error = record["custom_id"], record["response"], record["error"]
+    except (ValueError, LookupError, TypeError):
+        return "broken line"
+    if custom_id not in keys:
+        return "unknown custom_id"
+    if error or response["status_code"] != 200:
+        error = error or response["body"]["error"]
+        return f"failed: {error.get('code') or error.get('message')}"[:100]
+    try:
+        answer = wire.read_answer(response["body"])
+    except ValueError:
+        return "failed: not a chat completion"
+    tokens = answer.prompt_tokens, answer.completion_tokens
+    usd = wire.usd(price_of(entry["model"]), tokens)
+    attempt = int(custom_id.rpartition("-")[2])
+    stored.store(keys[custom_id], attempt, entry["server"], answer, usd)
+    return "stored"
 
 
-def _ids(path: Path) -> Iterable[str]:
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            yield line.split('"', 4)[3]
+def _keys(path: Path) -> dict[str, str]:
+    """The key of each request in a file, by custom id."""
+    keys = {}
+    for line in path.read_bytes().splitlines():
+        record = json.loads(line)
+        keys[record["custom_id"]] = wire.key_of(record["body"])
+    return keys
 
 
-def _waiting(path: Path, entry: dict) -> Iterable[str]:
-    """Custom ids of a file that may still be answered."""
-    return () if entry["done"] else (custom_id for custom_id in _ids(path) if custom_id not in entry["failed"])
+def _save(files: dict, folder: str | Path) -> None:
+    part = Path(folder) / "batches.json.part"
+    part.write_text(json.dumps(files, indent=1), encoding="utf-8")
+    part.replace(part.with_suffix(""))
 
 
 @contextmanager
-def locked(folder: Path):
-    """The folder's `batches.json`, for one process at a time; `save` writes it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "batches.json"
+def _service(folder: str | Path, base_url: str | None):
+    """The service, its address and the folder's files, for one process at a time."""
+    import openai
+
+    key = os.environ.get("OPENAI_API_KEY", "").strip()
+    url = base_url or os.environ.get("OPENAI_BASE_URL") or wire.OPENAI
+    server, path = wire.address(url), Path(folder) / "batches.json"
+    if not key and server == wire.OPENAI:
+        raise ValueError("no service to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        yield json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"id": uuid.uuid4().hex[:12], "files": {}}
-
-
-def save(folder: Path, state: dict) -> None:
-    """Writes `batches.json`, whole or not at all."""
-    part = folder / "batches.json.part"
-    part.write_text(json.dumps(state, ensure_ascii=False, indent=1), encoding="utf-8")
-    part.replace(folder / "batches.json")
-
-
-# Answers ------------------------------------------------------------------------------------------------------------
-
-
-def read(files: list[str | Path], cache: str | Path, folder: str | Path) -> pd.DataFrame:
-    """Puts output and error files, in any order, into the cache: file, outcome, n, lines (numbers from 1).
-
-    Outcomes: 'stored', 'already stored', 'failed: <reason>' (to be written again), 'unknown custom_id' (not of this `folder`) and
-    'broken line'. Answers carry the tokens reported and half the price of `prices.yaml`; no price where none was reported.
-    """
-    folder, tables = Path(folder), []
-    with locked(folder) as state, closing(Cache(cache)) as stored:
-        for path in map(Path, files):
-            outcomes = take(path, stored, folder, state)
-            tables += [(paths.show(path), outcome, len(lines), lines) for outcome, lines in outcomes.items()]
-        save(folder, state)
-    return pd.DataFrame(tables, columns=["file", "outcome", "n", "lines"])
-
-
-def take(path: Path, stored: Cache, folder: Path, state: dict) -> dict[str, list[int]]:
-    """Line numbers by outcome of one file, once its answers are in the cache and its failures in `state`."""
-    outcomes, ids = defaultdict(list), {}
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    outcomes[_taken(line, stored, folder, state, ids)].append(number)
-    except OSError as error:
-        raise DataError(f"{paths.show(path)}: can't be read ({error.strerror})") from None
-    return outcomes
-
-
-def _taken(line: bytes, stored: Cache, folder: Path, state: dict, ids: dict[str, set]) -> str:
-    """What one line was, after storing what it brought; `ids` keeps the custom ids of input files from line to line."""
-    try:
-        record = json.loads(line)
-        custom_id, response, error = record["custom_id"], record.get("response") or {}, record.get("error") or {}
-        key, (attempt, number) = custom_id[:_KEY], map(int, custom_id[_KEY + 1 :].split("-"))
-        name = f"batch-{number:04}.jsonl"
-    except (LookupError, TypeError, AttributeError, RecursionError):
-        return "broken line"
-    except ValueError as problem:
-        return "broken line" if isinstance(problem, json.JSONDecodeError | UnicodeDecodeError) else "unknown custom_id"
-    if name not in ids:
-        ids[name] = set(_ids(folder / name)) if name in state["files"] else set()
-    if custom_id not in ids[name]:
-        return "unknown custom_id"
-    entry, key = state["files"][name], base64.urlsafe_b64decode(key + "=").hex()
-    if (key, attempt) in stored.find([key], entry["server"]):
-        return "already stored"
-    try:
-        if error or response.get("status_code") != 200:
-            said = error or (response.get("body") or {}).get("error") or {}
-            raise LookupError(said.get("code") or said.get("type") or said.get("message") or "no answer")
-        answer = client._read(json.dumps(response["body"]).encode())
-    except (LookupError, TypeError, AttributeError, client._Garbage) as problem:
-        status = f"HTTP {response['status_code']} " if isinstance(response, dict) and response.get("status_code") else ""
-        reason = str(problem.args[0]) if isinstance(problem, LookupError) else "not a chat completion"
-        entry["failed"][custom_id] = f"failed: {status}{reason[:80]}"
-        return entry["failed"][custom_id]
-    entry["failed"].pop(custom_id, None)
-    price, tokens = price_of(entry["model"]), answer[3:]
-    usd = sum(n * each for n, each in zip(tokens, price, strict=True)) / 1e6 if price and any(tokens) else None
-    texts = (part.encode(errors="replace").decode() for part in (answer.served, answer.text, answer.finish_reason))
-    stored.store(key, attempt, entry["server"], *texts, *tokens, usd)
-    return "stored"
+        files = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        others = {entry["server"] for entry in files.values()} - {server}
+        if others:
+            raise ValueError(f"{path} is of {others.pop()}, not of {server}: give that base_url")
+        try:
+            # No retries: a batch whose answer was lost would be started twice.
+            with openai.OpenAI(api_key=key or "none", base_url=url, max_retries=0) as service:
+                yield service, server, files
+                return
+        except openai.APIConnectionError as error:
+            problem = ConnectionError(f"{server} can't be reached ({error}): run this again")
+        except openai.APIError as error:
+            message = error.message.replace(key, "***") if key else error.message
+            problem = Refused(f"{server} refused: {message[:300]}")
+    raise problem from None  # out here, where its context does not hold the key

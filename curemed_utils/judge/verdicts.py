@@ -1,20 +1,22 @@
-"""Verdicts from an LLM: correctness and language, binary for evaluation (Appendix A), 0-1 as a reward (Appendix B.3)."""
+"""Verdicts of a judge: True or False for evaluation (Appendix A), 0 to 1 as a reward (B.3)."""
 
-import difflib
 import re
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from curemed_utils import prompts
-from curemed_utils.judge import client
+from curemed_utils.judge.cache import Totals
+from curemed_utils.judge.client import Client
+from curemed_utils.judge.wire import Reply, Requests, price_of
 
 TASKS = tuple(prompts.JUDGE)
 
 
 class Verdict(NamedTuple):
-    """`value`: True or False (logic, language), 0-1 (rewards), None where the judge failed; then `error` says why.
-    `reply` is what the judge wrote; `cached` means that nobody was asked."""
+    """`value`: True or False (logic, language), 0 to 1 (rewards), or None where the judge failed;
+    then `error` says why. `reply` is what the judge wrote; `cached`: nobody was asked."""
 
     value: bool | float | None
     error: str | None = None
@@ -25,10 +27,11 @@ class Verdict(NamedTuple):
 class Judge:
     """One judge model behind an OpenAI-compatible server.
 
-    `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY; with neither, verdicts come from `cache` alone.
-    `options` are further fields of the request: the paper's temperature 0 and 10 tokens unless given, None takes a field out
-    (reasoning models want {'max_tokens': None, 'temperature': None, 'max_completion_tokens': 2000}). `limits` go to
-    `llm.Client`: tokens_per_minute, timeout, max_usd, and price where `prices.yaml` does not know the model.
+    `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. With neither, verdicts
+    come from `cache` alone. `options` are further fields of the request beside the paper's
+    temperature 0 and 10 tokens; None takes a field out, as reasoning models want it:
+    {'max_tokens': None, 'temperature': None, 'max_completion_tokens': 2000}. `limits` go to
+    `Client`: timeout, max_usd, and price where `prices.yaml` does not list the model.
     """
 
     def __init__(
@@ -43,34 +46,47 @@ class Judge:
         **limits,
     ):
         if not model:
-            raise ValueError("a judge needs a model name, e.g. gpt-4.1, or the name under which a local server serves one")
+            raise ValueError("a judge needs a model name, e.g. gpt-4.1, or what a server calls one")
         fields = {"model": model, "temperature": 0.0, "max_tokens": 10} | (options or {})
-        self.model, self._fields = model, {name: value for name, value in fields.items() if value is not None}
-        limits = {"price": client.price_of(model)} | limits
-        self.client = client.Client(cache, base_url, api_key, max_concurrency, requests_per_minute, **limits)
+        self.model = model
+        self._fields = {name: value for name, value in fields.items() if value is not None}
+        limits = {"price": price_of(model)} | limits
+        self.client = Client(
+            cache, base_url, api_key, max_concurrency, requests_per_minute, **limits
+        )
 
     def score(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:
-        """A verdict per item, in order. An item is a dict with question, reference, response and language, as the task needs.
+        """A verdict on each item, in order. An item is a dict with question, reference, response
+        and language, as far as the task needs them.
 
-        Every verdict is kept the moment it arrives: a call cut short goes on where it stopped. Raises ValueError for an
-        unknown task or an item without a field, llm.Refused if the server takes no such requests.
+        Every verdict is kept the moment it arrives: a call cut short goes on where it stopped.
+        Raises ValueError for an unknown task or an item without a field, Refused if the server
+        takes no such requests.
         """
         items = _checked(task, items)
-        return _verdicts(items, self.client.ask(self._requests(task, items), PARSE[task], progress), task)
+        replies = self.client.ask(self.requests(task, items), PARSE[task], progress)
+        return _verdicts(items, replies, task)
 
-    async def score_async(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:
+    async def score_async(
+        self, task: str, items: Iterable[dict], progress: str = ""
+    ) -> list[Verdict]:
         """`score` inside an event loop, as TRL's asynchronous reward functions need it."""
         items = _checked(task, items)
-        return _verdicts(items, await self.client.ask_async(self._requests(task, items), PARSE[task], progress), task)
+        replies = await self.client.ask_async(self.requests(task, items), PARSE[task], progress)
+        return _verdicts(items, replies, task)
 
-    def quote(self, task: str, items: Iterable[dict]) -> client.Totals:
-        """Requests, tokens and price that `score` would still need, with the longest replies; nobody is asked. A reply that
-        can't be read is asked for again, which comes on top."""
+    def quote(self, task: str, items: Iterable[dict]) -> Totals:
+        """Requests, tokens and price that `score` would still need, with the longest replies.
+        Nobody is asked. A reply that can't be read is asked for again, which comes on top."""
         return self.client.quote(self.requests(task, items))
 
-    def requests(self, task: str, items: Iterable[dict]) -> "_Requests":
-        """What `score` would send, for `batch.write` with PARSE[task]: a batch's answers, once collected, are `score`'s."""
-        return self._requests(task, _checked(task, items))
+    def requests(self, task: str, items: Iterable[dict]) -> Requests:
+        """What `score` would send. `batch.submit` takes it, with PARSE[task]."""
+
+        def make(item: dict) -> dict:
+            return self._fields | {"messages": prompts.judge_messages(task, item)}
+
+        return Requests(make, [item for item in _checked(task, items) if _has_text(item)])
 
     def close(self) -> None:
         self.client.close()
@@ -81,48 +97,39 @@ class Judge:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _requests(self, task: str, items: list[dict]) -> "_Requests":
-        return _Requests(self._fields, task, [item for item in items if _asks(item)])
-
-
-class _Requests:
-    """Requests made one at a time, so that ten thousand prompts never lie in memory together."""
-
-    def __init__(self, fields: dict, task: str, items: list[dict]):
-        self.fields, self.task, self.items = fields, task, items
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __iter__(self):
-        return (self.fields | {"messages": prompts.judge_messages(self.task, item)} for item in self.items)
-
 
 def _checked(task: str, items: Iterable[dict]) -> list[dict]:
     if task not in TASKS:
-        near = difflib.get_close_matches(str(task), TASKS, n=1)
-        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}" + (f"; did you mean {near[0]!r}?" if near else ""))
+        near = get_close_matches(str(task), TASKS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"unknown task {task!r}; known: {', '.join(TASKS)}{hint}")
     items = list(items)
     for n, item in enumerate(items):
         for name in prompts.JUDGE_SEES[task]:
-            if name not in item or not (isinstance(item[name], str) or (name == "response" and item[name] is None)):
-                raise ValueError(f"item {n} has no text under {name!r}, which task {task!r} needs; it has {sorted(item)}")
+            no_response = name == "response" and item.get(name, "") is None
+            if not isinstance(item.get(name), str) and not no_response:
+                needs = f"no text under {name!r}, which task {task!r} needs"
+                raise ValueError(f"item {n} has {needs}; it has {sorted(item)}")
     return items
 
 
-def _asks(item: dict) -> bool:
-    return bool(item["response"] and item["response"].strip())
+def _has_text(item: dict) -> bool:
+    return bool((item["response"] or "").strip())
 
 
-def _verdicts(items: list[dict], replies: list[client.Reply], task: str) -> list[Verdict]:
-    """Replies put beside their items; a response that is not there has no verdict, an empty one fails without a call."""
+def _verdicts(items: list[dict], replies: list[Reply], task: str) -> list[Verdict]:
+    """Replies beside their items. No response has no verdict; an empty one fails unasked."""
+    verdicts = []
     left = iter(replies)
-    failed = False if task in ("logic", "language") else 0.0
-    unasked = {True: Verdict(None, "no response to judge"), False: Verdict(failed)}
-    return [Verdict(*next(left)) if _asks(item) else unasked[item["response"] is None] for item in items]
-
-
-# Reading replies ----------------------------------------------------------------------------------------------------
+    for item in items:
+        if item["response"] is None:
+            verdicts.append(Verdict(None, "no response to judge"))
+        elif not _has_text(item):
+            verdicts.append(Verdict(False if PARSE[task] is parse_truth else 0.0))
+        else:
+            reply = next(left)
+            verdicts.append(Verdict(reply.value, reply.error, reply.text, reply.cached))
+    return verdicts
 
 
 def parse_truth(reply: str) -> bool:
@@ -133,21 +140,23 @@ def parse_truth(reply: str) -> bool:
 
 
 def parse_score(reply: str) -> float:
-    """The one number in 0-1 that `reply` consists of; else ValueError."""
+    """The one number from 0 to 1 that `reply` consists of; else ValueError."""
     if not re.fullmatch(r"\s*(?:0(?:\.\d+)?|1(?:\.0+)?|\.\d+)\s*", reply, re.ASCII):
         raise ValueError(f"expected a number from 0.0 to 1.0, got {reply[:80]!r}")
     return float(reply)
 
 
-PARSE = {"logic": parse_truth, "language": parse_truth, "reward_accuracy": parse_score, "reward_language": parse_score}
-
-
-# Several judges -----------------------------------------------------------------------------------------------------
+PARSE = {
+    "logic": parse_truth,
+    "language": parse_truth,
+    "reward_accuracy": parse_score,
+    "reward_language": parse_score,
+}
 
 
 class Panel(NamedTuple):
-    """`values`: what most judges say per item, None without a majority. `kappa`: Fleiss' kappa over `n_rated` items that every
-    judge rated; NaN where it is not defined."""
+    """`values`: what most judges say of each item, None without a majority. `kappa`: Fleiss' kappa
+    over the `n_rated` items that every judge rated; NaN where it is not defined."""
 
     values: list[bool | None]
     kappa: float
@@ -155,23 +164,28 @@ class Panel(NamedTuple):
 
 
 def majority(verdicts: list[list[Verdict]]) -> Panel:
-    """Joins the True/False verdicts of several judges on the same items, one list a judge.
+    """Joins True/False verdicts on the same items, one list for each judge.
 
-    A majority is of the judges who gave a verdict; a tie, or nobody, is None.
+    A majority is of the judges who gave a verdict. A tie, or nobody, is None.
     """
-    if len({len(judge) for judge in verdicts}) != 1 or len(verdicts) < 2:
-        raise ValueError(f"majority needs two or more lists of equal length, not lengths {[len(judge) for judge in verdicts]}")
-    items = [[v.value for v in item] for item in zip(*verdicts, strict=True)]
-    if any(value is not None and not isinstance(value, bool) for item in items for value in item):
-        raise ValueError("majority joins True/False verdicts (tasks logic and language), not scores")
-    balance = [item.count(True) - item.count(False) for item in items]
-    full = [item for item in items if None not in item]
-    return Panel([None if b == 0 else b > 0 for b in balance], _fleiss(full), len(full))
+    lengths = [len(judge) for judge in verdicts]
+    if len(set(lengths)) != 1 or len(verdicts) < 2:
+        raise ValueError(f"majority needs two or more lists of equal length, not lengths {lengths}")
+    values, full = [], []
+    for item in zip(*verdicts, strict=True):
+        votes = [verdict.value for verdict in item]
+        if any(vote not in (True, False, None) or isinstance(vote, float) for vote in votes):
+            raise ValueError("majority joins True/False verdicts (logic, language), not scores")
+        n_true, n_false = votes.count(True), votes.count(False)
+        values.append(None if n_true == n_false else n_true > n_false)
+        if None not in votes:
+            full.append([n_true, n_false])
+    return Panel(values, _fleiss(full), len(full))
 
 
-def _fleiss(items: list[list[bool]]) -> float:
+def _fleiss(counts: list[list[int]]) -> float:
     from statsmodels.stats.inter_rater import fleiss_kappa
 
-    if len({value for item in items for value in item}) < 2:
+    if any(sum(column) == 0 for column in zip(*counts, strict=True)) or not counts:
         return float("nan")
-    return float(fleiss_kappa([[item.count(True), item.count(False)] for item in items]))
+    return float(fleiss_kappa(counts))

@@ -22,7 +22,7 @@ SETTINGS = items.Settings(composer="m", compact=("small",), judge="m", converter
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(llm, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 
 @pytest.fixture(scope="module")

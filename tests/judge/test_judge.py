@@ -13,7 +13,7 @@ import urllib.request
 import pytest
 
 from curemed_utils import judge, prompts
-from curemed_utils.judge import Judge, Verdict, client
+from curemed_utils.judge import Judge, Verdict, wire
 from curemed_utils.training import tiny
 
 ITEM = {
@@ -33,7 +33,9 @@ def make_judge(tmp_path):
     opened = []
 
     def make(server=None, model="m", **options):
-        opened.append(Judge(model, server and server.url, cache=tmp_path / "judge.sqlite", **options))
+        opened.append(
+            Judge(model, server and server.url, cache=tmp_path / "judge.sqlite", **options)
+        )
         return opened[-1]
 
     yield make
@@ -45,10 +47,12 @@ def values(verdicts):
     return [verdict.value for verdict in verdicts]
 
 
-# Reading replies ----------------------------------------------------------------------------------------------------
+# Reading replies ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("reply", "value"), [("True", True), ("False", False), (" True\n", True), ("\tFalse  ", False)])
+@pytest.mark.parametrize(
+    ("reply", "value"), [("True", True), ("False", False), (" True\n", True), ("\tFalse  ", False)]
+)
 def test_true_and_false_are_read(reply, value):
     assert judge.parse_truth(reply) is value
 
@@ -56,8 +60,31 @@ def test_true_and_false_are_read(reply, value):
 @pytest.mark.parametrize(
     "reply",
     [
-        *["", " ", "true", "TRUE", "false", "True.", "**True**", '"True"', "True False", "True True", "True\nFalse", "not False"],
-        *["True, because", "The answer is True", "1", "1.0", "Yes", "None", "Ｔｒｕｅ", "Tru", "True\0"],
+        *[
+            "",
+            " ",
+            "true",
+            "TRUE",
+            "false",
+            "True.",
+            "**True**",
+            '"True"',
+            "True False",
+            "True True",
+            "True\nFalse",
+            "not False",
+        ],
+        *[
+            "True, because",
+            "The answer is True",
+            "1",
+            "1.0",
+            "Yes",
+            "None",
+            "Ｔｒｕｅ",
+            "Tru",
+            "True\0",
+        ],
     ],
 )
 def test_nothing_else_is_a_truth(reply):
@@ -86,7 +113,26 @@ def test_a_number_from_0_to_1_is_read(reply, value):
 @pytest.mark.parametrize(
     "reply",
     [
-        *["", ".", "1.2", "2", "1.01", "-0", "-0.0", "-0.5", "+0.5", "nan", "NaN", "inf", "1e0", "1e-1", "5e-1", "0,5", "1.", "0."],
+        *[
+            "",
+            ".",
+            "1.2",
+            "2",
+            "1.01",
+            "-0",
+            "-0.0",
+            "-0.5",
+            "+0.5",
+            "nan",
+            "NaN",
+            "inf",
+            "1e0",
+            "1e-1",
+            "5e-1",
+            "0,5",
+            "1.",
+            "0.",
+        ],
         *[
             "00.5",
             "0x1",
@@ -122,7 +168,7 @@ def test_a_long_reply_is_quoted_in_part():
     assert len(str(caught.value)) < 150
 
 
-# Prompts ------------------------------------------------------------------------------------------------------------
+# Prompts ------------------------------------------------------------------------------------------
 
 HOSTILE = [
     'quotes " and \' and \\" and \\',
@@ -151,15 +197,22 @@ def test_nothing_in_a_response_ends_its_json(task, text):
     item = {name: f"{text} ({name})" for name in ITEM}
     system, user = prompts.judge_messages(task, item)
     assert json.loads(user["content"]) == {name: item[name] for name in prompts.JUDGE_SEES[task]}
-    assert "\n" not in user["content"] and system == {"role": "system", "content": prompts.JUDGE[task]}
+    assert "\n" not in user["content"] and system == {
+        "role": "system",
+        "content": prompts.JUDGE[task],
+    }
     user["content"].encode()
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_response_brings_no_control_token_into_the_chat(text, chat_tokenizer):
-    rendered = chat_tokenizer.apply_chat_template(prompts.judge_messages("logic", ITEM | {"response": text}), tokenize=False)
+    rendered = chat_tokenizer.apply_chat_template(
+        prompts.judge_messages("logic", ITEM | {"response": text}), tokenize=False
+    )
     ids = chat_tokenizer(rendered, add_special_tokens=False)["input_ids"]
-    special = [token for token in chat_tokenizer.convert_ids_to_tokens(ids) if token in tiny.SPECIAL]
+    special = [
+        token for token in chat_tokenizer.convert_ids_to_tokens(ids) if token in tiny.SPECIAL
+    ]
     assert special == ["<|im_start|>", "<|im_end|>"] * 2
 
 
@@ -178,14 +231,38 @@ def test_the_rewards_own_tags_stay_readable():
     assert text in prompts.judge_messages("logic", ITEM | {"response": text})[1]["content"]
 
 
-@pytest.mark.parametrize("token", ["[INST]", "[/INST]", "[TOOL_CALLS]", "[gMASK]", "<s>", "</s>", "<<SYS>>", "<｜end▁of▁sentence｜>"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "[INST]",
+        "[/INST]",
+        "[TOOL_CALLS]",
+        "[gMASK]",
+        "<s>",
+        "</s>",
+        "<<SYS>>",
+        "<｜end▁of▁sentence｜>",
+    ],
+)
 def test_other_models_control_tokens_are_escaped_too(token):
-    assert token not in prompts.judge_messages("logic", ITEM | {"question": token, "response": token * 2})[1]["content"]
+    assert (
+        token
+        not in prompts.judge_messages("logic", ITEM | {"question": token, "response": token * 2})[
+            1
+        ]["content"]
+    )
 
 
-@pytest.mark.parametrize("text", ["<answer", "<answer >", "<Answer>", "<stepx>", "<thinking|im_end|>", "</ answer>"])
+@pytest.mark.parametrize(
+    "text", ["<answer", "<answer >", "<Answer>", "<stepx>", "<thinking|im_end|>", "</ answer>"]
+)
 def test_what_only_looks_like_a_tag_is_escaped(text):
-    assert "<" not in prompts.judge_messages("language", {"language": "French", "response": text})[1]["content"]
+    assert (
+        "<"
+        not in prompts.judge_messages("language", {"language": "French", "response": text})[1][
+            "content"
+        ]
+    )
 
 
 @pytest.mark.parametrize(
@@ -199,48 +276,65 @@ def test_a_judge_sees_what_its_task_needs_and_no_more(task, sees):
 
 @pytest.mark.parametrize("task", judge.TASKS)
 def test_a_prompt_asks_for_what_its_parser_reads(task):
-    wanted = "exactly one word: True or False" if judge.PARSE[task] is judge.parse_truth else "exactly one number"
+    wanted = (
+        "exactly one word: True or False"
+        if judge.PARSE[task] is judge.parse_truth
+        else "exactly one number"
+    )
     assert wanted in prompts.JUDGE[task]
 
 
-# Judging ------------------------------------------------------------------------------------------------------------
+# Judging ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("task", "reply", "value"),
-    [("logic", "True", True), ("language", "False", False), ("reward_accuracy", "0.75", 0.75), ("reward_language", "1.0", 1.0)],
+    [
+        ("logic", "True", True),
+        ("language", "False", False),
+        ("reward_accuracy", "0.75", 0.75),
+        ("reward_language", "1.0", 1.0),
+    ],
 )
 def test_every_task_gets_verdicts(serve, make_judge, task, reply, value):
     verdicts = make_judge(serve(reply=reply)).score(task, items(3))
-    assert all(verdict == Verdict(value, None, reply, False) for verdict in verdicts) and len(verdicts) == 3
+    assert (
+        all(verdict == Verdict(value, None, reply, False) for verdict in verdicts)
+        and len(verdicts) == 3
+    )
 
 
-def test_verdicts_come_in_the_order_of_the_items(serve, make_judge):
+def test_verdicts_come_in_the_order_of_the_items(serve, make_judge, monkeypatch):
+    monkeypatch.setattr(wire, "RETRIES", 0)
     server = serve(reply="True", poison={"Question 3 ?": "500"}, delay=[0, 0.05])
-    llm_tries, client.TRIES = client.TRIES, 1
-    try:
-        verdicts = make_judge(server).score("logic", items(6))
-    finally:
-        client.TRIES = llm_tries
-    assert values(verdicts) == [True, True, True, None, True, True] and "HTTP 500" in verdicts[3].error
+    verdicts = make_judge(server).score("logic", items(6))
+    assert (
+        values(verdicts) == [True, True, True, None, True, True] and "HTTP 500" in verdicts[3].error
+    )
 
 
 def test_the_request_is_the_papers(serve, make_judge):
     server = serve(reply="{question}")
     (verdict,) = make_judge(server).score("logic", items(1))
     assert verdict.value is None  # what came back is the message itself
-    assert json.loads(verdict.reply) == {name: items(1)[0][name] for name in ("question", "reference", "response")}
-    (request,) = make_judge(server)._requests("logic", items(1))
+    assert json.loads(verdict.reply) == {
+        name: items(1)[0][name] for name in ("question", "reference", "response")
+    }
+    (request,) = make_judge(server).requests("logic", items(1))
     assert (request["model"], request["temperature"], request["max_tokens"]) == ("m", 0.0, 10)
 
 
 def test_options_add_fields_and_take_them_out(make_judge):
-    one = make_judge(options={"max_tokens": None, "temperature": None, "max_completion_tokens": 2000})
-    (request,) = one._requests("logic", items(1))
+    one = make_judge(
+        options={"max_tokens": None, "temperature": None, "max_completion_tokens": 2000}
+    )
+    (request,) = one.requests("logic", items(1))
     assert sorted(request) == ["max_completion_tokens", "messages", "model"]
 
 
-@pytest.mark.parametrize(("model", "options"), [("other", {}), ("m", {"temperature": 0.5}), ("m", {"seed": 1})])
+@pytest.mark.parametrize(
+    ("model", "options"), [("other", {}), ("m", {"temperature": 0.5}), ("m", {"seed": 1})]
+)
 def test_another_model_or_option_is_asked_anew(serve, make_judge, model, options):
     server = serve()
     make_judge(server).score("logic", items(1))
@@ -264,27 +358,47 @@ def test_another_task_on_the_same_item_is_asked_anew(serve, make_judge):
 def test_an_unreadable_verdict_is_none_with_its_error_and_reply(serve, make_judge):
     server = serve(reply="I think so {n}")
     (verdict,) = make_judge(server).score("logic", items(1))
-    assert verdict.value is None and verdict.reply == "I think so 3" and "expected True or False" in verdict.error
+    assert (
+        verdict.value is None
+        and verdict.reply == "I think so 3"
+        and "expected True or False" in verdict.error
+    )
     assert server.stats()["seen"] == 3
 
 
 def test_a_recorded_run_gives_the_same_verdicts_without_a_key(serve, make_judge):
     server = serve(reply=["maybe", "0.25"])
-    recorded = make_judge(server, api_key="sk-made-up-0123456789").score("reward_accuracy", items(5))
+    recorded = make_judge(server, api_key="sk-made-up-0123456789").score(
+        "reward_accuracy", items(5)
+    )
     replayed = make_judge().score("reward_accuracy", items(5))
-    assert replayed == [verdict._replace(cached=True) for verdict in recorded] and values(replayed) == [0.25] * 5
+    assert (
+        replayed == [verdict._replace(cached=True) for verdict in recorded]
+        and values(replayed) == [0.25] * 5
+    )
 
 
-@pytest.mark.parametrize(("task", "failed"), [("logic", False), ("language", False), ("reward_accuracy", 0.0), ("reward_language", 0.0)])
+@pytest.mark.parametrize(
+    ("task", "failed"),
+    [("logic", False), ("language", False), ("reward_accuracy", 0.0), ("reward_language", 0.0)],
+)
 def test_an_empty_response_fails_without_a_call(serve, make_judge, task, failed):
     server = serve()
-    verdicts = make_judge(server).score(task, [ITEM | {"response": text} for text in ("", "  \n\t")])
-    assert verdicts == [Verdict(failed)] * 2 and type(verdicts[0].value) is type(failed) and server.stats()["seen"] == 0
+    verdicts = make_judge(server).score(
+        task, [ITEM | {"response": text} for text in ("", "  \n\t")]
+    )
+    assert (
+        verdicts == [Verdict(failed)] * 2
+        and type(verdicts[0].value) is type(failed)
+        and server.stats()["seen"] == 0
+    )
 
 
 def test_no_response_is_no_verdict(serve, make_judge):
     server = serve()
-    verdicts = make_judge(server).score("logic", [ITEM, ITEM | {"response": None}, ITEM | {"response": ""}, ITEM])
+    verdicts = make_judge(server).score(
+        "logic", [ITEM, ITEM | {"response": None}, ITEM | {"response": ""}, ITEM]
+    )
     assert values(verdicts) == [True, None, False, True]
     assert verdicts[1].error == "no response to judge" and server.stats()["seen"] == 1
 
@@ -300,23 +414,34 @@ def test_items_may_come_one_at_a_time(serve, make_judge):
 @pytest.mark.parametrize("name", ["question", "reference", "response"])
 @pytest.mark.parametrize("value", ["missing", 7])
 def test_an_item_without_a_field_is_named(make_judge, name, value):
-    bad = {key: text for key, text in ITEM.items() if key != name} | ({} if value == "missing" else {name: value})
-    with pytest.raises(ValueError, match=f"item 1 has no text under '{name}', which task 'logic' needs"):
+    bad = {key: text for key, text in ITEM.items() if key != name} | (
+        {} if value == "missing" else {name: value}
+    )
+    with pytest.raises(
+        ValueError, match=f"item 1 has no text under '{name}', which task 'logic' needs"
+    ):
         make_judge().score("logic", [ITEM, bad])
 
 
 def test_a_field_that_the_task_does_not_need_may_be_missing(serve, make_judge):
-    assert values(make_judge(serve()).score("language", [{"language": "French", "response": "oui"}])) == [True]
+    assert values(
+        make_judge(serve()).score("language", [{"language": "French", "response": "oui"}])
+    ) == [True]
 
 
-@pytest.mark.parametrize(("task", "near"), [("logics", "logic"), ("reward_acuracy", "reward_accuracy"), ("Language", "language")])
+@pytest.mark.parametrize(
+    ("task", "near"),
+    [("logics", "logic"), ("reward_acuracy", "reward_accuracy"), ("Language", "language")],
+)
 def test_an_unknown_task_names_the_nearest(make_judge, task, near):
     with pytest.raises(ValueError, match=f"unknown task '{task}'.*did you mean '{near}'"):
         make_judge().score(task, [ITEM])
 
 
 def test_a_task_like_no_other_names_all(make_judge):
-    with pytest.raises(ValueError, match=r"known: logic, language, reward_accuracy, reward_language$"):
+    with pytest.raises(
+        ValueError, match=r"known: logic, language, reward_accuracy, reward_language$"
+    ):
         make_judge().quote("xyz", [ITEM])
 
 
@@ -326,7 +451,9 @@ def test_a_judge_needs_a_model(tmp_path):
 
 
 def test_a_response_with_half_a_character_is_judged(serve, make_judge):
-    assert values(make_judge(serve()).score("logic", [ITEM | {"response": "oui \ud83d"}, ITEM])) == [True, True]
+    assert values(
+        make_judge(serve()).score("logic", [ITEM | {"response": "oui \ud83d"}, ITEM])
+    ) == [True, True]
 
 
 def test_a_quote_counts_what_is_left_to_judge(serve, make_judge):
@@ -334,10 +461,15 @@ def test_a_quote_counts_what_is_left_to_judge(serve, make_judge):
     one = make_judge(server, price=(10.0, 100.0))
     mixed = [*items(4), ITEM | {"response": None}, ITEM | {"response": ""}]
     one.score("logic", mixed[:1])
-    sizes = [sum(len(turn["content"].encode()) for turn in prompts.judge_messages("logic", item)) for item in mixed[1:4]]
+    sizes = [
+        sum(len(turn["content"].encode()) for turn in prompts.judge_messages("logic", item))
+        for item in mixed[1:4]
+    ]
     prompt = sum(size // 3 + 8 for size in sizes)
     quote = one.quote("logic", mixed)
-    assert quote[:3] == (3, prompt, 30) and quote.usd == pytest.approx((prompt * 10 + 30 * 100) / 1e6)
+    assert quote[:3] == (3, prompt, 30) and quote.usd == pytest.approx(
+        (prompt * 10 + 30 * 100) / 1e6
+    )
     assert server.stats()["seen"] == 1
 
 
@@ -352,7 +484,11 @@ def test_a_judge_inside_a_running_event_loop(serve, make_judge):
 
     async def reward():
         plain = one.score("reward_accuracy", items(4))
-        return plain, await one.score_async("reward_accuracy", items(4)), await one.score_async("reward_language", items(4))
+        return (
+            plain,
+            await one.score_async("reward_accuracy", items(4)),
+            await one.score_async("reward_language", items(4)),
+        )
 
     plain, same, other = asyncio.run(reward())
     assert values(plain) == values(same) == values(other) == [0.5] * 4
@@ -363,23 +499,31 @@ def test_two_rewards_are_judged_side_by_side(serve, make_judge):
     one = make_judge(serve(reply="0.5", delay=0.4))
 
     async def rewards():
-        return await asyncio.gather(one.score_async("reward_accuracy", items(8)), one.score_async("reward_language", items(8)))
+        return await asyncio.gather(
+            one.score_async("reward_accuracy", items(8)),
+            one.score_async("reward_language", items(8)),
+        )
 
     started = time.monotonic()
     accuracy, language = asyncio.run(rewards())
     assert time.monotonic() - started < 0.8 and values(accuracy + language) == [0.5] * 16
 
 
-# Several judges -----------------------------------------------------------------------------------------------------
+# Several judges -----------------------------------------------------------------------------------
 
 
 def votes(*columns):
     """Verdicts of one judge a column."""
-    return [[Verdict(value, None if value is not None else "failed") for value in column] for column in columns]
+    return [
+        [Verdict(value, None if value is not None else "failed") for value in column]
+        for column in columns
+    ]
 
 
 def test_the_majority_of_three():
-    panel = judge.majority(votes([True, True, False, False], [True, True, False, True], [True, False, False, False]))
+    panel = judge.majority(
+        votes([True, True, False, False], [True, True, False, True], [True, False, False, False])
+    )
     assert panel.values == [True, True, False, False] and panel.n_rated == 4
 
 
@@ -388,20 +532,28 @@ def test_a_tie_is_none():
 
 
 def test_a_judge_that_failed_has_no_vote():
-    panel = judge.majority(votes([True, None, None, None], [True, True, False, None], [False, True, True, None]))
+    panel = judge.majority(
+        votes([True, None, None, None], [True, True, False, None], [False, True, True, None])
+    )
     assert panel.values == [True, True, None, None] and panel.n_rated == 1
 
 
 def test_fleiss_kappa_by_hand():
-    # True/False counts (3,0), (2,1), (0,3), (1,2): agreement 1, 1/3, 1, 1/3, by chance 1/2: (2/3 - 1/2) / (1 - 1/2)
-    panel = judge.majority(votes([True, True, False, False], [True, True, False, True], [True, False, False, False]))
+    # Counts of True and False: (3,0), (2,1), (0,3), (1,2). Agreement 1, 1/3, 1, 1/3;
+    # by chance 1/2: (2/3 - 1/2) / (1 - 1/2).
+    panel = judge.majority(
+        votes([True, True, False, False], [True, True, False, True], [True, False, False, False])
+    )
     assert panel.kappa == pytest.approx(1 / 3)
 
 
 def test_fleiss_kappa_leaves_out_items_that_a_judge_did_not_rate():
     columns = [[True, True, False, False], [True, True, False, True], [True, False, False, False]]
     more = [[*columns[0], None], [*columns[1], True], [*columns[2], True]]
-    assert judge.majority(votes(*more)).kappa == pytest.approx(1 / 3) and judge.majority(votes(*more)).n_rated == 4
+    assert (
+        judge.majority(votes(*more)).kappa == pytest.approx(1 / 3)
+        and judge.majority(votes(*more)).n_rated == 4
+    )
 
 
 @pytest.mark.parametrize(
@@ -416,7 +568,9 @@ def test_fleiss_kappa_of_two_judges(columns, kappa):
     assert judge.majority(votes(*columns)).kappa == pytest.approx(kappa)
 
 
-@pytest.mark.parametrize("columns", [([True, True], [True, True]), ([None, True], [True, None]), ([], [])])
+@pytest.mark.parametrize(
+    "columns", [([True, True], [True, True]), ([None, True], [True, None]), ([], [])]
+)
 def test_kappa_without_variety_or_items_is_not_a_number(columns):
     assert math.isnan(judge.majority(votes(*columns)).kappa)
 
@@ -441,7 +595,7 @@ def test_three_judges_on_one_cache(serve, make_judge):
     assert judge.majority(lists).values == [True] * 3 and server.stats()["seen"] == 9
 
 
-# A real server ------------------------------------------------------------------------------------------------------
+# A real server ------------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(
@@ -456,7 +610,9 @@ def test_a_checkpoint_under_transformers_serve(tiny_base, tmp_path):
     arguments = [*command, "serve", str(tiny_base), "--host", "127.0.0.1", "--port", str(port)]
     log = tmp_path / "serve.log"
     with log.open("w") as file:
-        process = subprocess.Popen(arguments, stdout=file, stderr=file, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+        process = subprocess.Popen(
+            arguments, stdout=file, stderr=file, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+        )
     try:
         end = time.monotonic() + 90
         while True:
@@ -468,12 +624,23 @@ def test_a_checkpoint_under_transformers_serve(tiny_base, tmp_path):
                 break
             except OSError:
                 time.sleep(0.3)
-        with Judge(str(tiny_base), f"http://127.0.0.1:{port}/v1", cache=tmp_path / "judge.sqlite", max_concurrency=2) as one:
+        with Judge(
+            str(tiny_base),
+            f"http://127.0.0.1:{port}/v1",
+            cache=tmp_path / "judge.sqlite",
+            max_concurrency=2,
+        ) as one:
             verdicts = one.score("logic", items(2))
-            assert all(verdict.reply for verdict in verdicts)  # a model that has learnt nothing says something, seldom a verdict
-            assert all(verdict.value is not None or "3 answers" in verdict.error for verdict in verdicts)
+            assert all(
+                verdict.reply for verdict in verdicts
+            )  # a model that has learnt nothing says something, seldom a verdict
+            assert all(
+                verdict.value is not None or "3 answers" in verdict.error for verdict in verdicts
+            )
             assert one.client.totals().prompt_tokens > 100
-            assert one.score("logic", items(2)) == [verdict._replace(cached=True) for verdict in verdicts]
+            assert one.score("logic", items(2)) == [
+                verdict._replace(cached=True) for verdict in verdicts
+            ]
     finally:
         process.terminate()
         process.wait(20)

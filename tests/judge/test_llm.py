@@ -9,9 +9,9 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import closing
 from email.utils import formatdate
-from itertools import pairwise
 
 import asking
 import pytest
@@ -20,6 +20,7 @@ from asking import requests as ask_for
 
 from curemed_utils import paths
 from curemed_utils.judge import client as llm
+from curemed_utils.judge import wire
 from curemed_utils.judge.cache import Cache
 
 KEY = "sk-made-up-0123456789abcdef"
@@ -27,7 +28,7 @@ KEY = "sk-made-up-0123456789abcdef"
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    monkeypatch.setattr(llm, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr("openai._base_client.INITIAL_RETRY_DELAY", 0.01)
 
 
 @pytest.fixture
@@ -48,6 +49,12 @@ def texts(replies):
     return [reply.value for reply in replies]
 
 
+def totals(folder):
+    """What all answers in the test's cache have cost."""
+    with closing(Cache(folder / "cache.sqlite")) as cache:
+        return cache.totals()
+
+
 def truth(text):
     if text not in ("True", "False"):
         raise ValueError(f"got {text!r}")
@@ -58,10 +65,14 @@ def run_python(code, *arguments, **options):
     """Another process of Python that can import the module and the server."""
     path = os.pathsep.join([str(paths.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=os.environ | {"PYTHONPATH": path}, **pipes | options)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env=os.environ | {"PYTHONPATH": path},
+        **pipes | options,
+    )
 
 
-# The cache ----------------------------------------------------------------------------------------------------------
+# The cache ----------------------------------------------------------------------------------------
 
 
 def test_replies_come_in_the_order_of_the_requests(serve, client):
@@ -92,7 +103,12 @@ def test_the_order_of_a_requests_fields_does_not_matter(serve, client):
         {"max_tokens": 11},
         {"seed": 1},
         {"reasoning_effort": "low"},
-        {"messages": [{"role": "system", "content": "Judge!"}, {"role": "user", "content": "question 0"}]},
+        {
+            "messages": [
+                {"role": "system", "content": "Judge!"},
+                {"role": "user", "content": "question 0"},
+            ]
+        },
         {"messages": [{"role": "user", "content": "question 0 "}]},
         {"messages": [{"role": "system", "content": "question 0"}]},
     ],
@@ -107,7 +123,9 @@ def test_whatever_shapes_the_answer_is_asked_anew(serve, client, fields):
 def test_another_server_is_asked_anew(serve, client, tmp_path):
     server = serve()
     client(server).ask(ask_for(1))
-    with llm.Client(tmp_path / "cache.sqlite", server.url.replace("127.0.0.1", "localhost")) as other:
+    with llm.Client(
+        tmp_path / "cache.sqlite", server.url.replace("127.0.0.1", "localhost")
+    ) as other:
         assert not other.ask(ask_for(1))[0].cached
 
 
@@ -135,7 +153,7 @@ def wait_for(condition, seconds=10):
         time.sleep(0.01)
 
 
-# Requests in flight -------------------------------------------------------------------------------------------------
+# Requests in flight -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 3, 64])
@@ -224,11 +242,13 @@ def test_a_task_cancelled_before_it_began_gives_its_place_back(serve, client, mo
     assert texts(one.ask(ask_for(4))) == ["True"] * 4
 
 
-# Limits -------------------------------------------------------------------------------------------------------------
+# Limits -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("per_minute", "ranks"), [(600, "1"), (2400, "4")])
-def test_requests_per_minute_are_kept_and_shared_by_the_ranks(serve, client, monkeypatch, per_minute, ranks):
+def test_requests_per_minute_are_kept_and_shared_by_the_ranks(
+    serve, client, monkeypatch, per_minute, ranks
+):
     server = serve()
     monkeypatch.setenv("WORLD_SIZE", ranks)
     client(server, requests_per_minute=per_minute).ask(ask_for(22))
@@ -236,25 +256,16 @@ def test_requests_per_minute_are_kept_and_shared_by_the_ranks(serve, client, mon
     assert 1.0 < arrivals[-1] - arrivals[0] < 2.5  # 10 at once, then 10 a second
 
 
-def test_tokens_per_minute_are_kept(serve, client):
-    server = serve()
-    requests = ask_for(135, max_tokens=489)  # 11 for the prompt: 500 a request, 120 of them a minute
-    client(server, tokens_per_minute=60000).ask(requests[:119])
-    started = time.monotonic()
-    client(server, cache="other.sqlite", tokens_per_minute=60000).ask(requests[:123])
-    assert time.monotonic() - started > 1.2
-
-
-@pytest.mark.parametrize("name", ["max_concurrency", "requests_per_minute", "tokens_per_minute", "timeout"])
+@pytest.mark.parametrize("name", ["max_concurrency", "requests_per_minute", "timeout"])
 def test_a_limit_of_nothing_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=name):
         llm.Client(tmp_path / "cache.sqlite", "http://127.0.0.1:9/v1", **{name: 0})
 
 
-# Faults that pass ---------------------------------------------------------------------------------------------------
+# Faults that pass ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["429", "500", "503", "529", "hang", "drop", "cut", "garbage", "nohttp"])
+@pytest.mark.parametrize("kind", ["429", "500", "503", "529", "hang", "drop", "cut", "garbage"])
 def test_a_fault_that_passes_costs_another_try(serve, client, kind):
     server = serve(faults={kind: 1.0}, faulty_tries=1)
     assert texts(client(server, timeout=0.5).ask(ask_for(3))) == ["True"] * 3
@@ -266,26 +277,31 @@ def test_a_fault_that_passes_costs_another_try(serve, client, kind):
     [
         ("429", "HTTP 429: .*fault 429"),
         ("500", "HTTP 500: .*fault 500"),
-        ("hang", "no answer in 0.3 s|[Tt]imeout"),
+        ("hang", "connection failed: .*[Tt]imeout"),
         ("drop", "connection failed: ."),
         ("cut", "connection failed: ."),
         ("garbage", "not a chat completion: .*busy"),
-        ("nohttp", "connection failed: ."),
     ],
 )
 def test_a_fault_that_stays_is_named(serve, client, monkeypatch, kind, error):
-    monkeypatch.setattr(llm, "TRIES", 2)
+    monkeypatch.setattr(wire, "RETRIES", 1)
     server = serve(faults={kind: 1.0})
     (reply,) = client(server, timeout=0.3).ask(ask_for(1))
     assert reply.value is None
     assert re.search(error, reply.error)
-    assert "2 tries" in reply.error and server.stats()["seen"] == 2
+    assert server.stats()["seen"] == 2
 
 
 def test_every_item_of_a_faulty_run_ends_with_an_answer_or_a_named_error(serve, client):
-    server = serve(faults={"429": 0.2, "500": 0.1, "hang": 0.05, "drop": 0.05, "garbage": 0.03}, reply="{question}")
+    server = serve(
+        faults={"429": 0.2, "500": 0.1, "hang": 0.05, "drop": 0.05, "garbage": 0.03},
+        reply="{question}",
+    )
     replies = client(server, timeout=0.5).ask(ask_for(300))
-    assert all(reply.value == f"question {k}" or (reply.value is None and reply.error) for k, reply in enumerate(replies))
+    assert all(
+        reply.value == f"question {k}" or (reply.value is None and reply.error)
+        for k, reply in enumerate(replies)
+    )
     assert len(replies) == 300 and sum(reply.value is not None for reply in replies) > 290
     stats = server.stats()
     assert stats["distinct"] == 300 and stats["twice"] == 0 and stats["again"] == []
@@ -293,7 +309,11 @@ def test_every_item_of_a_faulty_run_ends_with_an_answer_or_a_named_error(serve, 
 
 @pytest.mark.parametrize(
     ("headers", "least", "most"),
-    [({"Retry-After": "1"}, 1.0, 1.6), ({"Retry-After": "0.4"}, 0.4, 0.9), ({"Retry-After-Ms": "300", "Retry-After": "9"}, 0.3, 0.8)],
+    [
+        ({"Retry-After": "1"}, 1.0, 1.6),
+        ({"Retry-After": "0.4"}, 0.4, 0.9),
+        ({"Retry-After-Ms": "300", "Retry-After": "9"}, 0.3, 0.8),
+    ],
 )
 @pytest.mark.parametrize("status", ["429", "503"])
 def test_retry_after_is_honoured(serve, client, status, headers, least, most):
@@ -305,37 +325,11 @@ def test_retry_after_is_honoured(serve, client, status, headers, least, most):
 
 def test_retry_after_may_be_a_date(serve, client):
     until = int(time.time()) + 2
-    server = serve(faults={"429": 1.0}, faulty_tries=1, headers={"Retry-After": formatdate(until, usegmt=True)})
+    server = serve(
+        faults={"429": 1.0}, faulty_tries=1, headers={"Retry-After": formatdate(until, usegmt=True)}
+    )
     assert texts(client(server).ask(ask_for(1))) == ["True"]
     assert until <= server.stats()["arrivals"][1] < until + 0.8
-
-
-@pytest.mark.parametrize("value", ["0", "-5", "soon", "Wed, 21 Oct 2015 07:28:00 GMT", "nan"])
-def test_a_retry_after_that_says_nothing_leaves_the_usual_wait(serve, client, monkeypatch, value):
-    monkeypatch.setattr(llm, "FIRST_WAIT", 0.4)
-    server = serve(faults={"429": 1.0}, faulty_tries=1, headers={"Retry-After": value})
-    client(server).ask(ask_for(1))
-    first, second = server.stats()["arrivals"]
-    assert second - first >= 0.2
-
-
-def test_no_retry_after_is_longer_than_the_longest_wait(serve, client, monkeypatch):
-    monkeypatch.setattr(llm, "LONGEST_WAIT", 0.2)
-    server = serve(faults={"429": 1.0}, faulty_tries=1, headers={"Retry-After": "86400"})
-    assert texts(client(server).ask(ask_for(1))) == ["True"]
-
-
-def test_waits_grow_and_differ(serve, client, monkeypatch):
-    monkeypatch.setattr(llm, "FIRST_WAIT", 0.1)
-    server = serve(faults={"500": 1.0}, faulty_tries=3)
-    client(server, max_concurrency=1).ask(ask_for(1))
-    times = server.stats()["arrivals"]
-    gaps = [later - earlier for earlier, later in pairwise(times)]
-    assert 0.05 <= gaps[0] < 0.18 and 0.1 <= gaps[1] < 0.28 and 0.2 <= gaps[2] < 0.48
-    server = serve(faults={"500": 1.0}, faulty_tries=1)
-    client(server, cache="other.sqlite").ask(ask_for(20))
-    retries = server.stats()["arrivals"][20:]
-    assert max(retries) - min(retries) > 0.02
 
 
 @pytest.mark.parametrize(
@@ -360,14 +354,16 @@ def test_waits_grow_and_differ(serve, client, monkeypatch):
     ids=range(15),
 )
 def test_a_body_that_is_no_chat_completion_is_asked_for_again(serve, client, monkeypatch, body):
-    monkeypatch.setattr(llm, "TRIES", 2)
+    monkeypatch.setattr(wire, "RETRIES", 1)
     server = serve(body=body)
     (reply,) = client(server).ask(ask_for(1))
     assert reply.value is None and "not a chat completion" in reply.error and len(reply.error) < 500
     assert server.stats()["seen"] == 2
 
 
-@pytest.mark.parametrize("message", ['{"content": null}', "{}", '{"content": ""}', '{"content": null, "refusal": "no"}'])
+@pytest.mark.parametrize(
+    "message", ['{"content": null}', "{}", '{"content": ""}', '{"content": null, "refusal": "no"}']
+)
 def test_an_answer_without_content_is_an_empty_text(serve, client, message):
     server = serve(body=f'{{"choices": [{{"message": {message}}}]}}')
     (reply,) = client(server).ask(ask_for(1), truth)
@@ -375,7 +371,9 @@ def test_an_answer_without_content_is_an_empty_text(serve, client, message):
     assert server.stats()["seen"] == 3
 
 
-@pytest.mark.parametrize(("content", "kept"), [(r"so \ud83d", "so ?"), (r"a\u0000b", "a\0b"), ("ወባ 🙂", "ወባ 🙂")])
+@pytest.mark.parametrize(
+    ("content", "kept"), [(r"so \ud83d", "so ?"), (r"a\u0000b", "a\0b"), ("ወባ 🙂", "ወባ 🙂")]
+)
 def test_odd_characters_in_an_answer_are_stored(serve, client, content, kept):
     server = serve(body=f'{{"choices": [{{"message": {{"content": "{content}"}}}}]}}')
     assert texts(client(server).ask(ask_for(1))) == [kept]
@@ -400,11 +398,14 @@ def test_a_server_that_is_down_ends_the_run_quickly(tmp_path):
     assert time.monotonic() - started < 10
     assert all(reply.value is None for reply in replies)
     assert all("connection failed: " in reply.error for reply in replies)
-    assert sum("not asked, the server had stopped answering" in reply.error for reply in replies) >= 480
+    assert (
+        sum("not asked, the server had stopped answering" in reply.error for reply in replies)
+        >= 480
+    )
 
 
 def test_a_server_that_comes_back_is_asked_by_the_next_call(serve, client, monkeypatch):
-    monkeypatch.setattr(llm, "TRIES", 2)
+    monkeypatch.setattr(wire, "RETRIES", 1)
     server = serve(faults={"500": 1.0})
     one = client(server)
     assert not any(texts(one.ask(ask_for(100))))
@@ -412,22 +413,22 @@ def test_a_server_that_comes_back_is_asked_by_the_next_call(serve, client, monke
     assert texts(one.ask(ask_for(100))) == ["True"] * 100
 
 
-# Refusals -----------------------------------------------------------------------------------------------------------
+# Refusals -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("status", "fix"),
     [
-        ("400", "check the options"),
-        ("422", "check the options"),
+        ("400", "the server takes no such request; check the options"),
+        ("422", "the server takes no such request; check the options"),
         ("401", "check OPENAI_API_KEY"),
-        ("403", "may not use that model"),
+        ("403", "this key may not use that model"),
         ("404", "check model and OPENAI_BASE_URL"),
     ],
 )
 def test_a_refusal_stops_at_once_and_says_what_to_fix(serve, client, status, fix):
     server = serve(faults={status: 1.0}, delay=0.02)
-    with pytest.raises(llm.Refused, match=f"'m' with HTTP {status}: .*{fix}.*fault {status}"):
+    with pytest.raises(llm.Refused, match=f"'m': {fix}.*HTTP {status}.*fault {status}"):
         client(server, max_concurrency=8).ask(ask_for(500))
     assert server.stats()["seen"] <= 16
 
@@ -450,7 +451,25 @@ def test_the_400_item_of_a_stored_run_does_not_stop_the_next(serve, client):
     server = serve(poison={"question 9": "400"})
     client(server, max_concurrency=1).ask(ask_for(10))
     replies = client(server).ask(ask_for(10))
-    assert [k for k, reply in enumerate(replies) if not reply.cached] == [9] and "HTTP 400" in replies[9].error
+    assert [k for k, reply in enumerate(replies) if not reply.cached] == [
+        9
+    ] and "HTTP 400" in replies[9].error
+
+
+def test_a_model_that_refuses_everything_stops_although_others_have_answered(serve, client):
+    server = serve(poison={"o3-mini": "400"}, delay=0.02)
+    client(server).ask(ask_for(3))
+    client(server).ask(ask_for(3, model="o3-min"))
+    with pytest.raises(llm.Refused, match="'o3-mini': the server takes no such request"):
+        client(server).ask(ask_for(300, model="o3-mini"))
+    assert server.stats()["seen"] - 6 <= 2 * 64
+
+
+def test_a_few_refused_items_of_a_model_that_answers_stop_nothing(serve, client):
+    server = serve(poison={f"question {k}": "400" for k in range(10, 18)})
+    client(server, max_concurrency=1).ask(ask_for(10))
+    replies = client(server).ask(ask_for(18)[10:])  # only what was refused before
+    assert all("HTTP 400" in reply.error for reply in replies)
 
 
 def test_the_key_is_withdrawn_in_the_middle(serve, client):
@@ -476,19 +495,24 @@ def test_a_client_goes_on_at_full_width_after_refusals(serve, client):
     assert server.stats()["most_flying"] == 4
 
 
-# Answers that can't be read -----------------------------------------------------------------------------------------
+# Answers that can't be read -----------------------------------------------------------------------
 
 
 def test_an_answer_that_cannot_be_read_is_asked_for_again(serve, client):
     server = serve(reply=["maybe", "perhaps", "True"])
     (reply,) = client(server).ask(ask_for(1), truth)
-    assert reply == llm.Reply(True, None, "True", False) and server.stats()["seen"] == 3
+    assert reply[:4] == (True, None, "True", False) and server.stats()["seen"] == 3
 
 
 def test_after_three_answers_it_is_none_and_says_why(serve, client):
     server = serve(reply="answer {n}")
     (reply,) = client(server).ask(ask_for(1), truth)
-    assert reply == llm.Reply(None, "3 answers that can't be read, the last: got 'answer 3'", "answer 3", False)
+    assert reply[:4] == (
+        None,
+        "3 answers that can't be read, the last: got 'answer 3'",
+        "answer 3",
+        False,
+    )
     assert server.stats()["seen"] == 3
 
 
@@ -502,12 +526,16 @@ def test_answers_that_cannot_be_read_are_replayed_too(serve, client):
 def test_the_second_answer_is_replayed_where_the_first_cannot_be_read(serve, client):
     server = serve(reply=["maybe", "True"])
     client(server).ask(ask_for(1), truth)
-    assert client().ask(ask_for(1), truth) == [llm.Reply(True, None, "True", True)]
+    (reply,) = client().ask(ask_for(1), truth)
+    assert reply[:4] == (True, None, "True", True)
 
 
 def test_equal_requests_share_their_second_answer_too(serve, client):
     server = serve(reply=["maybe", "True"], delay=0.05)
-    assert texts(client(server).ask(ask_for(1) * 6, truth)) == [True] * 6 and server.stats()["seen"] == 2
+    assert (
+        texts(client(server).ask(ask_for(1) * 6, truth)) == [True] * 6
+        and server.stats()["seen"] == 2
+    )
 
 
 @pytest.mark.parametrize("cached", [False, True])
@@ -521,7 +549,7 @@ def test_an_error_in_the_callers_parser_reaches_the_caller(serve, client, cached
     assert texts(one.ask(ask_for(1))) == ["True"] and server.stats()["seen"] == 1
 
 
-# Requests that can't be sent ----------------------------------------------------------------------------------------
+# Requests that can't be sent ----------------------------------------------------------------------
 
 
 def test_an_error_in_the_callers_generator_reaches_the_caller(serve, client):
@@ -552,7 +580,7 @@ def test_a_request_that_is_no_json_is_named(serve, client):
         client(serve()).ask(ask_for(1, stop={"x"}))
 
 
-# Replay -------------------------------------------------------------------------------------------------------------
+# Replay -------------------------------------------------------------------------------------------
 
 
 def test_a_recorded_cache_answers_without_key_and_server(serve, client, tmp_path):
@@ -568,7 +596,12 @@ def test_what_was_not_recorded_says_what_to_set(serve, client):
     client(serve()).ask(ask_for(1))
     hit, miss = client().ask(ask_for(2))
     assert hit.value == "True"
-    assert miss.value is None and "cache.sqlite" in miss.error and "OPENAI_API_KEY" in miss.error and "OPENAI_BASE_URL" in miss.error
+    assert (
+        miss.value is None
+        and "cache.sqlite" in miss.error
+        and "OPENAI_API_KEY" in miss.error
+        and "OPENAI_BASE_URL" in miss.error
+    )
 
 
 @pytest.mark.parametrize("asks", [False, True])
@@ -578,15 +611,24 @@ def test_a_read_only_cache_answers_and_is_left_alone(serve, client, tmp_path, mo
         recorder.ask(ask_for(3))
     (tmp_path / "cache.sqlite").chmod(0o444)
     before = (tmp_path / "cache.sqlite").read_bytes(), sorted(tmp_path.iterdir())
-    monkeypatch.setattr("os.access", lambda path, mode: False)  # the super-user may write to any file
+    monkeypatch.setattr(
+        "os.access", lambda path, mode: False
+    )  # the super-user may write to any file
     replies = client(server if asks else None).ask(ask_for(5))
     assert texts(replies) == ["True"] * 3 + [None] * 2
-    assert all("cache.sqlite" in reply.error and "read-only" in reply.error for reply in replies[3:])
-    assert before == ((tmp_path / "cache.sqlite").read_bytes(), sorted(tmp_path.iterdir())) and server.stats()["seen"] == 3
+    assert all(
+        "cache.sqlite" in reply.error and "read-only" in reply.error for reply in replies[3:]
+    )
+    assert (
+        before == ((tmp_path / "cache.sqlite").read_bytes(), sorted(tmp_path.iterdir()))
+        and server.stats()["seen"] == 3
+    )
 
 
 def test_a_file_that_is_no_cache_is_named_and_kept(tmp_path):
-    (tmp_path / "notes.txt").write_text("not a database at all, but long enough to be taken for one\n" * 40)
+    (tmp_path / "notes.txt").write_text(
+        "not a database at all, but long enough to be taken for one\n" * 40
+    )
     with pytest.raises(ValueError, match=r"notes\.txt is no SQLite file"):
         llm.Client(tmp_path / "notes.txt")
     assert (tmp_path / "notes.txt").read_text().startswith("not a database")
@@ -601,15 +643,24 @@ def test_a_cache_in_a_folder_that_is_not_there_yet(serve, client):
     assert texts(client(serve(), cache="new/folder/cache.sqlite").ask(ask_for(1))) == ["True"]
 
 
-# Money --------------------------------------------------------------------------------------------------------------
+# Money --------------------------------------------------------------------------------------------
 
-# 276 bytes are taken for 100 prompt tokens; with 2 completion tokens a request's estimate is what the server reports.
+# 276 bytes are taken for 100 prompt tokens. With 2 completion tokens the estimate of a request is
+# what the server reports.
 PRICE = (10.0, 100.0)
 EACH = (100 * 10 + 2 * 100) / 1e6
 
 
 def priced(n, **fields):
-    return [{"model": "m", "max_tokens": 2, "messages": [{"role": "user", "content": f"{k:03d}" + "x" * 273}], **fields} for k in range(n)]
+    return [
+        {
+            "model": "m",
+            "max_tokens": 2,
+            "messages": [{"role": "user", "content": f"{k:03d}" + "x" * 273}],
+            **fields,
+        }
+        for k in range(n)
+    ]
 
 
 def test_a_quote_is_what_the_run_will_cost(serve, client):
@@ -625,32 +676,32 @@ def test_a_quote_is_what_the_run_will_cost(serve, client):
 
 
 def test_every_listed_price_is_two_numbers_and_a_broken_one_is_named(tmp_path, monkeypatch):
-    listed = yaml.safe_load(llm.PRICES.read_text(encoding="utf-8"))
-    assert all(prompt > 0 and completion > 0 for prompt, completion in map(llm.price_of, listed))
-    monkeypatch.setattr(llm, "PRICES", tmp_path / "prices.yaml")
+    listed = yaml.safe_load(wire.PRICES.read_text(encoding="utf-8"))
+    assert all(prompt > 0 and completion > 0 for prompt, completion in map(wire.price_of, listed))
+    monkeypatch.setattr(wire, "PRICES", tmp_path / "prices.yaml")
     for broken in ("[0.1]", "0.1", "[a, b]", "[1, 2, 3]"):
-        llm.PRICES.write_text(f"mine: {broken}\n")
+        wire.PRICES.write_text(f"mine: {broken}\n")
         with pytest.raises(ValueError, match=r"prices.yaml: 'mine' needs two numbers"):
-            llm.price_of("mine")
+            wire.price_of("mine")
 
 
 def test_a_quote_without_prices_counts_tokens(client):
     assert client().quote(priced(2)) == (2, 200, 4, None)
 
 
-def test_totals_count_what_was_asked_and_the_file_everything(serve, client):
+def test_totals_count_what_was_asked_and_the_file_everything(serve, client, tmp_path):
     server = serve()
     client(server, price=PRICE).ask(priced(3))
     one = client(server, price=PRICE)
     one.ask(priced(5))
     assert one.totals()[:3] == (2, 200, 4) and one.totals().usd == pytest.approx(2 * EACH)
-    assert one.cache_totals()[:3] == (5, 500, 10) and one.cache_totals().usd == pytest.approx(5 * EACH)
+    assert totals(tmp_path)[:3] == (5, 500, 10) and totals(tmp_path).usd == pytest.approx(5 * EACH)
 
 
-def test_totals_without_prices_have_no_usd(serve, client):
+def test_totals_without_prices_have_no_usd(serve, client, tmp_path):
     one = client(serve())
     one.ask(priced(2))
-    assert one.totals() == (2, 200, 4, None) and one.cache_totals() == (2, 200, 4, None)
+    assert one.totals() == (2, 200, 4, None) and totals(tmp_path) == (2, 200, 4, None)
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 4, 64])
@@ -694,7 +745,7 @@ def test_a_cap_needs_prices(tmp_path):
         llm.Client(tmp_path / "cache.sqlite", max_usd=1.0)
 
 
-# Where it runs ------------------------------------------------------------------------------------------------------
+# Where it runs ------------------------------------------------------------------------------------
 
 
 def test_a_call_inside_a_running_event_loop(serve, client):
@@ -743,26 +794,32 @@ def test_a_refusal_of_one_call_leaves_the_other_alone(serve, client):
 
     async def both():
         forbidden = [{"model": "forbidden", "messages": []}]
-        return await asyncio.gather(one.ask_async(forbidden), one.ask_async(ask_for(100)), return_exceptions=True)
+        return await asyncio.gather(
+            one.ask_async(forbidden), one.ask_async(ask_for(100)), return_exceptions=True
+        )
 
     refused, replies = asyncio.run(both())
     assert isinstance(refused, llm.Refused) and texts(replies) == ["True"] * 100
 
 
-def test_an_interrupt_leaves_what_was_stored(serve, client):
+def test_an_interrupt_leaves_what_was_stored(serve, client, tmp_path):
     server = serve(delay=0.05)
     one = client(server, max_concurrency=4)
     timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs start with it ignored
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs start with it ignored
     try:
         timer.start()
         with pytest.raises(KeyboardInterrupt):
             one.ask(ask_for(400))
     finally:
         signal.signal(signal.SIGINT, before)
-    stored = one.cache_totals().requests
+    stored = totals(tmp_path).requests
     assert 4 <= stored < 300
-    wait_for(lambda: one.cache_totals().requests == server.stats()["seen"])  # those on their way are not thrown away
+    wait_for(
+        lambda: totals(tmp_path).requests == server.stats()["seen"]
+    )  # those on their way are not thrown away
     replies = one.ask(ask_for(60))
     assert texts(replies) == ["True"] * 60 and server.stats()["again"] == []
 
@@ -802,7 +859,10 @@ def test_kill_9_at_random_moments_loses_nothing_stored(serve, tmp_path):
 def test_ten_processes_on_one_new_cache(serve, tmp_path, capfd):
     server = serve(delay=0.01)
     counts, together = asking.context.SimpleQueue(), asking.context.Barrier(10)
-    processes = [asking.start(tmp_path / "cache.sqlite", server.url, 60, counts=counts, together=together) for _ in range(10)]
+    processes = [
+        asking.start(tmp_path / "cache.sqlite", server.url, 60, counts=counts, together=together)
+        for _ in range(10)
+    ]
     for process in processes:
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 10
@@ -811,30 +871,64 @@ def test_ten_processes_on_one_new_cache(serve, tmp_path, capfd):
     assert server.stats()["seen"] == 60  # nobody paid for what another was asking
 
 
-def test_a_claim_keeps_others_out_until_it_is_released(tmp_path):
-    one, other = Cache(tmp_path / "cache.sqlite"), Cache(tmp_path / "cache.sqlite")
-    assert one.claim("key", 0, "server", 60) and one.claim("key", 0, "server", 60)
-    assert not other.claim("key", 0, "server", 60) and other.claim("key", 1, "server", 60) and other.claim("key", 0, "elsewhere", 60)
-    other.release("key", 0, "server")
-    assert not other.claim("key", 0, "server", 60)
-    one.release("key", 0, "server")
-    assert other.claim("key", 0, "server", 60)
+def test_a_claim_keeps_others_out_until_it_is_released_or_its_process_is_gone(tmp_path):
+    code = """
+import sys
+from curemed_utils.judge.cache import Cache
+cache = Cache(sys.argv[1])
+for line in sys.stdin:
+    action, attempt = line.split()
+    print(getattr(cache, action)("ab" * 32, int(attempt)), flush=True)
+"""
+    other = run_python(code, tmp_path / "cache.sqlite", stdin=subprocess.PIPE)
+
+    def tell(action):
+        other.stdin.write(action + "\n")
+        other.stdin.flush()
+        return other.stdout.readline().strip()
+
+    one, key = Cache(tmp_path / "cache.sqlite"), "ab" * 32
+    assert one.claim(key, 0) and not one.claim(key, 0)
+    assert tell("claim 0") == "False" and tell("claim 1") == "True"
+    assert not one.claim(key, 1)
+    one.release(key, 0)
+    assert tell("claim 0") == "True" and not one.claim(key, 0)
+    other.kill()
+    other.wait()
+    assert one.claim(key, 0) and one.claim(key, 1)
 
 
-def test_a_claim_that_is_overdue_is_taken_over(tmp_path):
-    one, other = Cache(tmp_path / "cache.sqlite"), Cache(tmp_path / "cache.sqlite")
-    assert one.claim("key", 0, "server", -1) and other.claim("key", 0, "server", 60) and not one.claim("key", 0, "server", 60)
+def test_a_killed_runs_file_alone_holds_every_answer(serve, client, tmp_path, monkeypatch):
+    server = serve(reply="{question}", poison={"question 50": "hang"})
+    process = asking.start(tmp_path / "cache.sqlite", server.url, 51)
+    wait_for(lambda: server.stats()["finished"] == 50)
+    wait_for(lambda: totals(tmp_path).requests == 50)
+    process.kill()
+    process.join()
+    (tmp_path / "copy").mkdir()
+    copy = tmp_path / "copy" / "judge.sqlite"
+    copy.write_bytes((tmp_path / "cache.sqlite").read_bytes())
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    replies = client(cache="copy/judge.sqlite").ask(ask_for(50))
+    assert texts(replies) == [f"question {k}" for k in range(50)]
+    assert [path.name for path in copy.parent.iterdir()] == ["judge.sqlite"]
 
 
-def test_a_claim_of_a_process_that_is_gone_is_taken_over(tmp_path):
-    gone = "import sys; from curemed_utils.judge.cache import Cache; sys.exit(not Cache(sys.argv[1]).claim('key', 0, 'server', 3600))"
-    subprocess.run([sys.executable, "-c", gone, str(tmp_path / "cache.sqlite")], check=True)
-    assert Cache(tmp_path / "cache.sqlite").claim("key", 0, "server", 60)
+def test_a_file_of_an_older_version_keeps_its_answers(serve, client, tmp_path):
+    server = serve()
+    client(server).ask(ask_for(3))
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as old:
+        old.execute("PRAGMA journal_mode=WAL")
+    replies = client(server).ask(ask_for(3))
+    assert all(reply.cached for reply in replies)
+    assert not (tmp_path / "cache.sqlite-wal").exists()
 
 
 def test_a_cache_that_another_process_is_writing_to_is_waited_for(serve, client, tmp_path):
     one = client(serve())
-    writer = sqlite3.connect(tmp_path / "cache.sqlite", isolation_level=None, check_same_thread=False)
+    writer = sqlite3.connect(
+        tmp_path / "cache.sqlite", isolation_level=None, check_same_thread=False
+    )
     writer.execute("BEGIN IMMEDIATE")
     threading.Timer(0.7, writer.execute, ("COMMIT",)).start()
     started = time.monotonic()
@@ -855,12 +949,16 @@ def test_a_closed_client_says_so(serve, client):
 @pytest.mark.parametrize("inside_a_loop", [False, True])
 def test_closing_ends_calls_that_are_under_way(serve, client, inside_a_loop):
     one = client(serve(delay=0.3), max_concurrency=2)
-    call = (lambda: asyncio.run(one.ask_async(ask_for(50)))) if inside_a_loop else (lambda: one.ask(ask_for(50)))
+    call = (
+        (lambda: asyncio.run(one.ask_async(ask_for(50))))
+        if inside_a_loop
+        else (lambda: one.ask(ask_for(50)))
+    )
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(call)
         time.sleep(0.4)
         one.close()
-        with pytest.raises(RuntimeError, match="closed while it was asking"):
+        with pytest.raises((CancelledError, asyncio.CancelledError)):
             future.result(timeout=5)
 
 
@@ -869,7 +967,7 @@ def test_a_client_made_before_a_fork_says_so_and_lets_the_child_end(serve, tmp_p
     server = serve()
     code = """
 import os, sys
-from curemed_utils import llm
+from curemed_utils.judge import client as llm
 client = llm.Client(sys.argv[1], sys.argv[2])
 request = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 client.ask([request])
@@ -889,7 +987,7 @@ def test_a_script_that_never_closes_its_client_ends(serve, tmp_path):
     server = serve(delay=0.5)
     code = """
 import sys, threading
-from curemed_utils import llm
+from curemed_utils.judge import client as llm
 client = llm.Client(sys.argv[1], sys.argv[2])
 request = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
 threading.Thread(target=client.ask, args=([request] * 3,), daemon=True).start()
@@ -908,7 +1006,7 @@ def test_progress_is_shown_where_it_is_wanted(serve, client, capfd):
     assert "verdicts" in shown and "5/5" in shown
 
 
-# Keys ---------------------------------------------------------------------------------------------------------------
+# Keys ---------------------------------------------------------------------------------------------
 
 
 def chain(error, seen=()):
@@ -921,13 +1019,22 @@ def chain(error, seen=()):
     return seen
 
 
-@pytest.mark.parametrize("where", ["answer", "401", "404", "400", "429", "500", "garbage", "body", "escaped"])
-def test_a_key_that_the_server_sends_back_is_nowhere(serve, tmp_path, caplog, capfd, monkeypatch, where):
-    monkeypatch.setattr(llm, "TRIES", 2)
+@pytest.mark.parametrize(
+    "where", ["answer", "401", "404", "400", "429", "500", "garbage", "body", "escaped"]
+)
+def test_a_key_that_the_server_sends_back_is_nowhere(
+    serve, tmp_path, caplog, capfd, monkeypatch, where
+):
+    monkeypatch.setattr(wire, "RETRIES", 1)
     caplog.set_level("DEBUG")
     escaped = KEY.replace("-", "\\u002d")
-    whole = f'{{"model": "{escaped}", "choices": [{{"message": {{"content": "I am {escaped}"}}, "finish_reason": "{escaped}"}}]}}'
-    options = {"answer": {}, "body": {"body": f'{{"choices": "{"x" * 46}{KEY}"}}'}, "escaped": {"body": whole}}
+    choice = f'{{"message": {{"content": "I am {escaped}"}}, "finish_reason": "{escaped}"}}'
+    whole = f'{{"model": "{escaped}", "choices": [{choice}]}}'
+    options = {
+        "answer": {},
+        "body": {"body": f'{{"choices": "{"x" * 46}{KEY}"}}'},
+        "escaped": {"body": whole},
+    }
     server = serve(echo_headers=True, **options.get(where, {"faults": {where: 1.0}}))
     said = []
     one = llm.Client(tmp_path / "cache.sqlite", server.url, KEY, timeout=5, max_concurrency=4)
@@ -941,8 +1048,10 @@ def test_a_key_that_the_server_sends_back_is_nowhere(serve, tmp_path, caplog, ca
         one.close()
     files |= {f"{path.name} after": path.read_bytes() for path in tmp_path.iterdir()}
     captured = capfd.readouterr()
-    everything = "\n".join([repr(said), caplog.text, captured.out, captured.err, repr(one), repr(files)])
-    assert said and "cache.sqlite-wal" in files
+    everything = "\n".join(
+        [repr(said), caplog.text, captured.out, captured.err, repr(one), repr(files)]
+    )
+    assert said and "cache.sqlite" in files
     for part in (KEY, KEY[:12], KEY[-12:]):
         assert part not in everything
     assert server.stats()["keys"] == [f"Bearer {KEY}"]
@@ -964,7 +1073,13 @@ def test_a_key_that_cannot_be_one_is_refused_unseen(tmp_path, key):
 
 @pytest.mark.parametrize(
     "url",
-    ["127.0.0.1:9/v1", "ftp://127.0.0.1/v1", "http:///v1", "http://me:pass-0123@127.0.0.1:9/v1", "http://127.0.0.1:9/v1?key=pass-0123"],
+    [
+        "127.0.0.1:9/v1",
+        "ftp://127.0.0.1/v1",
+        "http:///v1",
+        "http://me:pass-0123@127.0.0.1:9/v1",
+        "http://127.0.0.1:9/v1?key=pass-0123",
+    ],
 )
 def test_an_address_that_cannot_be_one_is_refused_without_its_secrets(tmp_path, url):
     with pytest.raises(ValueError, match="must look like") as caught:

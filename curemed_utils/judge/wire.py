@@ -1,0 +1,148 @@
+"""Requests and replies: what goes over the wire to a model, what comes back, what it costs."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import httpx2
+import yaml
+
+from curemed_utils import paths
+
+OPENAI = "https://api.openai.com/v1"
+ATTEMPTS = 3  # answers asked for while none can be parsed
+RETRIES = 7  # of one request, while the server is busy, broken or slow
+NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
+PRICES = Path(__file__).with_name("prices.yaml")
+
+
+class Answer(NamedTuple):
+    """What a server sent. `finish_reason` is its own word, tokens are 0 where it reported none,
+    `served` is the model it names."""
+
+    text: str
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    served: str
+
+
+class Reply(NamedTuple):
+    """`value` is what the caller's parser made of `text`, or None, and then `error` says why.
+    `cached` means that nobody was asked. `answer` is the first answer as it came."""
+
+    value: Any = None
+    error: str | None = None
+    text: str | None = None
+    cached: bool = False
+    answer: Answer | None = None
+
+
+class Requests:
+    """Requests made one at a time, so that they never lie in memory together. `over` is what each
+    is about; `make` makes the request."""
+
+    def __init__(self, make: Callable[[Any], dict], over: list):
+        self.make, self.over = make, over
+
+    def __len__(self) -> int:
+        return len(self.over)
+
+    def __iter__(self) -> Iterator[dict]:
+        return map(self.make, self.over)
+
+
+def key_of(request: dict) -> str:
+    """A digest of all fields of a request. The server's address is stored beside it."""
+    text = json.dumps(request, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | None:
+    """The first answer that can be parsed, or an error after `ATTEMPTS` that can't. None: the model
+    has to be asked again."""
+    for answer in answers[:ATTEMPTS]:
+        try:
+            return Reply(parse(answer.text), None, answer.text, True, answers[0])
+        except ValueError as problem:
+            error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
+    if len(answers) < ATTEMPTS:
+        return None
+    return Reply(None, error, answer.text, True, answers[0])
+
+
+def read_answer(body: Any) -> Answer:
+    """The one choice of a chat completion. Raises ValueError for anything else."""
+    try:
+        choice = body["choices"][0]
+        text = choice["message"].get("content")
+        usage = body.get("usage") or {}
+        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        words = str(text or ""), str(choice.get("finish_reason")), str(body.get("model"))
+    except (LookupError, TypeError, AttributeError, OverflowError) as problem:
+        raise ValueError(type(problem).__name__) from None
+    # No file takes halves of characters.
+    text, finish_reason, served = (word.encode(errors="replace").decode() for word in words)
+    return Answer(text, finish_reason, *tokens, served)
+
+
+def tokens_of(request: dict) -> tuple[int, int]:
+    """An estimate of prompt and longest completion in tokens: three bytes of UTF-8 are one, which
+    is high for English."""
+    texts = [str(message["content"]) for message in request["messages"]]
+    size = sum(len(text.encode(errors="replace")) for text in texts)
+    return size // 3 + 8, request.get("max_completion_tokens") or request.get("max_tokens") or 1024
+
+
+def price_of(model: str) -> tuple[float, float] | None:
+    """USD per million prompt and completion tokens from `prices.yaml`; None if not listed."""
+    price = yaml.safe_load(PRICES.read_text(encoding="utf-8")).get(model)
+    if price is None:
+        return None
+    try:
+        prompt, completion = map(float, price)
+    except (TypeError, ValueError):
+        needs = "needs two numbers, USD per million prompt and completion tokens"
+        raise ValueError(f"{paths.show(PRICES)}: {model!r} {needs}, not {price!r}") from None
+    return prompt, completion
+
+
+def usd(price: tuple[float, float] | None, tokens: tuple[int, int]) -> float | None:
+    """What prompt and completion tokens cost; None without a price."""
+    return price and (tokens[0] * price[0] + tokens[1] * price[1]) / 1e6
+
+
+def connect(url: str, key: str, max_concurrency: int, timeout: float):
+    """The openai package over aiohttp, which holds many connections at little cost."""
+    from openai import AsyncOpenAI, DefaultAioHttpClient
+
+    limits = httpx2.Limits(max_connections=max_concurrency)
+    hooks = {"response": [_show_in_status]}
+    http = DefaultAioHttpClient(timeout=timeout, limits=limits, event_hooks=hooks)
+    return AsyncOpenAI(api_key=key, base_url=url, max_retries=RETRIES, http_client=http)
+
+
+async def _show_in_status(response: httpx2.Response) -> None:
+    """Puts into status and header, by which openai decides, what only the body says."""
+    await response.aread()
+    if response.status_code == 429 and b"insufficient_quota" in response.content:
+        response.headers["x-should-retry"] = "false"
+    if response.status_code == 200:
+        try:
+            read_answer(response.json())
+        except (ValueError, RecursionError):
+            response.status_code = NO_COMPLETION
+
+
+def address(url: str) -> str:
+    """The address as files and messages name it. Raises ValueError if it holds anything secret."""
+    parts = urlsplit(url)
+    odd = parts.scheme not in ("http", "https") or not parts.hostname
+    if odd or "@" in parts.netloc or parts.query:
+        shown = url.split("@")[-1].split("?")[0]
+        form = "http://host:port/v1, without user, password or query"
+        raise ValueError(f"base_url {shown!r} must look like {form}")
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
