@@ -105,9 +105,11 @@ def identity(path: str | Path) -> str:
     sizes.
     """
     folder = Path(path)
+    made = info(folder)
+    if "fingerprint" in made:
+        return made["fingerprint"]
     files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
-    whole = (folder / "config.json").read_bytes() + json.dumps(files).encode()
-    return info(path).get("fingerprint") or digest(whole)
+    return digest((folder / "config.json").read_bytes() + json.dumps(files).encode())
 
 
 def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
@@ -216,8 +218,8 @@ def last_whole(part: Path) -> str | None:
     return newest and str(newest)
 
 
-def finish(part: Path, output: Path, made: dict) -> None:
-    """Gives a stage's folder its final name, with what made it and a card.
+def finish(part: Path, output: Path, made: dict, log: list[dict] = ()) -> None:
+    """Gives a stage's folder its final name, with what made it and a card that sums up `log`.
 
     What stood there is set aside.
     """
@@ -227,7 +229,7 @@ def finish(part: Path, output: Path, made: dict) -> None:
     }
     text = json.dumps(made, indent=1, ensure_ascii=False)
     (part / "stage.json").write_text(text, encoding="utf-8")
-    card.model_card(output.name, made, _log(part)).save(part / "README.md")
+    card.model_card(output.name, made, log).save(part / "README.md")
     set_aside(output)
     part.rename(output)
     tidy(output)
@@ -239,10 +241,3 @@ def tidy(output: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
     for name in ("training_args.bin", "fingerprint", "paused", "adapter/training_args.bin"):
         (output / name).unlink(missing_ok=True)
-
-
-def _log(folder: Path) -> list[dict]:
-    file = folder / "log.jsonl"
-    if not file.exists():
-        return []
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]

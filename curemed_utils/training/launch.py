@@ -76,16 +76,8 @@ def stage(
     line = command(kind, config_file, processes, nodes, strategy)
     print(f"$ {' '.join(_short(part) for part in line)}")
     print(f"{settings.world_size} process(es) = {nodes} node(s) x {processes}")
-    checkpoints.pause_mark(settings.output).unlink(missing_ok=True)
     started = time.monotonic()
-    try:
-        _follow(line, log, name, _environment(strategy), watch)
-    except RuntimeError:
-        if checkpoints.pause_mark(settings.output).exists():
-            raise stages.Paused(
-                f"{name} saved a checkpoint and paused; run the same cell or command again to go on"
-            ) from None
-        raise
+    _follow(line, log, settings.output, _environment(strategy), watch)
     made, seconds = checkpoints.info(settings.output), time.monotonic() - started
     shown = paths.show(settings.output)
     print(f"{name}: {made['steps']} steps in {seconds:.0f} s, checkpoint {shown}")
@@ -172,8 +164,9 @@ def _environment(strategy: str) -> dict[str, str]:
     return environment
 
 
-def _follow(line: list[str], log: Path, name: str, environment: dict, watch=None) -> None:
-    """Runs a command, copies its output to `log`, and shows `watch` each log record."""
+def _follow(line: list[str], log: Path, output: Path, environment: dict, watch=None) -> None:
+    """Runs a command, copies what it prints to `log`, and shows `watch` each log record."""
+    checkpoints.pause_mark(output).unlink(missing_ok=True)
     last = defaultdict(lambda: deque(maxlen=200))  # lines of each process
     process = subprocess.Popen(
         line,
@@ -199,7 +192,7 @@ def _follow(line: list[str], log: Path, name: str, environment: dict, watch=None
         _end(process)
         raise
     if code:
-        _raise(code, name, log, last)
+        _raise(code, output, log, last)
 
 
 def _whose(text: str) -> tuple[str, str]:
@@ -231,12 +224,17 @@ def _end(process: subprocess.Popen) -> None:
             continue
 
 
-def _raise(code: int, name: str, log: Path, last: dict[str, deque]) -> None:
+def _raise(code: int, output: Path, log: Path, last: dict[str, deque]) -> None:
+    if checkpoints.pause_mark(output).exists():  # accelerate hides the exit code of a pause
+        raise stages.Paused(
+            f"{output.name} saved a checkpoint and paused; "
+            "run the same cell or command again to go on"
+        )
     failed = _failed(last)
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     where = f" in process {failed}" if failed else ""
     end = "".join(list(last[failed])[-20:])
-    raise RuntimeError(f"{name} {how}{where}; the end of {paths.show(log)}:\n{end}")
+    raise RuntimeError(f"{output.name} {how}{where}; the end of {paths.show(log)}:\n{end}")
 
 
 def _failed(last: dict[str, deque]) -> str:
@@ -248,8 +246,8 @@ def _failed(last: dict[str, deque]) -> str:
     names = [who for who in last if who]
     if told and names:
         rank, local = int(told[1]), int(told[2])
-        locals_ = [int(re.search(r"\d+$", who)[0]) for who in names]
-        node = (rank - local) // (1 + max(locals_))
-        named = [who for who in names if who in (f"node{node}.{local}", f"default{local}")]
-        names = named or names
+        places = [int(re.search(r"\d+$", who)[0]) for who in names]  # on their nodes
+        node = (rank - local) // (1 + max(places))
+        first = {f"node{node}.{local}", f"default{local}"}.intersection(names)
+        names = first or names
     return max(names, default="")

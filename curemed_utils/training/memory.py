@@ -24,9 +24,9 @@ import json
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -81,8 +81,7 @@ def _free_disk(output: Path) -> float:
 # The model ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """A model's sizes: parameters in all, in its largest layer, of adapters of rank 1."""
 
     total: int

@@ -135,10 +135,10 @@ def _finish(trainer, stage: Stage, part: Path, made: dict) -> None:
             f"{paths.show(part)} holds no weights after saving; "
             "with ZeRO-3, zero3_save_16bit_model must be true"
         )
-    steps = trainer.state.global_step
-    data.write_jsonl(trainer.state.log_history, part / "log.jsonl")
+    steps, log = trainer.state.global_step, trainer.state.log_history
+    data.write_jsonl(log, part / "log.jsonl")
     _join_rollouts(part, steps)
-    checkpoints.finish(part, stage.output, made | {"steps": steps})
+    checkpoints.finish(part, stage.output, made | {"steps": steps}, log)
 
 
 def _join_rollouts(part: Path, last_step: int) -> None:

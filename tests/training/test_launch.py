@@ -189,7 +189,7 @@ def test_a_pause_is_known_by_its_mark_whatever_the_exit_code(start, tmp_path):
 
 def follow(tmp_path, program, watch=None):
     line, log = [sys.executable, "-c", textwrap.dedent(program)], tmp_path / "sft.log"
-    launch._follow(line, log, "sft", dict(os.environ), watch)
+    launch._follow(line, log, tmp_path / "sft", dict(os.environ), watch)
     return log.read_text()
 
 
@@ -255,7 +255,7 @@ def test_the_process_that_failed_first_is_named(tmp_path, rank, who):
     }
     last[""] = CAUSE.format(rank, rank % 2).splitlines(keepends=True)
     with pytest.raises(RuntimeError, match=rf"in process {who};.*\n{who} said"):
-        launch._raise(1, "sft", tmp_path / "sft.log", last)
+        launch._raise(1, tmp_path / "sft", tmp_path / "sft.log", last)
 
 
 def test_an_interrupt_ends_the_whole_process_group(tmp_path):
