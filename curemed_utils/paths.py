@@ -47,7 +47,10 @@ def runs() -> Path:
 
 
 def run_directory(run_dir: str | Path = "") -> Path:
-    """An existing run directory; empty means the demo's. Relative paths start at the working directory."""
+    """An existing run directory; empty means the demo's.
+
+    Relative paths start at the working directory.
+    """
     path = Path(run_dir).expanduser().resolve() if str(run_dir) else runs() / "demo"
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -182,12 +185,14 @@ def release(root: str | Path | None = None) -> Path:
     folder = root or os.environ.get("CUREMED_RELEASE")
     if not folder:
         raise FileNotFoundError(
-            "the released data are not set up: set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
+            "the released data are not set up: "
+            "set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
         )
     path = Path(folder).expanduser()
     if not (path / "datasets").is_dir() and not (path / "baseline_inference").is_dir():
         raise FileNotFoundError(
-            f"{show(path)} holds neither datasets/ nor baseline_inference/: set CUREMED_RELEASE to the unpacked release's root"
+            f"{show(path)} holds neither datasets/ nor baseline_inference/: "
+            "set CUREMED_RELEASE to the unpacked release's root"
         )
     return path
 

@@ -5,8 +5,8 @@
 """
 
 import argparse
-import difflib
 import hashlib
+import io
 import json
 import os
 import re
@@ -24,9 +24,9 @@ sys.modules.setdefault("rfc3987_syntax", None)
 import papermill  # noqa: E402
 from papermill.iorw import LocalHandler, papermill_io  # noqa: E402
 
-from curemed_utils import paths  # noqa: E402
+from curemed_utils import languages, paths  # noqa: E402
 
-SECRET_WORDS = ("KEY", "TOKEN", "SECRET", "PASSWORD")
+SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)  # in a variable's name
 TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
 
 
@@ -50,7 +50,7 @@ def read_profile(name: str) -> dict:
     path = Path(name) if by_path else paths.PROFILES / f"{name}.yaml"
     if not path.is_file():
         profiles = sorted(file.stem for file in paths.PROFILES.glob("*.yaml"))
-        raise UsageError(f"no profile {paths.show(path)}{_hint(name, profiles)}")
+        raise UsageError(f"no profile {paths.show(path)}{languages.nearest(name, profiles)}")
     try:
         profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
@@ -68,55 +68,38 @@ def check_parameters(values: dict, declared: dict[str, dict[str, dict]]) -> None
             types[name] = parameter["inferred_type_name"]
     for name, value in values.items():
         if name not in types:
-            raise UsageError(f"unknown parameter {name!r}{_hint(name, sorted(types))}")
+            raise UsageError(f"unknown parameter {name!r}{languages.nearest(name, sorted(types))}")
         if not _fits(value, types[name]):
             raise UsageError(f"parameter {name} must be {types[name]}, not {value!r}")
 
 
 def _fits(value, type_name: str) -> bool:
-    if type_name not in TYPES:
-        return True
     if isinstance(value, bool):
         return type_name == "bool"
-    return isinstance(value, TYPES[type_name])
-
-
-def _hint(name: str, known: list[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+    return isinstance(value, TYPES.get(type_name, object))
 
 
 def scrub(text: str) -> str:
     """`text` without secrets of the environment and without the home folder's path."""
-    secrets = {value: name for name, value in os.environ.items() if _is_secret(name, value)}
-    for value in sorted(secrets, key=len, reverse=True):
-        text = text.replace(value, f"[{secrets[value]}]")
-        text = text.replace(json.dumps(value)[1:-1], f"[{secrets[value]}]")
+    for name, value in sorted(os.environ.items(), key=lambda pair: -len(pair[1])):
+        if SECRET.search(name) and len(value) >= 8:
+            text = text.replace(value, f"[{name}]")
+            text = text.replace(json.dumps(value)[1:-1], f"[{name}]")
     home = str(Path.home())
     if len(home) > 1:
         text = re.sub(re.escape(home) + r"(?![\w.-])", "~", text)
     return text
 
 
-def _is_secret(name: str, value: str) -> bool:
-    return len(value) >= 8 and any(word in name.upper() for word in SECRET_WORDS)
+class _ScrubbedFile(io.TextIOWrapper):
+    """A text file into which nothing private is written."""
+
+    def write(self, text: str) -> int:
+        return super().write(scrub(text))
 
 
-class _ScrubbedLog:
-    """A text file that scrubs what is written to it."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def write(self, text: str) -> None:
-        self.file.write(scrub(text))
-
-    def flush(self) -> None:
-        self.file.flush()
-
-
-class _Scrubbed(LocalHandler):
-    """Papermill's file writer, but nothing private reaches the disk."""
+class _ScrubbedNotebook(LocalHandler):
+    """Papermill's file writer, with the same care."""
 
     def write(self, buf, path):
         super().write(scrub(buf), path)
@@ -237,15 +220,15 @@ def execute(name: str, parameters: dict, directory: Path) -> Path:
     output, log = paths.executed(directory, name), paths.log(directory, name)
     output.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
-    papermill_io.register(str(output), _Scrubbed())
-    with log.open("w", encoding="utf-8") as file:
+    papermill_io.register(str(output), _ScrubbedNotebook())
+    with _ScrubbedFile(log.open("wb"), encoding="utf-8", line_buffering=True) as file:
         executed = papermill.execute_notebook(
             str(paths.NOTEBOOKS / f"{name}.ipynb"),
             str(output),
             parameters,
             progress_bar=False,
-            stdout_file=_ScrubbedLog(file),
-            stderr_file=_ScrubbedLog(file),
+            stdout_file=file,
+            stderr_file=file,
             cwd=str(paths.ROOT),
             extra_arguments=["--log-level=ERROR"],
         )
