@@ -76,8 +76,6 @@ class Topic(BaseModel):
     snapshot: str
     groups: list[str]
     mesh: list[str]
-    related: list[str]
-    also_called: list[str]
     summary: str
     url: str
     attribution: str
@@ -220,8 +218,6 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
         snapshot=snapshot,
         groups=_texts(element, "group"),
         mesh=_texts(element, "mesh-heading/descriptor"),
-        related=_texts(element, "related-topic"),
-        also_called=_texts(element, "also-called"),
         summary="\n".join(summary),
         url=element.get("url"),
         attribution=f"{source} ({credit})" if credit else source,

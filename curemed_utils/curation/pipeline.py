@@ -51,8 +51,8 @@ class Curated(NamedTuple):
 class Unanswered(DataError):
     """A client without a server, whose file lacks answers.
 
-    `requests` are those without one. `judge.batch.write(requests, …, parse=parse)` makes a batch of
-    them; once its answers are stored, `curate` goes on to the next stage.
+    `requests` are those without one. `judge.batch.submit(requests, …, parse=parse)` sends them at
+    half the price; once `collect` has stored the answers, `curate` goes on to the next stage.
     """
 
     def __init__(self, message: str, requests: list[dict], parse: Callable[[str], Any]):

@@ -63,10 +63,7 @@ def test_our_own_topics_are_those_of_the_sample_and_without_fault(sample):
     assert {(t.licence, t.attribution) for t in english + spanish} == {
         ("Apache-2.0", "CURE-Med workbook sample")
     }
-    assert all(
-        t.summary and t.groups and t.mesh and t.related and t.also_called and t.date and t.snapshot
-        for t in english
-    )
+    assert all(t.summary and t.groups and t.mesh and t.date and t.snapshot for t in english)
 
 
 # What is read ------------------------------------------------------------------------------------
@@ -95,8 +92,6 @@ def test_all_fields_of_a_topic_are_read(read):
         "snapshot": "2026-03-04",
         "groups": ["Diabetes"],
         "mesh": ["Glycated Hemoglobin"],
-        "related": ["Diabetes"],
-        "also_called": ["HbA1C", "Glyco&hemoglobin"],
         "summary": "A short summary.",
         "url": "https://medlineplus.gov/topic6308.html",
         "attribution": "Source: MedlinePlus, National Library of Medicine",
