@@ -12,8 +12,8 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from curemed_utils import languages
 
-SHORT = 20  # letters under which a detector's opinion is worth nothing
-QUOTING = 0.1  # share of own letters that a text which quotes must have
+SHORT = 20  # letters under which a detector can't tell
+QUOTING = 0.1  # least share of own letters in a text that quotes
 MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
 WORD = 4.0  # nats: the most that one word can say for a foreign language or against it
@@ -50,7 +50,7 @@ while because also than then there these those what who how more most any no all
 whose into about over under without between through against however therefore next first finally
 since so here our my some many each both other such only had did might its i me him us
 """
-FUNCTION_WORDS = frozenset(_ENGLISH.split())  # of English
+FUNCTION_WORDS = frozenset(_ENGLISH.split())
 
 
 class Check(NamedTuple):
@@ -64,8 +64,8 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
     """Whether `text` is in `language`, as language consistency asks (Section 4.1).
 
     English terms and units may stand inside a sentence of the language. A passage of another
-    language may not, unless the text `quotes`, as questions quote titles, words to sort and
-    options: then only the language of the whole and its letters count.
+    language may not, unless the text `quotes`, as questions quote titles and options: then only
+    the language of the whole and its letters count.
     """
     target = languages.get(language)
     text = _cleared(text)
@@ -94,10 +94,7 @@ def foreign_letter(text: str, language: str) -> str:
 
 
 def named_by_both(text: str) -> str:
-    """The language that both detectors name, even for a short text; empty if they differ.
-
-    English counts as none, because so many terms read as English.
-    """
+    """The language but for English that both detectors name, even for a short text; else empty."""
     text = _cleared(text)
     code = _cld2(text)[0] if text else ""
     for language in languages.ALL:
@@ -241,8 +238,8 @@ def _passage(text: str, code: str, suspect: str) -> str | None:
 def evidence(words: list[str], code: str) -> np.ndarray:
     """What each word says for other languages and against `code`, in nats, bounded by ±WORD.
 
-    One row a word, one column a language, English first. It is the second detector's
-    log-likelihood ratio; `code` must be a language in Latin letters.
+    One row a word, one column a language, English first; `code` is a language in Latin letters.
+    The numbers are log-likelihood ratios of the second detector.
     """
     likelihood = _per_word(words)
     ratio = likelihood - likelihood[:, _FOREIGN.index(code), None]

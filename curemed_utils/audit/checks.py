@@ -32,15 +32,10 @@ CHECKS = {
     "short_answers": "answer of 3 characters or fewer",
     "long_questions": "question of more than 2,000 characters",
 }
-ADVISORY = (  # to look at, not wrong in themselves
-    "same_numbers",
-    "answers_with_option_letter",
-    "short_answers",
-    "long_questions",
-)
-DEFECTS = tuple(  # leaks go from training, as contaminated
-    check for check in CHECKS if check not in (*ADVISORY, "test_in_train")
-)
+# to look at, not wrong in themselves
+ADVISORY = ("same_numbers", "answers_with_option_letter", "short_answers", "long_questions")
+# leaks go from training, as contaminated
+DEFECTS = tuple(check for check in CHECKS if check not in (*ADVISORY, "test_in_train"))
 
 _OPTIONS = [regex.compile(rf"^\s*\(?{letter}[.):]", regex.MULTILINE) for letter in "ABC"]
 _OPTION_LETTER = regex.compile(r"\(?[A-E][.)]")
@@ -70,10 +65,8 @@ def audit(
     """Audits the released data under `root` (or `CUREMED_RELEASE`), `against` as `audit_splits`."""
     root = paths.release(root)
     result = audit_splits(data.read_release(root), against)
-    files = {}
-    for key in result.rows.groupby(["split", "language"]).groups:
-        files[key] = str(release_file(root, *key).relative_to(root))
-    keys = zip(result.rows["split"], result.rows["language"], strict=True)
+    keys = list(zip(result.rows["split"], result.rows["language"], strict=True))
+    files = {key: str(release_file(root, *key).relative_to(root)) for key in set(keys)}
     return Audit(result.counts, result.rows.assign(file=[files[key] for key in keys]))
 
 

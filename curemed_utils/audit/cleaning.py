@@ -46,9 +46,9 @@ def clean(
 ) -> Cleaned:
     """The rows that have none of the defects in `drop`; wrong step numbers are mended first.
 
-    Rows go by what is wrong with themselves first. Of equal and near questions among the others
-    the first stays, in SFT before RFT, so a good copy survives a bad one. Training questions that
-    test or `against` hold go from training. Every change is in the log, and ids stay.
+    Rows with faults of their own go first. Of equal and near questions among the others the first
+    stays, in SFT before RFT, so a good copy survives a bad one. Training questions that test or
+    `against` hold go from training. Every change is in the log, and ids stay.
     """
     for check in drop:
         if check not in CHECKS:
@@ -85,25 +85,15 @@ def _log(places: list[duplicates.Place], changes: dict) -> pd.DataFrame:
         if place in changes:
             action, findings = changes[place]
             findings = sorted(findings, key=lambda finding: order.index(finding[0]))
-            line = {
-                "split": place.split,
-                "language": place.row.language,
-                "row": place.number,
-                "id": place.row.id,
-                "action": action,
-                "reason": findings[0][0],
-                "detail": "; ".join(f"{check}: {detail}" for check, detail in findings),
-            }
-            lines.append(line)
+            detail = "; ".join(f"{check}: {detail}" for check, detail in findings)
+            where = (place.split, place.row.language, place.number, place.row.id)
+            lines.append((*where, action, findings[0][0], detail))
     columns = ["split", "language", "row", "id", "action", "reason", "detail"]
     return pd.DataFrame(lines, columns=columns)
 
 
 def renumbered(row: Row) -> Row:
-    """The row with its steps numbered 1 to n, if each opening tag is followed by its closing tag.
-
-    Else the row itself, as where nothing is wrong.
-    """
+    """The row with steps numbered 1 to n; itself where its tags aren't closed one by one."""
     reasoning = trace.renumbered(row.reasoning)
     tags = [piece for piece, is_tag in trace.pieces(reasoning) if is_tag and "step" in piece]
     in_order = [tag for tag in trace.tags(len(tags) // 2) if "step" in tag]

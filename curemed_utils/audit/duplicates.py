@@ -12,10 +12,8 @@ from curemed_utils.data import Row
 
 GRAM = 5  # characters, white space among them, so that scripts without spaces are served alike
 THRESHOLD = 0.5  # of the Jaccard index; questions that are near by it share most of their words
-# A pair at the threshold escapes in 1 of 60 cases, at 0.6 in 1 of 7,000.
-PERMUTATIONS, BANDS = 256, 64
-# An estimate so far below the threshold, four standard errors, isn't verified.
-MARGIN = 0.12
+PERMUTATIONS, BANDS = 256, 64  # a pair at the threshold escapes in 1 of 60 cases
+MARGIN = 0.12  # four standard errors: an estimate so far below the threshold isn't verified
 N_DIGITS = 7  # the fewest, in different numbers together, by which a case is known again
 
 _NUMBER = regex.compile(r"\p{Nd}+(?:[.,٫٬]\p{Nd}+)*")
@@ -116,9 +114,8 @@ def places(splits: dict[str, list[Row]]) -> list[Place]:
     """All rows of {'sft', 'rft', 'test'} in this order; ValueError for a split of another name."""
     for split in splits:
         if split not in data.SPLITS:
-            advice = "further evaluation sets go into `against`"
-            known = ", ".join(data.SPLITS)
-            raise ValueError(f"unknown split {split!r}; splits are {known}, {advice}")
+            known = f"splits are {', '.join(data.SPLITS)}"
+            raise ValueError(f"unknown split {split!r}; {known}, other sets go into `against`")
     listed = []
     for split in data.SPLITS:
         position = Counter()
@@ -131,10 +128,7 @@ def places(splits: dict[str, list[Row]]) -> list[Place]:
 def between_rows(
     rows: list[Place], against: dict[str, list[Row | str]]
 ) -> dict[Place, list[tuple[str, str]]]:
-    """By place the failed checks that need more than one row, each with a detail.
-
-    The checks are those of `audit.CHECKS`; `against` is as in `audit.audit_splits`.
-    """
+    """By place the failed checks that need more than one row; see `audit.audit_splits`."""
     findings = defaultdict(list)
     held = _evaluation_sets([place for place in rows if place.split == "test"], against, findings)
     seen, first = Index(), {"sft": {}, "rft": {}}

@@ -46,12 +46,12 @@ def export(
         fault = "is there and is no earlier export: name a new folder"
         raise DataError(f"{paths.show(folder)} {fault}")
     splits = {split: splits.get(split, []) for split in data.SPLITS}
-    about = {"limits": limits, "topics_source": topics_source}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
         part = Path(temporary) / folder.name
         _write_tables(splits, part)
-        _card(splits, name, licence, about).save(part / "README.md")
+        about = _card(splits, name, licence, limits=limits, topics_source=topics_source)
+        about.save(part / "README.md")
         if folder.exists():
             shutil.rmtree(folder)
         part.replace(folder)
@@ -62,8 +62,8 @@ def push(folder: str | Path, repo_id: str, licence: str = "", private: bool = Tr
     """Uploads an export to the hub, private unless told otherwise, and gives its address.
 
     The token is that of HF_TOKEN. Rows without a licence (of the authors' release, of a hub
-    dataset) are refused, unless `licence` says under which they may be published; the card then
-    says so. Raises DataError for these and for a repository that should be private and is not.
+    dataset) are refused unless `licence`, which then enters the card, says how they may be
+    published. Raises DataError for these and for a public repository where `private` is meant.
     """
     from huggingface_hub import HfApi
 
@@ -93,7 +93,6 @@ def push(folder: str | Path, repo_id: str, licence: str = "", private: bool = Tr
         folder_path=folder,
         repo_id=repo_id,
         repo_type="dataset",
-        commit_message="Dataset export",
         delete_patterns="parquet/**",
     )
     return f"{api.endpoint}/datasets/{repo_id}"
@@ -140,7 +139,7 @@ def _write_json(cells: dict, fields: list[str]) -> None:
                 raise DataError(f"row {cells['id']!r}: {fault}") from None
 
 
-def _card(splits: dict, name: str, licence: str, about: dict) -> DatasetCard:
+def _card(splits: dict, name: str, licence: str, **texts: str) -> DatasetCard:
     rows = [row for part in splits.values() for row in part]
     n_unstated = sum(map(_came_without_licence, rows))
     header = DatasetCardData(
@@ -159,7 +158,7 @@ def _card(splits: dict, name: str, licence: str, about: dict) -> DatasetCard:
         sources=card.markdown(pd.DataFrame({"rows": sources}).sort_index()),
         licence=licence,
         n_unstated=n_unstated,
-        **about,
+        **texts,
     )
 
 
@@ -178,5 +177,5 @@ def _configs(splits: dict[str, list[Row]]) -> list[dict]:
 
 
 def _came_without_licence(row: Row) -> bool:
-    """Whether a row is of the authors' release or of a hub dataset, whose licence we don't know."""
+    """Whether a row is of the authors' release or of a hub dataset."""
     return row.source.startswith(("release-", "hub-")) or row.id.startswith("release-")

@@ -204,6 +204,16 @@ def test_a_chain_runs_in_order_into_the_run_directory(chain):
     ]
 
 
+def test_a_changed_yaml_file_of_the_module_is_noticed(chain, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "__file__", str(tmp_path / "module" / "run.py"))
+    prices = tmp_path / "module" / "judge" / "prices.yaml"
+    prices.parent.mkdir(parents=True)
+    prices.write_text("a: [1, 2]")
+    before = run.fingerprint("01_first", {}, chain)
+    prices.write_text("a: [1, 3]")
+    assert run.fingerprint("01_first", {}, chain) != before
+
+
 @pytest.mark.heavy
 def test_a_second_run_skips_what_is_done(chain, capsys):
     run.main(["small"])
