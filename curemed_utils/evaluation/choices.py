@@ -28,8 +28,8 @@ _LINK = _any(
     " 答案 选项 選項 选择 選択肢 選択 项 項 应 應 该 該 为 為 是 は が 的"
 )
 _REASON = _any(
-    "because since as due for is porque ya es car parce est perché poiché è потому так поскольку"
-    r" является правильн\w* верн\w* correct\w* right"
+    "because since as due for is porque ya debido es car parce puisque est perché poiché è"
+    r" потому так поскольку является правильн\w* верн\w* correct\w* right"
 )
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}"
 
