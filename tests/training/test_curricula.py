@@ -86,12 +86,12 @@ def test_a_language_without_rows_is_named(rft):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("options", "message"),
     [({"curriculum": "mixtures"}, "curriculum is 'mixtures'"), ({"retain": 1.2}, "retain must")],
 )
-def test_an_unknown_curriculum_or_share_is_refused_by_name(rft, given, said):
-    with pytest.raises(ValueError, match=said):
-        curricula.pool(rft, "stage1_high", **given)
+def test_an_unknown_curriculum_or_share_is_refused_by_name(rft, options, message):
+    with pytest.raises(ValueError, match=message):
+        curricula.pool(rft, "stage1_high", **options)
 
 
 @pytest.mark.parametrize(

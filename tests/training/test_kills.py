@@ -19,12 +19,11 @@ GRPO = {"num_generations": 2, "max_completion_length": 8, "weight_decay": 0.0}
 
 
 def settings(kind, start, train_file, output):
-    given = (
-        {"start": str(start), "train_file": str(train_file), "output": str(output)}
-        | COMMON
-        | STEPS[kind]
-    )
-    return stages.settings(kind, given | (GRPO if kind == "grpo" else {}))
+    config = {"start": start, "train_file": train_file, "output": output}
+    config |= COMMON | STEPS[kind]
+    if kind == "grpo":
+        config |= GRPO
+    return stages.settings(kind, config)
 
 
 def work(kind, stage, folder):

@@ -49,7 +49,7 @@ def test_the_process_count_is_nodes_times_processes(
 
 
 @pytest.mark.parametrize(
-    ("gpus", "processes", "strategy", "said"),
+    ("gpus", "processes", "strategy", "message"),
     [
         (8, 0, "zero3", "processes is 0: ask for 1 or more"),
         (8, 9, "zero3", r"processes is 9, but this machine has 8 GPU\(s\)"),
@@ -58,9 +58,11 @@ def test_the_process_count_is_nodes_times_processes(
         (8, 2, "zero4", "strategy is 'zero4', which is none of none, ddp, zero2"),
     ],
 )
-def test_machines_that_are_not_there_are_refused_by_name(machine, gpus, processes, strategy, said):
+def test_machines_that_are_not_there_are_refused_by_name(
+    machine, gpus, processes, strategy, message
+):
     machine(gpus)
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         launch.check_machines(processes, 1, strategy)
 
 

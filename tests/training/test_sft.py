@@ -84,7 +84,7 @@ def test_longer_rows_are_left_out_whole(rows, tiny_base):
 
 
 @pytest.mark.parametrize(
-    ("template", "said"),
+    ("template", "message"),
     [
         (
             "{% for m in messages %}{% if m['role'] != 'assistant' %}{{ m['content'] }}"
@@ -98,11 +98,11 @@ def test_longer_rows_are_left_out_whole(rows, tiny_base):
     ],
 )
 def test_a_template_that_would_teach_nothing_or_another_prompt_is_refused(
-    template, said, rows, tiny_base
+    template, message, rows, tiny_base
 ):
     tokenizer = checkpoints.load_tokenizer(tiny_base)
     tokenizer.chat_template = template
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         sft.encode(tokenizer, rows, 4096)
 
 

@@ -82,8 +82,8 @@ def test_a_signal_pauses_the_run_and_requeues_the_job(start, tmp_path, code):
     job = start(PAUSES.format(stop="runs/demo/stop", code=code), "demo")
     wait_until_there(tmp_path / "started")
     job.send_signal(signal.SIGUSR1)
-    said = job.communicate(timeout=20)[0]
-    assert job.returncode == code and "pausing" in said
+    printed = job.communicate(timeout=20)[0]
+    assert job.returncode == code and "pausing" in printed
     assert requeued(tmp_path) == "requeue 7"
     assert not (tmp_path / "runs" / "demo" / "stop").exists()
 
@@ -186,7 +186,7 @@ def chain(tmp_path):
 
 
 def test_every_notebook_is_in_one_job_that_waits_for_the_one_before(chain):
-    said, jobs = chain("demo", "-p", "seed", "1")
+    printed, jobs = chain("demo", "-p", "seed", "1")
     spans = [(job.split("--from ")[1][:2], job.split("--to ")[1]) for job in jobs]
     names, chosen = [path.stem for path in run.notebooks()], []
     for first, last in spans:
@@ -196,7 +196,7 @@ def test_every_notebook_is_in_one_job_that_waits_for_the_one_before(chain):
     for number, job in enumerate(jobs[1:], 102):
         assert f"--dependency=afterok:{number - 1} --kill-on-invalid-dep=yes" in job
     assert all("notebook.sbatch demo -p seed 1 --from" in job for job in jobs)
-    assert said.splitlines()[1] == "notebooks 03 to 03: job 102"
+    assert printed.splitlines()[1] == "notebooks 03 to 03: job 102"
 
 
 def test_options_go_to_their_kind_of_job(chain):
@@ -255,21 +255,21 @@ def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, t
         script = [SCRIPTS / "notebook.sbatch", *arguments, "--from", notebook, "--to", notebook]
         return slurm("sbatch", *options, *script, OMP_NUM_THREADS="1", GLOO_SOCKET_IFNAME="lo")
 
-    def said() -> str:
-        logs = [*tmp_path.glob("job-*.log"), *tmp_path.glob("logs/*.log")]
-        return "".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in logs)
+    def logs() -> str:
+        files = [*tmp_path.glob("job-*.log"), *tmp_path.glob("logs/*.log")]
+        return "".join(f"== {log.name}\n{log.read_text()[-3000:]}" for log in files)
 
     def checkpoint_of(stage: str, job: str):
-        def there():
-            assert slurm.job(job)["JobState"] in ("PENDING", "RUNNING"), said()
+        def saved():
+            assert slurm.job(job)["JobState"] in ("PENDING", "RUNNING"), logs()
             return list(tmp_path.glob(f"checkpoints/{stage}.partial/checkpoint-*/whole"))
 
-        slurm.wait_for(there, 400, f"a checkpoint of {stage}")
+        slurm.wait_for(saved, 400, f"a checkpoint of {stage}")
 
     def end_of(job: str) -> None:
         def ended():
             state = slurm.job(job)["JobState"]
-            assert state in ("PENDING", "RUNNING", "COMPLETING", "COMPLETED"), state + said()
+            assert state in ("PENDING", "RUNNING", "COMPLETING", "COMPLETED"), state + logs()
             return state == "COMPLETED"
 
         slurm.wait_for(ended, 400, f"the end of job {job}")
@@ -300,14 +300,14 @@ def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, t
 @pytest.mark.slurm
 def test_a_failed_job_cancels_the_rest_of_the_chain(slurm, tmp_path):
     log = f"--output={tmp_path}/%j.log"
-    said = slurm(
+    printed = slurm(
         SCRIPTS / "chain.sh",
         "no-such-profile",
         CPU_OPTIONS=log,
         GPU_OPTIONS=log,
         CUREMED_RUNS=str(tmp_path),
     )
-    first, *rest = [line.rsplit(" ", 1)[1] for line in said.splitlines()]
+    first, *rest = [line.rsplit(" ", 1)[1] for line in printed.splitlines()]
     slurm.wait_for(lambda: not slurm("squeue", "--noheader"), 100, "the end of the chain")
     assert [slurm.job(job)["JobState"] for job in (first, *rest)] == ["FAILED", *["CANCELLED"] * 6]
     assert "no profile" in (tmp_path / f"{first}.log").read_text()

@@ -32,7 +32,7 @@ def test_settings_read_and_write_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("kind", "setting", "said"),
+    ("kind", "setting", "message"),
     [
         ("sft", {"lerning_rate": 1}, "unknown sft setting 'lerning_rate'; did you mean 'learning_"),
         ("sft", {"num_generations": 4}, "unknown sft setting 'num_generations'"),
@@ -55,8 +55,8 @@ def test_settings_read_and_write_nothing(tmp_path):
         ("grpo", {"alpha": 2, "steps": 0}, "steps is 0: .*; alpha is 2: "),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_may_stand_there(kind, setting, said):
-    with pytest.raises(ValueError, match=said):
+def test_a_wrong_setting_is_named_with_what_may_stand_there(kind, setting, message):
+    with pytest.raises(ValueError, match=message):
         stages.settings(kind, PLACES | setting)
 
 
@@ -228,8 +228,8 @@ def test_tags_that_decoding_would_lose_are_refused(config, tiny_base, tmp_path):
         tokenizer.add_special_tokens({"additional_special_tokens": ["<answer>", "</answer>"]})
 
     start = tokenizer_without(tiny_base, tmp_path, as_special)
-    said = r"(?s)start .*turns the tags .*add them as ordinary tokens"
-    with pytest.raises(ValueError, match=said):
+    message = r"(?s)start .*turns the tags .*add them as ordinary tokens"
+    with pytest.raises(ValueError, match=message):
         check(config, start=start)
 
 

@@ -231,8 +231,8 @@ def test_a_notebooks_parameters_train_a_stage_whose_steps_are_watched(run_dir, c
 
 
 def test_a_failing_process_is_reported_with_the_end_of_its_log(run_dir):
-    said = r"(?s)sft ended with exit code 1; the end of .*sft\.log:.*longer than max_length 5"
-    with pytest.raises(RuntimeError, match=said):
+    message = r"(?s)sft ended with exit code 1; the end of .*sft\.log:.*longer than max_length 5"
+    with pytest.raises(RuntimeError, match=message):
         training.stage("sft", run_dir, "sft", start="base", **SFT, max_length=5)
     assert "longer than max_length 5" in paths.log(run_dir, "sft").read_text()
 
