@@ -139,16 +139,12 @@ def estimate(
     parts.append(("convert", settings.converter, convert, n_items))
     totals = dict.fromkeys((*items.STAGES, "all"), Totals(0, 0, 0, 0.0))
     for stage, model, requests, times in parts:
-        quoted = by_model[model].quote(requests)
+        once = by_model[model].quote(requests)
+        counts = [count * times for count in once[:3]]
+        part = Totals(*counts, once.usd and once.usd * times)
         for name in (stage, "all"):
-            totals[name] = _plus(totals[name], quoted, times)
+            totals[name] = totals[name].plus(part)
     return totals
-
-
-def _plus(total: Totals, part: Totals, times: int) -> Totals:
-    counts = [old + new * times for old, new in zip(total[:3], part[:3], strict=True)]
-    usd = None if None in (total.usd, part.usd) else total.usd + part.usd * times
-    return Totals(*counts, usd)
 
 
 def recorded(path: str | Path) -> Path:

@@ -5,15 +5,19 @@ import random
 import threading
 import time
 import traceback
+from collections import defaultdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import asking
 import pytest
+import recordings
 from asking import requests as ask_for
 
+from curemed_utils import curation, languages
 from curemed_utils.data import DataError
 from curemed_utils.judge import PARSE, Client, Judge, Refused, batch, price_of
 from curemed_utils.judge.cache import Cache
+from curemed_utils.judge.wire import key_of
 
 KEY = "sk-made-up-0123456789abcdef"
 
@@ -215,6 +219,31 @@ def test_a_judges_verdicts_come_by_batch(place, service, monkeypatch):
     with Judge("gpt-4o", cache=cache) as judge:
         verdicts = judge.score("logic", items)
     assert [(verdict.value, verdict.cached) for verdict in verdicts] == [(True, True)] * 3
+
+
+@pytest.mark.heavy
+def test_a_curation_goes_through_by_batches(place, service, tmp_path):
+    cache, folder = place
+    texts = defaultdict(list)
+    for reply in recordings.replies():
+        texts[reply["key"]].append(reply["text"])
+
+    def next_recorded(line):
+        return answered(line, texts[key_of(line["body"])].pop(0))
+
+    service.reply, run = next_recorded, None
+    with Client(cache, offline=True) as client:
+        while run is None:
+            try:
+                topics = recordings.topics()
+                run = curation.curate(topics, languages.NAMES, client, curation.RECORDED)
+            except curation.Unanswered as lacking:
+                batch.submit(lacking.requests, cache, folder, service.url, parse=lacking.parse)
+                batch.collect(folder, cache, service.url)
+    assert not any(texts.values()), "a recorded reply was not asked for"
+    with Client(curation.recorded(tmp_path / "recorded.sqlite"), offline=True) as client:
+        replayed = curation.curate(topics, languages.NAMES, client, curation.RECORDED)
+    assert run.rows == replayed.rows
 
 
 def test_what_is_stored_under_way_or_repeated_is_not_sent(place, service):
