@@ -1,7 +1,6 @@
 """The composite reward (Section 3.3): 0.65 accuracy + 0.30 language + 0.05 format.
 
 Each part is a number in 0-1, or None where it can't be known; None is never turned into 0.
-`score` rates one response without a judge; a training run rates batches by its `Rewards`.
 """
 
 import asyncio
@@ -21,20 +20,16 @@ CHOICES = {
 }
 
 
-# The three parts --------------------------------------------------------------------------------
-
-
 def accuracy_reward(text: str, accepted: list[str], reference: str) -> float | None:
     """Eq. 1 for a closed list of answers: 1.0 for one of `accepted` or `reference`, else 0.0.
 
-    Equal means equal after case, width, white space and punctuation at the ends are set aside.
-    A longer text that merely contains an accepted answer is not equal.
-    Without `accepted` the result is None: then only a judge can tell.
+    Case, width, white space and punctuation at the ends don't count. A longer text that contains
+    an accepted answer is wrong. None without `accepted`: then only a judge can tell.
     """
     if not accepted:
         return None
     answer = answer_of(text)
-    right = {_bare(form) for form in [*accepted, _untagged(reference)]}
+    right = [_bare(form) for form in (*accepted, _untagged(reference))]
     return float(answer is not None and _bare(answer) in right)
 
 
@@ -49,13 +44,12 @@ def _bare(text: str) -> str:
 
 
 def language_reward(text: str, language: str, over: str = "answer") -> float | None:
-    """Eq. 2 by the offline check: 1.0 if the answer is in `language`, else 0.0.
+    """Eq. 2 by the offline check: 1.0 if the answer is in `language`, else 0.0, as for no answer.
 
-    No answer is 0.0 as well; None is undecided, for example for a text too short to tell.
-    The paper has it both ways. Its definition and stages 2 and 3 judge the answer;
-    stage 1's prompt and Appendix B.3.1 judge the whole response. `over` is 'answer' or 'response'.
-    The default is the answer, because the reasoning is code-switched on purpose:
-    a check of the whole response would punish what SFT teaches.
+    None is undecided, for example for a text too short to tell.
+    The paper has it both ways: its definition and stages 2 and 3 judge the answer, stage 1's
+    prompt and Appendix B.3.1 the whole response. `over` is 'answer' or 'response'. A check of the
+    whole response would punish the code-switched reasoning that SFT teaches.
     """
     verdict = language_id.check_language(_judged_part(text, over), language).verdict
     return None if verdict is None else float(verdict)
@@ -68,12 +62,12 @@ def _judged_part(text: str, over: str) -> str:
 def format_reward(text: str, strict: bool = True) -> float:
     """1.0 if `text` has the required structure, else 0.0.
 
-    `strict` (Eq. 3): one thinking block of steps numbered 1 to n, then one answer.
-    Each is closed and not empty, and nothing else stands around them.
+    `strict` (Eq. 3): a thinking block of steps numbered 1 to n, then an answer; all are closed,
+    none is empty, and nothing stands around them.
     Otherwise (Appendix B.3.2): exactly one thinking block and one answer block.
     """
     if strict:
-        return float(not trace.parse(text).fault)
+        return float(not trace.form_fault(text))
     counts = [len(trace.blocks(text, name)) for name in ("thinking", "answer")]
     return float(counts == [1, 1])
 
@@ -81,8 +75,7 @@ def format_reward(text: str, strict: bool = True) -> float:
 def composite(scores: dict[str, float | None], weights: dict[str, float] = WEIGHTS) -> float:
     """Eq. 4: the weighted sum of the parts that are known; NaN if none is.
 
-    A part that is None is left out and the sum stays smaller, as in TRL.
-    So composites are compared only over equal parts.
+    A part that is None is left out, as in TRL: compare sums only over equal parts.
     """
     known = [weights[name] * score for name, score in scores.items() if score is not None]
     return sum(known) if known else math.nan
@@ -91,25 +84,17 @@ def composite(scores: dict[str, float | None], weights: dict[str, float] = WEIGH
 def score(text: str, row: data.Row) -> dict[str, float | None]:
     """The parts of one response by the default rules of `Rewards`, which ask no judge.
 
-    Keys: 'accuracy', 'language', 'format'. Outside the 13 languages 'language' is None.
+    Outside the 13 languages 'language' is None.
     """
     return Rewards().unjudged(text, dict(row))
-
-
-# A run's rules ----------------------------------------------------------------------------------
 
 
 @dataclass(eq=False)
 class Rewards:
     """The reward by the rules that a run chose, for one response or for TRL's batches.
 
-    `accuracy_by`: 'accepted' is an exact match, unknown for items without accepted answers.
-    With 'judge', `judge` gives partial credit; an exact match is 1.0 without asking.
-    `language_by`: 'offline' or 'judge'; `language_over`: 'answer' or 'response'.
-    `strict_format`: Eq. 3, else Appendix B.3.2.
-
-    A rollout whose judge failed gets None in all three parts: TRL then leaves it out,
-    while a sum without accuracy would count as a bad answer.
+    `accuracy_by`: with 'accepted' an exact match, with 'judge' partial credit for what is none.
+    The other fields are as in `language_reward` and `format_reward`.
     """
 
     accuracy_by: str = "accepted"
@@ -120,19 +105,17 @@ class Rewards:
 
     def __post_init__(self):
         for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}, which is none of {', '.join(choices)}")
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}")
         if self.judge is None and "judge" in (self.accuracy_by, self.language_by):
             raise ValueError("accuracy_by or language_by is 'judge' without one: set judge_model")
         self._batch = (None, None)  # the completions scored last, and the task that scores them
 
     def unjudged(self, text: str, item: dict) -> dict[str, float | None]:
         """The three parts of one response as far as they are known without asking a judge."""
-        accepted = item["accepted"]
+        accepted, in_language = item["accepted"], None
         if self.accuracy_by == "judge":
-            accepted = [*accepted, _untagged(item["answer"])]
-        in_language = None
+            accepted = accepted or [item["answer"]]
         if self.language_by == "offline" and item["language"] in languages.BY_NAME:
             in_language = language_reward(text, item["language"], self.language_over)
         return {
@@ -144,18 +127,18 @@ class Rewards:
     async def score(self, texts: list[str], items: list[dict]) -> list[dict[str, float | None]]:
         """The three parts of every text; an item has question, answer, accepted and language.
 
-        Only what the offline rules leave open is asked of the judge, the whole batch at once.
-        RuntimeError where most texts get no verdict: steps without rewards cost only time.
+        A text on which the judge failed gets None in all parts, so that TRL leaves it out.
+        RuntimeError where it failed on most.
         """
         parts, accuracy, language, errors = [], {}, {}, {}  # the last three by place in the batch
         for place, (text, item) in enumerate(zip(texts, items, strict=True)):
             parts.append(self.unjudged(text, item))
+            question = item | {"reference": _untagged(item["answer"])}
             if self.accuracy_by == "judge" and parts[place]["accuracy"] != 1.0:
-                question = {"question": item["question"], "reference": _untagged(item["answer"])}
                 accuracy[place] = question | {"response": text}
             if self.language_by == "judge":
-                part = _judged_part(text, self.language_over)
-                language[place] = {"language": item["language"], "response": part}
+                seen = _judged_part(text, self.language_over)
+                language[place] = question | {"response": seen}
         await asyncio.gather(
             self._ask("accuracy", accuracy, parts, errors),
             self._ask("language", language, parts, errors),
@@ -168,10 +151,9 @@ class Rewards:
         return parts
 
     async def _ask(self, name: str, questions: dict[int, dict], parts, errors) -> None:
-        """Puts the judge's values into `parts` and what failed into `errors`, both by place."""
         if not questions:
             return
-        verdicts = await self.judge.score_async(f"reward_{name}", list(questions.values()))
+        verdicts = await self.judge.score_async(f"reward_{name}", questions.values())
         for place, verdict in zip(questions, verdicts, strict=True):
             parts[place][name] = verdict.value
             if verdict.error:
@@ -180,9 +162,8 @@ class Rewards:
     def functions(self) -> list:
         """TRL's reward functions `accuracy`, `language` and `format`, in the order of WEIGHTS.
 
-        TRL weighs and logs a part by its function, so there are three. It calls them at once
-        with the same list of completions: the first call has the batch scored, the others wait
-        for that result, so that no response is judged and paid for three times.
+        TRL calls them at once with the same list of completions. The first has the batch scored
+        and the others wait, so that it is paid for once.
         """
         return [self._function(name) for name in WEIGHTS]
 
@@ -197,7 +178,7 @@ class Rewards:
         return reward
 
     async def _score_columns(self, completions, columns) -> list[dict[str, float | None]]:
-        """Scores a batch as TRL hands it over, its rows' fields as columns."""
+        """Scores a batch as TRL hands it over, the rows' fields as columns."""
         if log := columns.get("log_extra"):
             log("id", columns["id"])
             log("prompt_language", columns["language"])
@@ -205,8 +186,4 @@ class Rewards:
         for place in range(len(completions)):
             fields = ("question", "answer", "accepted", "language")
             items.append({field: columns[field][place] for field in fields})
-        return await self.score([_text(completion) for completion in completions], items)
-
-
-def _text(completion: str | list[dict[str, str]]) -> str:
-    return completion if isinstance(completion, str) else completion[-1]["content"]
+        return await self.score([messages[-1]["content"] for messages in completions], items)

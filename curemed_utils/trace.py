@@ -7,22 +7,12 @@ All functions take time in proportion to the text, whatever tags it repeats or l
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import NamedTuple
 
 FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
 _TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
 _PART_TAG = re.compile(r"<(/?)(step\d+|answer)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
-
-
-class Trace(NamedTuple):
-    """A response taken apart."""
-
-    steps: tuple[str, ...]  # texts of the steps that were opened and closed, in order
-    answer: str | None  # text of the only answer block; None where there is none or several
-    fault: str  # why the response is not in full form; empty where it is
-
 
 # Writing ----------------------------------------------------------------------------------------
 
@@ -34,7 +24,7 @@ def render(steps: Sequence[str], answer: str) -> str:
 
 def render_steps(steps: Sequence[str]) -> str:
     """The thinking block of a response, its steps numbered from 1."""
-    numbered = (f"<step{n}>{step}</step{n}>" for n, step in enumerate(steps, 1))
+    numbered = [f"<step{n}>{step}</step{n}>" for n, step in enumerate(steps, 1)]
     return f"<thinking>{''.join(numbered)}</thinking>"
 
 
@@ -45,8 +35,7 @@ def render_answer(answer: str) -> str:
 
 def tags(n_steps: int) -> list[str]:
     """Every tag of a response in full form with `n_steps` steps, in order."""
-    steps = [tag for n in range(1, n_steps + 1) for tag in (f"<step{n}>", f"</step{n}>")]
-    return ["<thinking>", *steps, "</thinking>", "<answer>", "</answer>"]
+    return [piece for piece, is_tag in pieces(render([""] * n_steps, "")) if is_tag]
 
 
 def renumbered(reasoning: str) -> str:
@@ -63,12 +52,6 @@ def renumbered(reasoning: str) -> str:
 # Reading ----------------------------------------------------------------------------------------
 
 
-def parse(text: str) -> Trace:
-    """Steps, answer and fault of a response."""
-    steps = tuple(part for name, part in segments(text) if name.startswith("step"))
-    return Trace(steps, answer_of(text), _fault(text))
-
-
 def answer_of(text: str) -> str | None:
     """What stands in the only answer block, stripped; None where there is none or several."""
     answers = blocks(text, "answer")
@@ -80,26 +63,13 @@ def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
 
     With `cut_off` a last block that was never closed counts, up to the end of the text.
     """
-    opening, closing = f"<{name}>", f"</{name}>"
-    texts, place = [], text.find(opening)
-    while place >= 0:
-        start = place + len(opening)
-        end = text.find(closing, start)
-        if end < 0:
-            return [*texts, text[start:]] if cut_off else texts
-        texts.append(text[start:end])
-        place = text.find(opening, end + len(closing))
-    return texts
+    ended = re.findall(rf"<{name}>(.*?)(</{name}>|\Z)", text, re.DOTALL)
+    return [block for block, closing in ended if closing or cut_off]
 
 
 def without_blocks(text: str, name: str) -> str:
     """The text without its `<name>` blocks; one that was never closed reaches to the end."""
-    kept, place = [], 0
-    for block in blocks(text, name, cut_off=True):
-        start = text.index(f"<{name}>", place)
-        kept.append(text[place:start])
-        place = start + len(f"<{name}>{block}</{name}>")
-    return "".join(kept) + text[place:]
+    return re.sub(rf"<{name}>.*?(?:</{name}>|\Z)", "", text, flags=re.DOTALL)
 
 
 def segments(text: str) -> list[tuple[str, str]]:
@@ -148,24 +118,20 @@ def step_fault(reasoning: str) -> str:
     return f"{kind}: opened {' '.join(opened) or 'none'}, closed {' '.join(closed) or 'none'}"
 
 
-def _fault(text: str) -> str:
+def form_fault(text: str) -> str:
+    """Why a response is not in full form (Eq. 3); empty where it is."""
     present = _TAG.findall(text)
-    n_steps = sum(1 for tag in present if tag.startswith("<step"))
+    n_steps = sum(tag.startswith("<step") for tag in present)
     for tag, wanted in zip_longest(present, tags(max(n_steps, 1))):
         if tag != wanted:
             return f"{tag or 'the end'} where {wanted or 'the end'} should stand"
-    return _text_fault(present, _TAG.split(text))
-
-
-def _text_fault(present: list[str], texts: list[str]) -> str:
-    """What is wrong between tags that are in order: `texts[k]` stands before tag k."""
-    for tag, text in zip([*present, ""], texts, strict=True):
+    for tag, before in zip([*present, ""], _TAG.split(text), strict=True):
         inside = tag.startswith(("</step", "</answer"))
-        if inside and not text.strip():
+        if inside and not before.strip():
             return f"nothing before {tag}"
-        if not inside and text.strip():
+        if not inside and before.strip():
             return f"text before {tag or 'the end'} that belongs to no block"
-        emptied = tag.startswith("</step") and text.lstrip().startswith("</step")
-        if emptied or _STEP_BEGUN.search(text):
+        emptied = tag.startswith("</step") and before.lstrip().startswith("</step")
+        if emptied or _STEP_BEGUN.search(before):
             return f"a broken step tag before {tag}"
     return ""

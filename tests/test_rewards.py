@@ -261,44 +261,38 @@ def test_each_sample_row_earns_full_reward(sample):
 # What TRL calls ---------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["string", "messages"])
-def completions(request):
-    texts = [in_tags(FRENCH), "grippe"]
-    return (
-        texts
-        if request.param == "string"
-        else [[{"role": "assistant", "content": text}] for text in texts]
-    )
+TEXTS = [in_tags(FRENCH), "grippe"]
 
 
-def for_trl(name, completions, rules=None, **columns):
-    """What TRL gets from reward function `name`, called the way TRL calls it."""
-    functions = {
-        function.__name__: function for function in (rules or rewards.Rewards()).functions()
-    }
-    given = {
-        "question": ["?"] * len(completions),
-        "answer": [ANSWER] * len(completions),
-        "accepted": [[]] * len(completions),
-    }
-    given |= {
-        "language": ["French"] * len(completions),
-        "prompts": [""] * len(completions),
-    } | columns
-    return asyncio.run(functions[name](completions=completions, **given))
+def one_step(rules, texts, **columns):
+    """What TRL gets in a step from all three functions, called the way TRL calls them."""
+    completions = [[{"role": "assistant", "content": text}] for text in texts]
+    fields = {"question": "?", "answer": ANSWER, "accepted": [], "language": "French"}
+    repeated = {name: [value] * len(texts) for name, value in fields.items()}
+    functions = {function.__name__: function for function in rules.functions()}
+
+    async def step():
+        calls = [f(completions=completions, **repeated | columns) for f in functions.values()]
+        return await asyncio.gather(*calls)
+
+    return dict(zip(functions, asyncio.run(step()), strict=True))
 
 
-def test_accuracy_for_trl(completions):
+def for_trl(name, texts, rules=None, **columns):
+    return one_step(rules or rewards.Rewards(), texts, **columns)[name]
+
+
+def test_accuracy_for_trl():
     columns = {"accepted": [["x"], ["grippe"]], "answer": [f"<answer>{FRENCH}</answer>", ANSWER]}
-    assert for_trl("accuracy", completions, **columns) == [1.0, 0.0]
+    assert for_trl("accuracy", TEXTS, **columns) == [1.0, 0.0]
 
 
-def test_language_for_trl(completions):
-    assert for_trl("language", completions, language=["French", "Thai"]) == [1.0, 0.0]
+def test_language_for_trl():
+    assert for_trl("language", TEXTS, language=["French", "Thai"]) == [1.0, 0.0]
 
 
-def test_format_for_trl(completions):
-    assert for_trl("format", completions) == [1.0, 0.0]
+def test_format_for_trl():
+    assert for_trl("format", TEXTS) == [1.0, 0.0]
 
 
 def test_unknown_parts_stay_none_for_trl():
@@ -308,17 +302,9 @@ def test_unknown_parts_stay_none_for_trl():
 def test_a_batch_is_scored_once_for_all_three_functions(monkeypatch):
     calls, rules = [], rewards.Rewards()
     monkeypatch.setattr(rewards, "format_reward", lambda text, strict: calls.append(text) or 1.0)
-    columns = {"question": ["?"], "answer": [ANSWER], "accepted": [[]], "language": ["French"]}
-
-    async def step():
-        completions = [GOOD]
-        return await asyncio.gather(
-            *(function(completions=completions, **columns) for function in rules.functions())
-        )
-
-    asyncio.run(step())
+    one_step(rules, [GOOD])
     assert len(calls) == 1
-    asyncio.run(step())
+    one_step(rules, [GOOD])
     assert len(calls) == 2
 
 
@@ -348,26 +334,10 @@ def test_a_judge_gives_partial_credit_and_an_exact_match_costs_nothing():
 
 
 def test_a_failed_judge_leaves_the_whole_rollout_out():
-    other, columns = (
-        in_tags("dengue"),
-        {
-            "question": ["?"] * 2,
-            "answer": [ANSWER] * 2,
-            "accepted": [[]] * 2,
-            "language": ["French"] * 2,
-        },
-    )
-    functions = rewards.Rewards(accuracy_by="judge", judge=StandIn(None, 0.0)).functions()
-
-    async def step():
-        completions = [other, other]
-        return await asyncio.gather(
-            *(function(completions=completions, **columns) for function in functions)
-        )
-
-    accuracy, language, form = asyncio.run(step())
-    assert (accuracy[0], language[0], form[0]) == (None, None, None)
-    assert (accuracy[1], form[1]) == (0.0, 1.0)
+    rules = rewards.Rewards(accuracy_by="judge", judge=StandIn(None, 0.0))
+    parts = one_step(rules, [in_tags("dengue")] * 2)
+    assert [values[0] for values in parts.values()] == [None, None, None]
+    assert (parts["accuracy"][1], parts["format"][1]) == (0.0, 1.0)
 
 
 def test_a_judge_that_fails_on_most_rollouts_stops_the_training():

@@ -43,18 +43,12 @@ def test_steps_are_renumbered_in_the_order_in_which_they_stand(reasoning, renumb
 # Reading ----------------------------------------------------------------------------------------
 
 
-def test_a_response_is_taken_apart():
-    assert trace.parse(GOOD) == (("High fever", "toux"), "grippe", "")
-    cut_off = trace.parse("<thinking><step1>High fever</step1><step2>toux")
-    assert cut_off.steps == ("High fever",)
-    assert cut_off.answer is None
-    assert cut_off.fault == "the end where </step2> should stand"
-
-
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
+        (GOOD, ""),
         ("", "the end where <thinking> should stand"),
+        ("<thinking><step1>a</step1><step2>b", "the end where </step2> should stand"),
         ("<answer>a</answer>", "<answer> where <thinking> should stand"),
         (STEPS, "the end where <answer> should stand"),
         (f"{STEPS}<answer>a</answer></answer>", "</answer> where the end should stand"),
@@ -69,7 +63,7 @@ def test_a_response_is_taken_apart():
     ],
 )
 def test_a_fault_says_what_is_not_in_full_form(text, fault):
-    assert trace.parse(text).fault == fault
+    assert trace.form_fault(text) == fault
 
 
 @pytest.mark.parametrize(
@@ -87,7 +81,6 @@ def test_a_fault_says_what_is_not_in_full_form(text, fault):
 )
 def test_an_answer_is_that_of_the_only_block(text, answer):
     assert trace.answer_of(text) == answer
-    assert trace.parse(text).answer == answer
 
 
 def test_blocks_end_at_the_next_closing_tag():
@@ -181,14 +174,13 @@ def nearly_good(draw):
 @given(TAGGED | st.text() | nearly_good())
 @example(GOOD)
 def test_the_full_form_is_equation_3_s(text):
-    assert (not trace.parse(text).fault) == in_full_form(text)
+    assert (not trace.form_fault(text)) == in_full_form(text)
 
 
 @settings(deadline=None)
 @given(TAGGED | st.text())
 def test_every_function_reads_any_text_and_loses_none(text):
-    parsed = trace.parse(text)
-    assert isinstance(parsed.fault, str)
+    assert isinstance(trace.form_fault(text), str)
     assert "".join(piece for piece, _ in trace.pieces(text)) == text
     assert trace.renumbered(trace.renumbered(text)) == trace.renumbered(text)
     for _, part in trace.segments(text):
@@ -200,7 +192,9 @@ def test_every_function_reads_any_text_and_loses_none(text):
 @given(st.lists(PLAIN, min_size=1, max_size=12), PLAIN)
 def test_what_is_rendered_is_read_back(steps, answer):
     text = trace.render(steps, answer)
-    assert trace.parse(text) == (tuple(steps), answer.strip(), "")
+    assert [part for _, part in trace.segments(text)] == [*steps, answer]
+    assert trace.answer_of(text) == answer.strip()
+    assert trace.form_fault(text) == ""
     assert trace.step_fault(text) == ""
     assert trace.renumbered(text) == text
 
@@ -211,13 +205,19 @@ UNCLOSED = ["<thinking>", "<answer>", "<step1>", "</answer>", "<step", "<step1><
 @pytest.mark.parametrize("repeated", UNCLOSED)
 def test_repeated_tags_take_time_in_proportion(repeated):
     began = time.perf_counter()
-    trace.parse(repeated * 20_000)
-    trace.numbered_lines(repeated * 20_000)
-    trace.blocks(repeated * 20_000, "thinking", cut_off=True)
+    text = repeated * 20_000
+    trace.form_fault(text)
+    trace.segments(text)
+    trace.numbered_lines(text)
+    for name in ("thinking", "answer"):
+        trace.blocks(text, name)
+        trace.without_blocks(text, name)
     assert time.perf_counter() - began < 2
 
 
 def test_steps_that_are_all_open_take_time_in_proportion():
     began = time.perf_counter()
-    assert trace.parse("".join(f"<step{n}>" for n in range(20_000))).steps == ()
+    text = "".join(f"<step{n}>" for n in range(20_000))
+    assert trace.segments(text) == []
+    assert trace.form_fault(text)
     assert time.perf_counter() - began < 2

@@ -81,7 +81,7 @@ def _parts(text: str, row: data.Row, weights: dict[str, float]) -> str:
     reasons = {
         "accuracy": read,
         "language": _why_language(answer or "", row.language, scores["language"]),
-        "format": f"Equation 3; {trace.parse(text).fault or 'in full form'}",
+        "format": f"Equation 3; {trace.form_fault(text) or 'in full form'}",
     }
     lines = [_line("part", "weight", "score", "pays", "why")]
     for name, score in scores.items():

@@ -192,7 +192,7 @@ def conversion_fault(row: Row) -> str:
     given_away = _forms_in(row.question, row.accepted)
     offered = _forms_in(row.question, row.options.values())
     faults = []
-    if trace.parse(f"{row.reasoning}\n{row.answer}").fault:
+    if trace.form_fault(f"{row.reasoning}\n{row.answer}"):
         faults.append("steps and answer must be plain text without tags, and none may be empty")
     if audit.lists_options(row.question) or len(offered) > 1:
         faults.append("the question still offers options")
