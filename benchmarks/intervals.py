@@ -17,7 +17,7 @@ ICC = 0.3  # how much alike a topic's answers are: the correlation between two o
 def measure() -> dict:
     """Percent of DRAWS covered (aim: 93-97) by setting and rate, for independent items and for
     topics in 13 languages; percent of true nulls rejected (aim: 5) by McNemar's test and by the
-    paired bootstrap. By `statistics.scores` and `comparisons.compare_all`."""
+    paired bootstrap. By `intervals.estimates` and `comparisons.compare_all`."""
     found = {"draws": DRAWS, "coverage": {}, "null rejected": {}}
     for rate in (0.05, 0.5, 0.95):
         for n in (100, 1431):
@@ -73,7 +73,7 @@ def _tables(make, models: int, groups: str | None):
 def _coverage(make, rate: float, groups: str | None = None) -> float:
     covered = []
     for n, (table, topics) in enumerate(_tables(make, AT_ONCE, groups)):
-        scores = intervals.scores(
+        scores = intervals.estimates(
             table, groups=topics, metrics=("la",), seed=n, resamples=1000
         ).query("statistic == 'micro'")
         covered.append((scores["low"] <= 100 * rate + 1e-9) & (100 * rate <= scores["high"] + 1e-9))

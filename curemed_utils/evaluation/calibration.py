@@ -9,7 +9,7 @@ import regex
 
 from curemed_utils import language_id, trace
 from curemed_utils.evaluation import rates
-from curemed_utils.evaluation.verdicts import read_released, released_files
+from curemed_utils.evaluation.release import read_released, released_files
 from curemed_utils.language_id import Check
 
 _COLUMNS = {"Question": "question", "Response": "reference", "Test Response": "response"}

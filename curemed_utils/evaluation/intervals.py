@@ -1,23 +1,25 @@
-"""Statistics over verdicts: scores with intervals, spread over runs, equity between languages.
+"""Scores with 95% intervals, their spread over runs, and equity between languages.
 
-Verdicts are a table as `evaluation.read_verdicts` gives it, of one or several models. An item is a question (set and id), a run is a
-pair of seed and sample. `groups` maps ids to what makes items parallel, such as a topic asked in 13 languages: items of a group vary
-together, so groups are what is drawn. Without it each item is its own group.
+Verdicts are a table as `evaluation.read_verdicts` gives it, of one or several models. An item is a
+question (set and id), a run is a pair of seed and sample. `groups` maps ids to what makes items
+parallel, such as a topic asked in 13 languages: items of a group vary together, so groups are what
+is drawn. Without it each item is its own group.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from curemed_utils import evaluation, languages
+from curemed_utils import languages
 from curemed_utils.data import DataError
-from curemed_utils.evaluation.verdicts import HARNESS, MAX_FAULTS, METRICS, measures
+from curemed_utils.evaluation.verdicts import METRICS, measures
 
 RESAMPLES = 2000
-OF_LANGUAGE = ("language", "tier", "family")
 _FEW = 5  # groups; strata with fewer can't show how much they vary
 
 
-def scores(
+def estimates(
     verdicts: pd.DataFrame,
     by: tuple[str, ...] = ("model",),
     groups: dict[str, str] | None = None,
@@ -25,149 +27,230 @@ def scores(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """A line per group of `by` (columns of `verdicts`, and 'family'), metric and statistic, in percent.
+    """A line per group of `by` (columns of `verdicts`), metric and statistic.
 
-    Statistics: micro, over all responses, as published · macro, the mean over languages · worst, the lowest language (`worst` names
-    it) · tier_gap, the mean over high-resource languages minus that over low-resource ones, where both are there. Grouped by
-    language, only micro. Columns: value, low and high (95% interval), sd (standard deviation of the statistic over runs, NaN with
-    one), n_runs, n_languages, n_items, n_groups, n_unknown (responses without a verdict: left out, in *_paper counted as in
-    `evaluation.table`), faults (percent of responses with harness faults) and marked (over 5%).
+    Statistics: micro, over all responses, as published · macro, the mean over languages · worst,
+    the lowest language (`worst` names it) · tier_gap, the mean over high-resource languages minus
+    that over low-resource ones, where both are there. Grouped by language, only micro.
+    In percent: value, low and high (95% interval), sd (standard deviation over runs, NaN with one).
+    Counts: n_runs, n_languages, n_items, n_groups, n_unknown (responses without a verdict: left
+    out, in *_paper counted as in `evaluation.table`).
 
-    Intervals speak of other questions, not of other runs; runs of an item are averaged within it. They rest on a Bayesian
-    bootstrap (Rubin 1981) over groups, within languages where a group has one language, so that the sizes of languages stay. For
-    micro and macro its variance gives the effective number of items of a Wilson score interval, since percentile and BCa limits
-    miss the truth too often near 0 and 100%. For tier_gap they are percentiles; NaN if nothing varies. For worst, the lowest of
-    the languages' lower limits and of their upper ones, the latter with Bonferroni's correction: cautious, whichever is truly worst;
-    its value is the lowest observed and so lies, on average, under the truth.
+    Intervals speak of other questions, not of other runs; runs of an item are averaged within it.
+    They rest on a Bayesian bootstrap (Rubin 1981) over groups, within languages where a group has
+    one language, so that the sizes of languages stay. For micro and macro its variance gives the
+    effective number of items of a Wilson score interval, since percentile and BCa limits miss the
+    truth too often near 0 and 100%. For tier_gap they are percentiles; NaN if nothing varies. For
+    worst, the lowest of the languages' lower limits and of their upper ones, the latter with
+    Bonferroni's correction: cautious, whichever is truly worst; its value is the lowest observed
+    and so lies, on average, under the truth.
     """
-    by, keys = list(by), [name for name in by if name not in OF_LANGUAGE]
+    by = list(by)
+    keys = [name for name in by if name not in ("language", "tier")]
     frame = frame_of(verdicts, keys, groups)
-    of, found, group = _codes(frame, by), measures(verdicts)[list(metrics)].to_numpy(float, na_value=np.nan), frame["group"]
-    unknown = np.isnan(found)
-    for m, metric in enumerate(metrics):  # as published, unless nobody gave a verdict
-        asked = np.bincount(of, ~unknown[:, m])[of] > 0
-        found[:, m] = np.where(unknown[:, m] & asked & metric.endswith("_paper"), 0, found[:, m])
-    known = ~np.isnan(found)
-    values = np.concatenate([np.where(known, found, 0), known], axis=1)
-    cell = _codes(frame, [*keys, "language"])
-    sums = np.split(resampled(group, frame["stratum"], cell, values, seed, resamples), 2, axis=2)
-    by_run = [_sums(cell, values * (frame["run"] == run).to_numpy()[:, None]) for run in range(frame["run"].max() + 1)]
+    frame["part"] = _codes(verdicts, by)
+    frame["cell"] = _codes(frame, [*keys, "language"])  # one language of a part
+    truths = measures(verdicts)[list(metrics)].reset_index(drop=True)
+    answers = _as_numbers(truths, frame["part"])
+    known = answers.notna().to_numpy()
+    values = np.hstack([answers.fillna(0.0), known])
+    draws = np.split(resampled(frame, values, seed, resamples), 2, axis=2)
+    by_run = []
+    for run in range(frame["run"].max() + 1):
+        in_run = (frame["run"] == run).to_numpy()[:, None]
+        by_run.append(_sums(frame["cell"], values * in_run))
     runs = np.split(np.stack(by_run), 2, axis=2)
-    faults = [evaluation.outcomes(verdicts, metric).isin(HARNESS).to_numpy() for metric in metrics]
-    records = []
-    for here in pd.Series(of).groupby(of).indices.values():
-        rows, names = frame.iloc[here], dict(zip(cell[here], frame["language"].iloc[here], strict=True))
-        at, counts = list(names), {"n_runs": rows["run"].nunique(), "n_items": rows["item"].nunique()}
+    lines = []
+    for place in frame.groupby("part").indices.values():
+        part = frame.iloc[place]
+        names = part.drop_duplicates("cell").set_index("cell")["language"]
         for m, metric in enumerate(metrics):
-            judged = rows["group"][known[here, m]]
-            n = judged.groupby(cell[here][known[here, m]]).nunique().reindex(at, fill_value=0)
-            found = _intervals(sums[0][:, at, m], sums[1][:, at, m], [*n, judged.nunique()], list(names.values()))
-            spread = _statistics(runs[0][:, at, m], runs[1][:, at, m], list(names.values()))
-            harness = 100 * faults[m][here].mean()
-            more = counts | {"n_groups": judged.nunique(), "n_languages": int((n > 0).sum()), "n_unknown": int(unknown[here, m].sum())}
-            more |= {"faults": harness, "marked": harness > MAX_FAULTS}
-            lowest = names[at[int(np.nanargmin(_rates(sums[0][0, at, m], sums[1][0, at, m])))]] if n.any() else ""
-            for name in ("micro",) if "language" in by else found:
-                said = dict(zip(("value", "low", "high"), found[name], strict=True)) | {"sd": pd.Series(spread[name]).std()}
-                said = {key: 100 * share for key, share in said.items()} | {"worst": lowest if name == "worst" else ""}
-                records.append(rows.iloc[0][by].to_dict() | {"metric": metric, "statistic": name} | said | more)
-    return pd.DataFrame(records)
+            judged = part[known[place, m]]
+            n_groups = judged.groupby("cell")["group"].nunique().reindex(names.index, fill_value=0)
+            counts = {
+                "n_runs": part["run"].nunique(),
+                "n_items": part["item"].nunique(),
+                "n_groups": judged["group"].nunique(),
+                "n_languages": int((n_groups > 0).sum()),
+                "n_unknown": int(truths[metric].iloc[place].isna().sum()),
+            }
+            drawn = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in draws))
+            of_runs = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in runs))
+            each_run = of_runs.statistics()
+            limits = _limits(drawn, n_groups.to_numpy(), counts["n_groups"])
+            for statistic in ["micro"] if "language" in by else limits:
+                line = verdicts.iloc[place[0]][by].to_dict()
+                line |= {"metric": metric, "statistic": statistic}
+                value, low, high = limits[statistic]
+                line |= {"value": 100 * value, "low": 100 * low, "high": 100 * high}
+                line["sd"] = 100 * pd.Series(each_run[statistic]).std()
+                line["worst"] = drawn.lowest() if statistic == "worst" else ""
+                lines.append(line | counts)
+    return pd.DataFrame(lines)
 
 
-def frame_of(verdicts: pd.DataFrame, keys: list[str], groups: dict[str, str] | None) -> pd.DataFrame:
-    """`verdicts` with language, tier and family, and as numbers: item, run, group (what is drawn together) and stratum."""
-    spoken = {name: languages.get(name) for name in verdicts["language"].unique()}
+# Responses as numbers ---------------------------------------------------------------------------
+
+
+def frame_of(
+    verdicts: pd.DataFrame, keys: list[str], groups: dict[str, str] | None
+) -> pd.DataFrame:
+    """`verdicts` as numbers: item, run, group and stratum, beside id, language and keys.
+
+    A group is what is drawn together, a stratum the groups among which it is drawn.
+    """
     frame = verdicts[list({*keys, "id", "language"})].reset_index(drop=True)
-    frame["tier"], frame["family"] = (frame["language"].map({k: getattr(v, a) for k, v in spoken.items()}) for a in ("tier", "family"))
-    names = [name for name in ("set",) if name in verdicts]
-    frame["item"] = _codes(verdicts, [*names, "id"])
-    frame["run"] = _codes(verdicts, [name for name in ("seed", "sample") if name in verdicts])
-    twice = frame.duplicated([*keys, "item", "run"])
-    if twice.any():
+    of_set = ["set"] if "set" in verdicts else []
+    of_run = [name for name in ("seed", "sample") if name in verdicts]
+    frame["item"] = _codes(verdicts, [*of_set, "id"])
+    frame["run"] = _codes(verdicts, of_run)
+    repeated = frame.loc[frame.duplicated([*keys, "item", "run"]), "id"]
+    if len(repeated):
         raise DataError(
-            f"{int(twice.sum())} responses, such as to {frame['id'][twice].iloc[0]!r}, repeat item, seed and sample: "
-            "a model is there twice, or `by` lacks the column model"
+            f"{len(repeated)} responses, such as to {repeated.iloc[0]!r}, repeat item, seed and "
+            "sample: a model is there twice, or `by` lacks the column model"
         )
     frame["group"] = frame["item"]
     if groups is not None:
-        named = frame["id"].map(groups)
-        if len(strange := frame["id"][named.isna()].unique()):
-            raise DataError(f"{len(strange)} ids, such as {strange[0]!r}, are not in `groups`: give every test row its group")
-        frame["group"] = pd.factorize(named)[0]
-    stratum = _codes(verdicts, [*names, "language"])
-    several = pd.Series(stratum).groupby(frame["group"]).transform("nunique") > 1
-    frame["stratum"] = np.where(several, -1, stratum)
+        names = frame["id"].map(groups)
+        strange = frame["id"][names.isna()].unique()
+        if len(strange):
+            some = f"{len(strange)} ids, such as {strange[0]!r}"
+            raise DataError(f"{some}, are not in `groups`: give every test row its group")
+        frame["group"] = pd.factorize(names)[0]
+    frame["stratum"] = _codes(verdicts, [*of_set, "language"])
+    spans_several = frame.groupby("group")["stratum"].transform("nunique") > 1
+    frame["stratum"] = frame["stratum"].mask(spans_several, -1)
     if (frame.groupby("stratum")["group"].nunique() < _FEW).any():
         frame["stratum"] = 0
     return frame
 
 
+def _as_numbers(truths: pd.DataFrame, part: pd.Series) -> pd.DataFrame:
+    """1 right, 0 wrong, NaN unknown.
+
+    As published, unknown counts as wrong, unless nobody gave a verdict in the whole part.
+    """
+    numbers = truths.astype("Float64").astype(float)
+    for metric in [name for name in numbers if name.endswith("_paper")]:
+        anybody = numbers[metric].groupby(part).transform("count") > 0
+        numbers[metric] = numbers[metric].mask(numbers[metric].isna() & anybody, 0.0)
+    return numbers
+
+
 def _codes(frame: pd.DataFrame, names: list[str]) -> np.ndarray:
     """Numbers from 0 for the rows' different values of `names`, in order of appearance."""
-    return frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy() if names else np.zeros(len(frame), int)
+    if not names:
+        return np.zeros(len(frame), int)
+    return frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
 
 
-def _sums(code: np.ndarray, values: np.ndarray, size: int = 0) -> np.ndarray:
-    """`values` (rows x columns) summed within each code, of which there are `size` or as many as occur."""
-    return np.stack([np.bincount(code, column, size) for column in values.T], axis=1)
+# Draws ------------------------------------------------------------------------------------------
 
 
-def resampled(group: pd.Series, stratum: pd.Series, cell: np.ndarray, values: np.ndarray, seed: int, resamples: int) -> np.ndarray:
-    """Sums of `values` (rows x columns) in each cell: as they are at [0], then with groups reweighted, stratum by stratum."""
+def resampled(frame: pd.DataFrame, values: np.ndarray, seed: int, resamples: int) -> np.ndarray:
+    """Sums of `values` (rows x columns) in each cell: (1 + resamples) x cells x columns.
+
+    `frame` has group, stratum and cell of each row. The first sums are those of the rows as they
+    are; in all others each group has a random weight, and the weights of a stratum have mean 1.
+    """
     rng = np.random.default_rng(seed)
-    sums = np.zeros((1 + resamples, cell.max() + 1, values.shape[1]), np.float32)
-    for rows in stratum.groupby(stratum).indices.values():
-        drawn, cells = pd.factorize(group.iloc[rows])[0], np.unique(cell[rows], return_inverse=True)
-        n, wide = drawn.max() + 1, len(cells[0])
+    sums = np.zeros((1 + resamples, frame["cell"].max() + 1, values.shape[1]), np.float32)
+    for rows in frame.groupby("stratum").indices.values():
+        stratum = frame.iloc[rows]
+        groups = pd.factorize(stratum["group"])[0]
+        cells, place = np.unique(stratum["cell"], return_inverse=True)
+        n_groups, n_cells = groups.max() + 1, len(cells)
         # of this shape, the variance is that of n - 1 degrees of freedom
-        weights = rng.standard_gamma(max(n - 2, 0.5) / n, (1 + resamples, n), np.float32)
+        shape = max(n_groups - 2, 0.5) / n_groups
+        weights = rng.standard_gamma(shape, (1 + resamples, n_groups), np.float32)
         weights /= weights.mean(axis=1, keepdims=True)
         weights[0] = 1
-        matrix = _sums(drawn * wide + cells[1], values[rows], n * wide).astype(np.float32)
-        sums[:, cells[0]] += (weights @ matrix.reshape(n, -1)).reshape(1 + resamples, wide, -1)
+        of_group = _sums(groups * n_cells + place, values[rows], n_groups * n_cells)
+        of_group = of_group.astype(np.float32).reshape(n_groups, -1)
+        sums[:, cells] += (weights @ of_group).reshape(1 + resamples, n_cells, -1)
     return sums
 
 
-def _rates(hits: np.ndarray, of: np.ndarray) -> np.ndarray:
-    return np.divide(hits, of, out=np.full(hits.shape, np.nan), where=of > 0, dtype=float)
+def _sums(code: np.ndarray, values: np.ndarray, size: int = 0) -> np.ndarray:
+    """`values` (rows x columns) summed within each code; `size` codes, or as many as occur."""
+    return np.stack([np.bincount(code, column, size) for column in values.T], axis=1)
 
 
-def _statistics(hits: np.ndarray, of: np.ndarray, names: list[str]) -> dict[str, np.ndarray]:
-    """The statistics of each draw, from sums (draws x languages)."""
-    each, tiers = _rates(hits, of), np.array([languages.get(name).tier for name in names])
-    found = {"micro": _rates(hits.sum(axis=1), of.sum(axis=1)), "macro": _mean(each), "worst": np.fmin.reduce(each, axis=1)}
-    if {"high", "low"} <= set(tiers):
-        found["tier_gap"] = _mean(each[:, tiers == "high"]) - _mean(each[:, tiers == "low"])
-    return found
+class _Tally(NamedTuple):
+    """Right answers and answers with a verdict: draws (or runs) x languages."""
+
+    names: list[str]
+    right: np.ndarray
+    known: np.ndarray
+
+    def rates(self) -> np.ndarray:
+        return _divided(self.right, self.known)
+
+    def lowest(self) -> str:
+        """The language with the lowest observed rate; empty where none has one."""
+        observed = self.rates()[0]
+        return "" if np.isnan(observed).all() else self.names[np.nanargmin(observed)]
+
+    def statistics(self) -> dict[str, np.ndarray]:
+        """Each statistic of every draw, 0-1."""
+        rates = self.rates()
+        statistics = {
+            "micro": _divided(self.right.sum(axis=1), self.known.sum(axis=1)),
+            "macro": _mean_of_known(rates),
+            "worst": np.fmin.reduce(rates, axis=1),
+        }
+        tiers = np.array([languages.get(name).tier for name in self.names])
+        if {"high", "low"} <= set(tiers):
+            high, low = rates[:, tiers == "high"], rates[:, tiers == "low"]
+            statistics["tier_gap"] = _mean_of_known(high) - _mean_of_known(low)
+        return statistics
 
 
-def _mean(each: np.ndarray) -> np.ndarray:
-    """Mean over the languages that have a rate, NaN where none has."""
-    return _rates(np.nansum(each, axis=1), (~np.isnan(each)).sum(axis=1))
+def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    nan = np.full(part.shape, np.nan)
+    return np.divide(part, whole, out=nan, where=whole > 0, dtype=float)
 
 
-def _intervals(hits: np.ndarray, of: np.ndarray, n: list[int], names: list[str]) -> dict[str, tuple[float, float, float]]:
-    """Value and 95% limits of each statistic, from sums (draws x languages); `n` groups in each language and, last, in all."""
-    draws, each = _statistics(hits, of, names), _rates(hits, of)
-    there = np.array(n[:-1]) > 0
-    if not there.any():
-        return dict.fromkeys(draws, (np.nan, np.nan, np.nan))
-    found = {name: (draws[name][0], *_wilson(draws[name][:, None], n[-1:], 0.05)[:, 0]) for name in ("micro", "macro")}
-    each, sizes = each[:, there], np.array(n[:-1])[there]
-    found["worst"] = draws["worst"][0], _wilson(each, sizes, 0.05)[0].min(), _wilson(each, sizes, 0.05 / len(sizes))[1].min()
-    if "tier_gap" in draws:
-        gap = draws["tier_gap"]
+def _mean_of_known(rates: np.ndarray) -> np.ndarray:
+    return _divided(np.nansum(rates, axis=1), (~np.isnan(rates)).sum(axis=1))
+
+
+# Limits -----------------------------------------------------------------------------------------
+
+
+def _limits(draws: _Tally, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
+    """Value and 95% limits of each statistic, 0-1; `n_groups` in each language, `n` in all."""
+    statistics = draws.statistics()
+    if not n:
+        return dict.fromkeys(statistics, (np.nan, np.nan, np.nan))
+    limits = {}
+    for name in ("micro", "macro"):
+        low, high = _wilson(statistics[name][:, None], np.array([n]), 0.05)
+        limits[name] = statistics[name][0], low[0], high[0]
+    rates, sizes = draws.rates()[:, n_groups > 0], n_groups[n_groups > 0]
+    low, _ = _wilson(rates, sizes, 0.05)
+    _, high = _wilson(rates, sizes, 0.05 / len(sizes))
+    limits["worst"] = statistics["worst"][0], low.min(), high.min()
+    if "tier_gap" in statistics:
+        gap = statistics["tier_gap"]
         varies = not np.isnan(gap[0]) and np.nanstd(gap) > 1e-6
-        found["tier_gap"] = gap[0], *(np.nanquantile(gap[1:], [0.025, 0.975]) if varies else (np.nan, np.nan))
-    return found
+        low, high = np.nanquantile(gap[1:], [0.025, 0.975]) if varies else (np.nan, np.nan)
+        limits["tier_gap"] = gap[0], low, high
+    return limits
 
 
-def _wilson(draws: np.ndarray, n: list[int], alpha: float) -> np.ndarray:
-    """Wilson's limits (2 x columns) of rates [0] with the variance of [1:]; `n` groups stand for themselves where nothing varies."""
+def _wilson(rates: np.ndarray, n: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+    """Wilson's limits of the observed rates, from their variance over draws (draws x columns).
+
+    Where nothing varies, the `n` groups stand for themselves.
+    """
     from scipy import stats
     from statsmodels.stats.proportion import proportion_confint
 
-    rate, variance, n = draws[0], np.nanvar(draws[1:], axis=0), np.asarray(n)
-    effective = np.where(variance > 1e-9, rate * (1 - rate) / np.maximum(variance, 1e-9), n)
-    effective = effective * (stats.norm.isf(alpha / 2) / stats.t.isf(alpha / 2, np.maximum(n - 1, 1))) ** 2
-    return np.array(proportion_confint(rate * effective, effective, alpha, method="wilson"))
+    rate, variance = rates[0], np.nanvar(rates[1:], axis=0)
+    effective = rate * (1 - rate) / np.maximum(variance, 1e-9)
+    effective = np.where(variance > 1e-9, effective, n)
+    normal, student = stats.norm.isf(alpha / 2), stats.t.isf(alpha / 2, np.maximum(n - 1, 1))
+    effective = effective * (normal / student) ** 2
+    return proportion_confint(rate * effective, effective, alpha, method="wilson")

@@ -1,0 +1,97 @@
+"""The authors' released GPT-4o verdicts, read and counted again (Tables 8 to 10)."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+
+from curemed_utils import languages, paths
+from curemed_utils.data import DataError
+
+# Keys: the folder under baseline_inference/closed_source, its letters and digits alone, lower case.
+# Values: the name in Tables 8 to 10.
+RELEASED_MODELS = {
+    "gptgpt5nano": "GPT-5-nano",
+    "gptgpt5mini": "GPT-5-mini",
+    "geminigemini25flash": "Gemini 2.5 Flash",
+    "geminigemini25pro": "Gemini 2.5 Pro",
+    "claude": "Claude 3 Haiku",
+}
+METRIC_OF_FOLDER = {"BaseModel_language_evaluation": "lc", "BaseModel_logic_evaluation": "la"}
+SCORE_COLUMN = {"lc": "Language_Score", "la": "Logic_Score"}
+
+
+class ReleasedFile(NamedTuple):
+    """One CSV of published verdicts."""
+
+    path: Path
+    model: str
+    metric: str  # 'la' or 'lc'
+    language: str
+
+
+def score_release(root: str | Path | None = None) -> pd.DataFrame:
+    """Tables 8-10 rebuilt from the published GPT-4o verdicts under `root` (or `CUREMED_RELEASE`).
+
+    Columns: model, metric ('la' | 'lc'), language (a name, or 'all': the micro average over all
+    rows), value (percent), n (rows), n_blank. As published, a blank verdict counts in the
+    denominator. Any model folder that is there is scored.
+    """
+    lines = []
+    for file in released_files(root):
+        scores = read_released(file.path, file.metric)["verdict"]
+        line = {"model": file.model, "metric": file.metric, "language": file.language}
+        line["n_true"] = int(scores.sum())
+        line["n"] = len(scores)
+        line["n_blank"] = int(scores.isna().sum())
+        lines.append(line)
+    counts = pd.DataFrame(lines)
+    groups = counts.groupby(["model", "metric"], as_index=False)
+    total = groups[["n_true", "n", "n_blank"]].sum().assign(language="all")
+    scores = pd.concat([counts, total], ignore_index=True)
+    scores["value"] = 100 * scores["n_true"] / scores["n"]
+    return scores[["model", "metric", "language", "value", "n", "n_blank"]]
+
+
+def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
+    """Every CSV of published verdicts under `root` (or `CUREMED_RELEASE`).
+
+    DataError names a CSV in another folder or with another name.
+    """
+    closed = paths.release(root) / "baseline_inference" / "closed_source"
+    files = []
+    for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
+        metric = METRIC_OF_FOLDER.get(path.parent.name)
+        language = path.name.split("_")[0]
+        if metric is None or language not in languages.BY_NAME:
+            raise DataError(
+                f"{paths.show(path)}: neither folder nor name says what it is; "
+                "expected BaseModel_logic_evaluation/French_….csv"
+            )
+        folder = str(path.parent.parent.relative_to(closed))
+        key = "".join(character for character in folder if character.isalnum()).lower()
+        model = RELEASED_MODELS.get(key, folder)
+        files.append(ReleasedFile(path, model, metric, language))
+    if not files:
+        hint = "set CUREMED_RELEASE to the release's root"
+        raise FileNotFoundError(f"no verdict CSVs under {paths.show(closed)}; {hint}")
+    return files
+
+
+def read_released(path: Path, metric: str, texts: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The columns `texts` of one released CSV, and `verdict` (boolean, NA where blank).
+
+    DataError names file and row of a fault.
+    """
+    column = SCORE_COLUMN[metric]
+    try:
+        rows = pd.read_csv(path, usecols=[*texts, column], dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DataError(f"{paths.show(path)}: {error}") from None
+    scores = rows[column].str.strip().str.lower()
+    odd = rows.loc[~scores.isin(["true", "false", ""]), column]
+    if len(odd):
+        place = f"{paths.show(path)}, row {odd.index[0]}"
+        raise DataError(f"{place}: {column} is {odd.iloc[0]!r}, not True, False or blank")
+    verdict = scores.map({"true": True, "false": False}).astype("boolean")
+    return rows[list(texts)].assign(verdict=verdict)
