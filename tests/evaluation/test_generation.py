@@ -6,14 +6,15 @@ import sys
 import time
 from types import ModuleType, SimpleNamespace
 
+import pandas as pd
 import pytest
 
-from curemed_utils import evaluation, prompts
+from curemed_utils import data, evaluation, paths, prompts
 from curemed_utils.data import DataError
 from curemed_utils.evaluation import generation, models
 from curemed_utils.training import checkpoints
 
-# Batches ------------------------------------------------------------------------------------------------------------
+# Batches ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,10 @@ def plain_greedy(checkpoint, prompt, n):
 
     tokenizer = checkpoints.load_tokenizer(checkpoint)
     model = AutoModelForCausalLM.from_pretrained(checkpoint).eval()
-    ids = tokenizer(tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True), return_tensors="pt")["input_ids"]
+    ids = tokenizer(
+        tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True),
+        return_tensors="pt",
+    )["input_ids"]
     start = ids.shape[1]
     with torch.inference_mode():
         for _ in range(n):
@@ -38,7 +42,9 @@ def plain_greedy(checkpoint, prompt, n):
 
 def test_greedy_in_a_batch_is_the_plain_loops(tiny_base, posed):
     found = generation.generate(tiny_base, posed, 12, temperature=0)
-    assert [response.text for response in found] == [plain_greedy(tiny_base, prompt, 12) for prompt in posed]
+    assert [response.text for response in found] == [
+        plain_greedy(tiny_base, prompt, 12) for prompt in posed
+    ]
     assert {(response.finish_reason, response.n_tokens) for response in found} == {("length", 12)}
 
 
@@ -68,7 +74,10 @@ def test_a_response_ends_at_any_of_the_models_ends(tiny_base):
 
 
 def test_prompt_styles(tiny_base):
-    tokenizer, prompt = checkpoints.load_tokenizer(tiny_base), [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]
+    tokenizer, prompt = (
+        checkpoints.load_tokenizer(tiny_base),
+        [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}],
+    )
     assert generation._text(prompt, tokenizer, "plain") == "S\n\nU\n\n"
     assert "<|im_start|>system\nS<|im_end|>" in generation._text(prompt, tokenizer, "chat")
     tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
@@ -107,17 +116,30 @@ def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
             assert model == str(tiny_base)
 
         def generate(self, given, params, use_tqdm):
-            asked.append([(len(one["prompt_token_ids"]), how.seed, how.max_tokens) for one, how in zip(given, params, strict=True)])
+            asked.append(
+                [
+                    (len(one["prompt_token_ids"]), how.seed, how.max_tokens)
+                    for one, how in zip(given, params, strict=True)
+                ]
+            )
             ends = ["stop", "length"] * len(given)
-            outputs = [SimpleNamespace(text="ja", finish_reason=end, token_ids=[1, 2, 3]) for end in ends[: len(given)]]
+            outputs = [
+                SimpleNamespace(text="ja", finish_reason=end, token_ids=[1, 2, 3])
+                for end in ends[: len(given)]
+            ]
             return [SimpleNamespace(outputs=[output]) for output in outputs]
 
     stand_in = ModuleType("vllm")
     stand_in.LLM, stand_in.SamplingParams = LLM, lambda **how: SimpleNamespace(**how)
     monkeypatch.setitem(sys.modules, "vllm", stand_in)
-    found = generation.generate(tiny_base, posed[:3], 5, seed=[7, 8, 9], batch_size=2, engine="vllm")
+    found = generation.generate(
+        tiny_base, posed[:3], 5, seed=[7, 8, 9], batch_size=2, engine="vllm"
+    )
     assert [[how[1:] for how in batch] for batch in asked] == [[(7, 5), (8, 5)], [(9, 5)]]
-    assert found[:2] == [("ja", "stop", 2, asked[0][0][0], None), ("ja", "length", 3, asked[0][1][0], None)]
+    assert found[:2] == [
+        ("ja", "stop", 2, asked[0][0][0], None),
+        ("ja", "length", 3, asked[0][1][0], None),
+    ]
 
 
 def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
@@ -126,7 +148,7 @@ def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
         generation.generate(tiny_base, posed, engine="vllm")
 
 
-# A server -----------------------------------------------------------------------------------------------------------
+# A server -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -150,7 +172,11 @@ def test_a_servers_answers_keep_how_they_ended_also_from_the_cache(serve, ask):
 @pytest.mark.parametrize(
     ("choice", "usage", "expected"),
     [
-        ({"finish_reason": "length"}, {"prompt_tokens": 5, "completion_tokens": 9}, ("oui", "length", 9, 5, None)),
+        (
+            {"finish_reason": "length"},
+            {"prompt_tokens": 5, "completion_tokens": 9},
+            ("oui", "length", 9, 5, None),
+        ),
         ({}, {}, ("oui", "unknown", None, None, None)),
     ],
 )
@@ -177,20 +203,21 @@ def test_another_servers_key_is_never_sent(serve, ask, monkeypatch):
     assert server.stats()["keys"] == ["Bearer other-key"]
 
 
-# Models as rows -----------------------------------------------------------------------------------------------------
+# Models as rows -----------------------------------------------------------------------------------
 
 
 def write_models(path, *rows):
-    path.write_text(json.dumps([{"size_class": "small", "max_new_tokens": 4} | row for row in rows]))
+    path.write_text(
+        json.dumps([{"size_class": "small", "max_new_tokens": 4} | row for row in rows])
+    )
     return path
 
 
 def test_the_papers_models_are_rows():
-    import pandas as pd
-
-    from curemed_utils import paths
-
-    named = [pd.read_csv(paths.SOURCE_DATA / f"table{name}.csv") for name in ("02_main_results", "08_proprietary")]
+    named = [
+        pd.read_csv(paths.SOURCE_DATA / f"table{name}.csv")
+        for name in ("02_main_results", "08_proprietary")
+    ]
     rows = models.load()
     papers = [*named[0]["model"], *named[1]["model"]]
     assert list(rows)[: len(papers)] == papers, "rows of your own come after the paper's"
@@ -202,16 +229,25 @@ def test_the_papers_models_are_rows():
 
 def test_broken_rows_are_named_with_their_fields(tmp_path):
     file = write_models(
-        tmp_path / "m.yaml", {"name": "a", "id": "x"}, {"name": "b", "engine": "tgi"}, {"name": "a"}, {"name": "sft", "id": "x"},
-        {"name": "c", "trust_remote_code": True}, {"name": "d", "engine": "server", "prompt_style": "plain"},
-    )  # fmt: skip
+        tmp_path / "m.yaml",
+        {"name": "a", "id": "x"},
+        {"name": "b", "engine": "tgi"},
+        {"name": "a"},
+        {"name": "sft", "id": "x"},
+        {"name": "c", "trust_remote_code": True},
+        {"name": "d", "engine": "server", "prompt_style": "plain"},
+    )
     with pytest.raises(DataError) as caught:
         models.load(file)
     said = str(caught.value)
     for fault in (
-        "row 2 ('b'), field 'engine'", "row 3 ('a'), field 'name': there twice", "row 4 ('sft'), field 'name': the name of a checkpoint",
-        "row 4 ('sft'), field 'id': x is a's already", "row 5 ('c'), field 'trust_remote_code'", "row 6 ('d'), field 'prompt_style'",
-    ):  # fmt: skip
+        "row 2 ('b'), field 'engine'",
+        "row 3 ('a'), field 'name': there twice",
+        "row 4 ('sft'), field 'name': the name of a checkpoint",
+        "row 4 ('sft'), field 'id': x is a's already",
+        "row 5 ('c'), field 'trust_remote_code'",
+        "row 6 ('d'), field 'prompt_style'",
+    ):
         assert fault in said
     (tmp_path / "n.yaml").write_text("a: b")
     with pytest.raises(DataError, match="must be a list of rows"):
@@ -221,23 +257,37 @@ def test_broken_rows_are_named_with_their_fields(tmp_path):
 def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, serve, tmp_path):
     server = serve(reply="<thinking><step1>a</step1></thinking>\n<answer>b</answer>")
     file = write_models(
-        tmp_path / "m.yaml", {"name": "my tiny one", "id": str(tiny_base)},
-        {"name": "served", "id": "m", "engine": "server", "base_url": server.url, "request": {"top_p": 0.5}},
-    )  # fmt: skip
+        tmp_path / "m.yaml",
+        {"name": "my tiny one", "id": str(tiny_base)},
+        {
+            "name": "served",
+            "id": "m",
+            "engine": "server",
+            "base_url": server.url,
+            "request": {"top_p": 0.5},
+        },
+    )
     local, served = (
-        models.evaluate(name, tmp_path, {"test": sample[:2]}, path=file, samples=2, seed=1) for name in ("my tiny one", "served")
+        models.evaluate_baseline(name, tmp_path, {"test": sample[:2]}, path=file, samples=2, seed=1)
+        for name in ("my tiny one", "served")
     )
     assert len(local) == 4 and local["n_tokens"].max() == 4 and not local["complete"].any()
-    assert served["n_prompt_tokens"].tolist() == [100] * 4 and served["complete"].tolist() == [True] * 4
+    assert (
+        served["n_prompt_tokens"].tolist() == [100] * 4
+        and served["complete"].tolist() == [True] * 4
+    )
     assert set(served["max_new_tokens"]) == {4} and set(served["engine"]) == {"server"}
     assert server.stats()["distinct"] == 4  # a seed a run
-    assert (tmp_path / "evaluation" / "my tiny one" / "verdicts.jsonl").exists()
+    assert paths.verdicts_file(tmp_path, "my tiny one").exists()
 
 
 def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
-    file = write_models(tmp_path / "m.yaml", {"name": "served", "id": "m", "engine": "server", "base_url": serve().url})
+    file = write_models(
+        tmp_path / "m.yaml",
+        {"name": "served", "id": "m", "engine": "server", "base_url": serve().url},
+    )
     with pytest.raises(ValueError, match="max_usd needs a price"):
-        models.evaluate("served", tmp_path, {"test": sample[:1]}, path=file, max_usd=1.0)
+        models.evaluate_baseline("served", tmp_path, {"test": sample[:1]}, path=file, max_usd=1.0)
 
 
 @pytest.mark.parametrize(
@@ -249,17 +299,22 @@ def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
     ],
 )
 def test_a_row_that_can_not_be_evaluated_says_why(tmp_path, name, settings, said):
-    file = write_models(tmp_path / "m.yaml", {"name": "a", "id": "x", "context": 64}, {"name": "b", "note": "ask the authors"})
+    file = write_models(
+        tmp_path / "m.yaml",
+        {"name": "a", "id": "x", "context": 64},
+        {"name": "b", "note": "ask the authors"},
+    )
     with pytest.raises(ValueError, match=said):
-        models.evaluate(name, tmp_path, {}, path=file, **settings)
+        models.evaluate_baseline(name, tmp_path, {}, path=file, **settings)
 
 
-# Kills --------------------------------------------------------------------------------------------------------------
+# Kills --------------------------------------------------------------------------------------------
 
 SLOW = """
 import json, sys, time
 from pathlib import Path
-from curemed_utils import evaluation, generation, data
+from curemed_utils import data, evaluation
+from curemed_utils.evaluation import generation
 real = generation._transformers
 def slow(*given, **options):
     for batch in real(*given, **options):
@@ -267,20 +322,38 @@ def slow(*given, **options):
         time.sleep(0.5)
 generation._transformers = slow
 rows = data.read_jsonl(sys.argv[2])
-evaluation.evaluate(Path(sys.argv[1]), "base", {"test": rows}, samples=3, max_new_tokens=4, batch_size=4)
+sets = {"test": rows}
+evaluation.evaluate(Path(sys.argv[1]), "base", sets, samples=3, max_new_tokens=4, batch_size=4)
 """
 
 
-def test_a_killed_evaluation_loses_a_batch_at_most_and_repeats_nothing(tiny_base, sample, tmp_path, monkeypatch):
-    from curemed_utils import data
+def counted(monkeypatch):
+    """How many prompts each call of the generator is given."""
+    counts, in_batches = [], generation.in_batches
 
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "base").symlink_to(tiny_base)
+    def count(model, prompts, *more, **options):
+        counts.append(len(prompts))
+        return in_batches(model, prompts, *more, **options)
+
+    monkeypatch.setattr(generation, "in_batches", count)
+    return counts
+
+
+@pytest.mark.heavy
+def test_a_killed_evaluation_loses_a_batch_at_most_and_repeats_nothing(
+    tiny_base, sample, tmp_path, monkeypatch
+):
+    base = paths.checkpoint(tmp_path, "base")
+    base.parent.mkdir()
+    base.symlink_to(tiny_base)
     rows = sample[:8]
     data.write_jsonl(rows, tmp_path / "rows.jsonl")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path), str(tmp_path / "rows.jsonl")], env=environment)
-    kept, end = tmp_path / "evaluation" / "base" / "responses.jsonl", time.monotonic() + 60
+    process = subprocess.Popen(
+        [sys.executable, "-c", SLOW, str(tmp_path), str(tmp_path / "rows.jsonl")], env=environment
+    )
+    kept = paths.answers_folder(tmp_path, "base") / "responses.jsonl"
+    end = time.monotonic() + 60
     while not (kept.exists() and len(kept.read_bytes().splitlines()) >= 8):
         assert time.monotonic() < end and process.poll() is None
         time.sleep(0.02)
@@ -290,14 +363,16 @@ def test_a_killed_evaluation_loses_a_batch_at_most_and_repeats_nothing(tiny_base
     assert 8 <= len(before) < 24 and len(before) % 4 == 0
     with kept.open("ab") as file:
         file.write(before[0][:50])  # a line torn by the kill
-    posed, real = [], generation.in_batches
-    monkeypatch.setattr(generation, "in_batches", lambda model, prompts, *more, **options: (
-        posed.extend(prompts) or real(model, prompts, *more, **options)
-    ))  # fmt: skip
-    found = evaluation.evaluate(tmp_path, "base", {"test": rows}, samples=3, max_new_tokens=4, batch_size=2)
-    assert len(posed) == 24 - len(before)
+    counts = counted(monkeypatch)
+    found = evaluation.evaluate(
+        tmp_path, "base", {"test": rows}, samples=3, max_new_tokens=4, batch_size=2
+    )
+    assert sum(counts) == 24 - len(before)
     lines = kept.read_bytes().splitlines()
-    assert lines[: len(before)] == before and len({json.loads(line)["key"] for line in lines}) == len(lines) == 24
+    assert (
+        lines[: len(before)] == before
+        and len({json.loads(line)["key"] for line in lines}) == len(lines) == 24
+    )
     whole = evaluation.respond(tiny_base, rows, samples=3, max_new_tokens=4)
     assert found["response"].tolist() == whole["response"].tolist()
 
@@ -311,13 +386,14 @@ def test_a_broken_line_among_the_kept_is_named(tiny_base, sample, tmp_path):
         evaluation.respond(tiny_base, sample[:2], max_new_tokens=4, kept=kept)
 
 
-def test_other_settings_are_generated_anew_and_known_ones_are_not(tiny_base, sample, tmp_path, monkeypatch):
-    counts, real = [], generation.in_batches
-    monkeypatch.setattr(generation, "in_batches", lambda model, prompts, *more, **options: (
-        counts.append(len(prompts)) or real(model, prompts, *more, **options)
-    ))  # fmt: skip
+def test_other_settings_are_generated_anew_and_known_ones_are_not(
+    tiny_base, sample, tmp_path, monkeypatch
+):
+    counts = counted(monkeypatch)
     for settings in ({}, {"samples": 2}, {"seed": 1}, {"temperature": 0.5}, {"batch_size": 1}, {}):
-        evaluation.respond(tiny_base, sample[:2], kept=tmp_path / "r.jsonl", **{"max_new_tokens": 4} | settings)
+        evaluation.respond(
+            tiny_base, sample[:2], kept=tmp_path / "r.jsonl", **{"max_new_tokens": 4} | settings
+        )
     assert counts == [2, 2, 2, 2, 0, 0]
 
 
@@ -329,7 +405,13 @@ def test_a_missing_response_is_neither_wrong_nor_kept(serve, make_row, tmp_path)
     settings["cache"] = tmp_path / "other.sqlite"
     found = evaluation.evaluate(tmp_path, "served", {"test": rows}, source="m", **settings)
     assert found["finish_reason"].tolist() == ["stop", "error"]
-    assert found.loc[1, ["correct", "in_language", "complete"]].isna().all() and "HTTP 400" in found.loc[1, "error"]
+    assert (
+        found.loc[1, ["correct", "in_language", "complete"]].isna().all()
+        and "HTTP 400" in found.loc[1, "error"]
+    )
     server.change(poison={})
     again = evaluation.evaluate(tmp_path, "served", {"test": rows}, source="m", **settings)
-    assert again["finish_reason"].tolist() == ["stop", "stop"] and again["correct"].tolist() == [True, False]
+    assert again["finish_reason"].tolist() == ["stop", "stop"] and again["correct"].tolist() == [
+        True,
+        False,
+    ]
