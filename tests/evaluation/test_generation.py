@@ -105,7 +105,7 @@ def test_what_can_not_work_says_so(tiny_base, posed, wrong, said):
         generation.generate(tiny_base, posed, **wrong)
 
 
-# vLLM ---------------------------------------------------------------------------------------------------------------
+# vLLM ------------------------------------------------------------------------------------------
 
 
 def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):

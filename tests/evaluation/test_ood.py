@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from curemed_utils import paper, paths, prompts
+from curemed_utils import evaluation, paper, paths, prompts
 from curemed_utils.data import DataError
-from curemed_utils.evaluation import benchmarks, choices
-from curemed_utils.evaluation import verdicts as evaluation
+from curemed_utils.evaluation import benchmarks, choices, generation
 from curemed_utils.evaluation.generation import Response
 from curemed_utils.judge import Judge, Verdict
 from curemed_utils.paper import beside
+from curemed_utils.training import checkpoints
 
 SAMPLE = paths.SAMPLE / "ood"
 PLAIN = {"question": "Which?", "options": {"A": "aa", "B": "bb", "C": "cc"}, "answer_idx": "B"}
@@ -306,8 +306,8 @@ def test_other_languages_are_posed_and_judged(questions, monkeypatch):
     def answer(_, posed, *__):
         return iter([dict.fromkeys(range(len(posed)), reply)])
 
-    monkeypatch.setattr(evaluation.generation, "in_batches", answer)
-    monkeypatch.setattr(evaluation.checkpoints, "identity", str)
+    monkeypatch.setattr(generation, "in_batches", answer)
+    monkeypatch.setattr(checkpoints, "identity", str)
     table = evaluation.respond("checkpoint", rows).set_index("id")
     assert table.loc["medqa-zh-0", "correct"] and not table.loc["medqa-tw-0", "correct"]
     assert pd.isna(table.loc["medqa-zh-0", "tier"])

@@ -117,9 +117,11 @@ def test_parallel_items_that_agree_count_once():
 def test_a_table_in_any_order_and_with_a_repeated_index_scores_alike(three):
     table = both(three, three.assign(model="n"))
     shuffled = pd.concat([table[8:], table[:8]]).set_index(np.zeros(32, int))
-    pick = lambda t: (
-        intervals.estimates(t).set_index(["model", "metric", "statistic"])["value"].sort_index()
-    )
+    keys = ["model", "metric", "statistic"]
+
+    def pick(verdicts):
+        return intervals.estimates(verdicts).set_index(keys)["value"].sort_index()
+
     pd.testing.assert_series_equal(pick(table), pick(shuffled))
     assert evaluation.table(shuffled, ["model"])["la"].tolist() == pytest.approx([56.25, 56.25])
     assert faults.counts(shuffled)["right"].tolist() == [9, 9]
@@ -226,7 +228,7 @@ def test_pairs_that_cannot_be_compared_are_refused():
         compare(pair(), "a", "x")
     with pytest.raises(
         DataError,
-        match=r"'a' and 'c' share no item with a verdict in 'la' \(only first: 24, such as 'French-0'",
+        match=r"'a' and 'c' share no item with a verdict in 'la' \(only first: 24",
     ):
         compare(both(pair(), make.verdicts("c", Thai=[True])), "a", "c")
 
