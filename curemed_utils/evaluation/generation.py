@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from curemed_utils import paths
-from curemed_utils.judge import client
+from curemed_utils.judge import Client, price_of
+from curemed_utils.judge.wire import Reply
 from curemed_utils.training import checkpoints
 
 BATCH = {"transformers": 64, "vllm": 512, "server": 256}  # responses asked for at a time
@@ -288,7 +289,7 @@ def _server(
 
     `key_name`: the environment variable that holds the key. `request`: further fields of a request,
     None takes one out (reasoning models want max_tokens and temperature None and
-    max_completion_tokens). `limits` go to `client.Client`.
+    max_completion_tokens). `limits` go to `judge.Client`.
     """
     key = os.environ.get(key_name)
     if key_name != "OPENAI_API_KEY" and not key:
@@ -298,20 +299,19 @@ def _server(
     fields |= request or {}
     seeded = "seed" not in fields  # a server that refuses the field: request={"seed": None}
     fields = {name: value for name, value in fields.items() if value is not None}
-    limits = {"timeout": 600.0, "price": client.price_of(str(model))} | limits
-    with client.Client(cache, base_url, key, **limits) as server:
+    limits = {"timeout": 600.0, "price": price_of(str(model))} | limits
+    with Client(cache, base_url, key, **limits) as server:
         for batch in _batched(range(len(prompts)), size):
             asked = []
             for place in batch:
                 seed = {"seed": seeds[place]} if seeded else {}
                 asked.append(fields | {"messages": prompts[place]} | seed)
-            replies = server.ask(asked)
-            about = server.about(asked)
-            responses = map(_from_server, replies, about)
+            responses = map(_from_server, server.ask(asked))
             yield dict(zip(batch, responses, strict=True))
 
 
-def _from_server(reply: client.Reply, about: client.About | None) -> Response:
+def _from_server(reply: Reply) -> Response:
+    about = reply.answer
     if about is None:
         return Response(None, "error", None, None, reply.error)
     silent = about.finish_reason in ("", "None", None)

@@ -11,7 +11,7 @@ from curemed_utils import data, languages, paths, prompts
 from curemed_utils.evaluation import generation
 from curemed_utils.evaluation.generation import Response
 from curemed_utils.evaluation.verdicts import judged, read_verdicts, typed, verdict
-from curemed_utils.judge import Judge, client
+from curemed_utils.judge import Judge, client, wire
 from curemed_utils.training import checkpoints
 
 
@@ -105,8 +105,8 @@ def respond(
 def _identity(model: str | Path, engine: str, base_url: str | None) -> str:
     if engine != "server":
         return checkpoints.identity(model)
-    url = base_url or os.environ.get("OPENAI_BASE_URL") or client.OPENAI
-    return f"{model} at {client.address(url)}"
+    url = base_url or os.environ.get("OPENAI_BASE_URL") or wire.OPENAI
+    return f"{model} at {wire.address(url)}"
 
 
 def _questions(rows: list[data.Row], samples: int, made_by: str) -> list[_Question]:
