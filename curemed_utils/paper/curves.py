@@ -30,11 +30,11 @@ MEASURES = {
 @style.applied()
 def sft_loss(log: pd.DataFrame) -> Figure:
     """Training loss of one SFT run by step; `log` is a checkpoint's log.jsonl."""
-    part = log.dropna(subset=["loss"])
-    loss, step = part["loss"], part["step"]
-    fall = f"falls from {loss.iloc[0]:.2f} to {loss.iloc[-1]:.2f} over {step.iloc[-1]} steps"
-    drawn, (ax,) = style.figure(COLUMN, 2.2, f"Training loss {fall}")
-    ax.plot(step, loss, color=BLUE, linewidth=1)
+    loss = log.dropna(subset=["loss"]).set_index("step")["loss"]
+    ends = f"from {loss.iloc[0]:.2f} to {loss.iloc[-1]:.2f}"
+    alt = f"Training loss falls {ends} over {loss.index[-1]} steps"
+    drawn, (ax,) = style.figure(COLUMN, 2.2, alt)
+    ax.plot(loss, color=BLUE, linewidth=1)
     ax.set(xlabel="step", ylabel="loss per completion token (nats)", ylim=(0, None))
     ax.set_title("Supervised fine-tuning")
     return drawn
@@ -62,24 +62,21 @@ def reward_curves(table: pd.DataFrame, window: int = 5) -> Figure:
 
     `table` is that of `rewards`; the curves are moving averages over `window` steps.
     """
-    stages = dict(tuple(table.groupby("stage", sort=False)))
-    told = []
-    for stage, part in stages.items():
-        reward = part["reward"].dropna()
-        told.append(f"{stage} from {reward.iloc[0]:.2f} to {reward.iloc[-1]:.2f}")
+    stages = table.groupby("stage", sort=False)
+    ends = stages["reward"].agg(["first", "last"]).itertuples()
+    told = [f"{stage} from {first:.2f} to {last:.2f}" for stage, first, last in ends]
     alt = "Mean reward of the rollouts by GRPO step: " + "; ".join(told)
     drawn, (ax,) = style.figure(PAGE, 2.6, alt)
     start = 0
-    for stage, part in stages.items():
+    for stage, part in stages:
         tier, end = languages.STAGES[stage], start + len(part)
         ax.axvspan(start, end, color=TIER_COLORS[tier], alpha=0.18, linewidth=0)
-        title = f"stage {stage[5]}: + {tier}"
-        ax.text((start + end) / 2, 1.03, title, ha="center", fontsize=7.5)
+        middle = (start + end) / 2
+        ax.text(middle, 1.03, f"stage {stage[5]}: + {tier}", ha="center", fontsize=7.5)
         for column, (_, color, width, line) in REWARDS.items():
             if part[column].notna().any():
                 smooth = part[column].rolling(window, min_periods=1).mean()
-                label = column if start == 0 else None
-                look = dict(color=color, linewidth=width, label=label)
+                look = dict(color=color, linewidth=width, label=None if start else column)
                 ax.plot(start + part["step"], smooth, line, **look)
         start = end
     ax.set(xlabel="GRPO step", ylabel=f"mean over rollouts, {window} steps")
@@ -95,32 +92,29 @@ def live(records: list[dict], name: str) -> str:
     """
     log, last = pd.DataFrame(records), records[-1]
     measure = "reward" if "reward" in log else "loss"
-    curve = log.dropna(subset=[measure]) if measure in log else log.iloc[:0]
-    picture, newest = "", "–"
-    if len(curve):
-        newest = f"{curve[measure].iloc[-1]:.3f}"
-    if len(curve) > 1:
-        picture = "<br>" + _small(curve["step"], curve[measure], last["of"], name)
+    curve = log.set_index("step").get(measure, pd.Series(dtype=float)).dropna()
+    newest = f"{curve.iloc[-1]:.3f}" if len(curve) else "–"
+    picture = f"<br>{_small(curve, last['of'], name)}" if len(curve) > 1 else ""
     step, of = last["step"], last["of"]
     bar = f'<progress value="{step}" max="{of}" style="width: 20em"></progress>'
     return f"<div>{name} {bar} step {step} of {of}, {measure} {newest}{picture}</div>"
 
 
 @style.applied()
-def _small(step: pd.Series, values: pd.Series, of: int, name: str) -> str:
-    """A small curve as an HTML image."""
-    drawn, (ax,) = style.figure(COLUMN, 1.2, f"{values.name} of {name} by step")
-    ax.plot(step, values, color=BLUE, linewidth=1)
-    ax.set(xlim=(1, of), xlabel="step", ylabel=values.name)
+def _small(curve: pd.Series, of: int, name: str) -> str:
+    """A small curve by step as an HTML image."""
+    drawn, (ax,) = style.figure(COLUMN, 1.2, f"{curve.name} of {name} by step")
+    ax.plot(curve, color=BLUE, linewidth=1)
+    ax.set(xlim=(1, of), xlabel="step", ylabel=curve.name)
     raw = io.BytesIO()
     drawn.savefig(raw, format="png", dpi=110)
     png = base64.b64encode(raw.getvalue()).decode()
     return f'<img alt="{drawn.alt}" src="data:image/png;base64,{png}">'
 
 
-def levels(lab: pd.DataFrame, measure: str = "reward") -> pd.DataFrame:
-    """One measure of `curricula.lab` (its index reset): models as rows, tiers as columns."""
-    table = lab.pivot(index="model", columns="tier", values=measure)
+def levels(lab: pd.DataFrame) -> pd.DataFrame:
+    """The rewards of `curricula.lab` (its index reset): models as rows, tiers as columns."""
+    table = lab.pivot(index="model", columns="tier", values="reward")
     return table.reindex(index=lab["model"].unique(), columns=list(languages.TIERS))
 
 

@@ -1,33 +1,18 @@
-"""What is measured beside the paper, in the columns of its tables: on the release, and by a run."""
+"""What a run has measured, in the columns of the paper's tables."""
 
 import json
 import textwrap
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from curemed_utils import data, evaluation, languages, paths
-from curemed_utils.evaluation import calibration
 from curemed_utils.paper import code_switching, curves, style
 from curemed_utils.training import checkpoints, memory
 
 LEVELS_FROM = "06_grpo_stage3_low"  # the notebook that measures each checkpoint on each tier
-
-
-def on_release(root: str | Path | None = None) -> dict[str, pd.DataFrame]:
-    """The source tables measured on the released files, by name, without `source`.
-
-    figure08_composition, lc_decomposition and verifier_agreement; takes half a minute. The files
-    lie under `root` or `CUREMED_RELEASE`.
-    """
-    judged = calibration.judge_offline(calibration.released_outputs(root))
-    agreement = calibration.compare(judged, ["model", "language"])
-    return {
-        "figure08_composition": composition(data.read_release(root)),
-        "lc_decomposition": calibration.decompose(judged).round(4).reset_index(),
-        "verifier_agreement": agreement.round(4).reset_index(),
-    }
 
 
 def composition(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
@@ -35,21 +20,14 @@ def composition(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
 
     Columns: language, family, tier, n_sft, n_rft, n_test.
     """
-    counts = {}
-    for name, rows in parts.items():
-        spoken = pd.Series([row.language for row in rows], dtype=str)
-        counts[name] = spoken.value_counts().to_dict()
+    counts = {name: Counter(row.language for row in rows) for name, rows in parts.items()}
     lines = []
     for language in languages.ALL:
-        line = {"language": language.name, "family": language.family, "tier": language.tier}
-        for name in data.SPLITS:
-            line[f"n_{name}"] = counts[name].get(language.name, 0)
-        if language.published or any(line[f"n_{name}"] for name in data.SPLITS):
-            lines.append(line)
+        n = {f"n_{name}": counts[name][language.name] for name in data.SPLITS}
+        if language.published or any(n.values()):
+            about = {"language": language.name, "family": language.family, "tier": language.tier}
+            lines.append({**about, **n})
     return pd.DataFrame(lines)
-
-
-# A run -------------------------------------------------------------------------------------------
 
 
 class RunResults(NamedTuple):
