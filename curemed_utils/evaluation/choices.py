@@ -50,7 +50,6 @@ def _compiled(pattern: str) -> regex.Pattern:
 
 
 _WHOLE = _compiled(rf"\s*(?:[Oo]ption\s+)?{_LIST}[\s.。:,]*")
-_WHOLE_SMALL = _compiled(rf"\s*{_OPEN}(?P<letter>[a-h]){_CLOSE}[\s.。:,]*")
 _JOINED = _compiled(r"\s*(?P<letter>[A-H]){2,}[\s.。]*")
 _DECLARED = _compiled(
     rf"(?i:(?:(?<!\p{{L}})(?:{_CUE})|{_CUE_UNSPACED}){_LINKED}){_LETTER}(?:{_MORE}?{_LETTER})*{_END}"
@@ -123,8 +122,8 @@ def _whole(part: str) -> set[str]:
     joined = _JOINED.fullmatch(part)
     if joined and joined.captures("letter") == sorted(set(joined.captures("letter"))):
         return set(joined.captures("letter"))
-    match = _WHOLE.fullmatch(part) or _WHOLE_SMALL.fullmatch(part)
-    return {letter.upper() for letter in match.captures("letter")} if match else set()
+    match = _WHOLE.fullmatch(part) or _WHOLE.fullmatch(part.upper())
+    return set(match.captures("letter")) if match else set()
 
 
 def _all(pattern: regex.Pattern, part: str) -> set[str]:
@@ -147,7 +146,7 @@ def by_text(text: str, options: dict[str, str]) -> set[str] | str:
     for letter, option in options.items():
         letters_of.setdefault(data.normalize(option).strip(" .。;,"), set()).add(letter)
     letters = set()
-    for option in sorted(letters_of, key=len, reverse=True):
+    for option in sorted(filter(None, letters_of), key=len, reverse=True):
         part, times = _standing(option).subn(" … ", part)
         if times:
             letters |= letters_of[option]

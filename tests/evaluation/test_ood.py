@@ -353,6 +353,7 @@ OPTIONS = {
         ],
         *[
             ("A or B", "AB"),
+            ("a, b", "AB"),
             ("ACE", "ACE"),
             ("F", "F"),
             ("B is correct", "B"),
@@ -466,6 +467,7 @@ def test_reading_a_long_text_takes_no_time():
         ("Ｖｉｔａｍｉｎ Ｃ", {"A": "Vitamin C", "B": "Vitamin D"}, "A"),
         ("<thinking>asthma</thinking>", {"A": "Asthma", "B": "Measles"}, None),
         ("yes", {"A": "Yes.", "B": "No."}, "A"),
+        ("yes", {"A": "Yes", "B": "."}, "A"),
         ("same", {"A": "Same", "B": "same", "C": "other"}, "AB"),
     ],
 )
