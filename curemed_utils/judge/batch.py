@@ -82,10 +82,11 @@ def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) 
             job = service.batches.retrieve(entry["batch"])
             entry["status"] = job.status
             if job.status in ENDED:
-                keys, outcomes = _keys(Path(folder) / name), Counter()
+                price, keys = price_of(entry["model"]), _keys(Path(folder) / name)
+                outcomes = Counter()
                 for file_id in filter(None, (job.output_file_id, job.error_file_id)):
                     for line in service.files.content(file_id).content.splitlines():
-                        outcomes[_outcome(line, entry, keys, stored)] += 1
+                        outcomes[_outcome(line, keys, stored, entry["server"], price)] += 1
                 words = [f"{n} {outcome}" for outcome, n in outcomes.items()]
                 if job.errors:
                     words += [str(error.message) for error in job.errors.data]
@@ -134,7 +135,7 @@ def _write(looked_up, parse: Callable, server: str, folder: Path, files: dict) -
         finish()
 
 
-def _outcome(line: bytes, entry: dict, keys: dict[str, str], stored: Cache) -> str:
+def _outcome(line: bytes, keys: dict, stored: Cache, server: str, price: tuple | None) -> str:
     """What a line of a batch's answers is, after storing what it brought."""
     try:
         record = json.loads(line)
@@ -150,10 +151,9 @@ def _outcome(line: bytes, entry: dict, keys: dict[str, str], stored: Cache) -> s
         answer = wire.read_answer(response["body"])
     except ValueError:
         return "failed: not a chat completion"
-    tokens = answer.prompt_tokens, answer.completion_tokens
-    usd = wire.usd(price_of(entry["model"]), tokens)
+    usd = wire.usd(price, (answer.prompt_tokens, answer.completion_tokens))
     attempt = int(custom_id.rpartition("-")[2])
-    stored.store(keys[custom_id], attempt, entry["server"], answer, usd)
+    stored.store(keys[custom_id], attempt, server, answer, usd)
     return "stored"
 
 

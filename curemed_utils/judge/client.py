@@ -80,8 +80,8 @@ class Client:
             if limit is not None and limit <= 0:
                 raise ValueError(f"{name} must be more than 0, not {limit}")
         if max_usd is not None and price is None:
-            listed = f"add the model to {paths.show(wire.PRICES)}"
-            raise ValueError(f"max_usd needs a price: give price=(USD, USD), or {listed}")
+            ways = "give price=(USD, USD) per million tokens, or add the model to"
+            raise ValueError(f"max_usd needs a price: {ways} {paths.show(wire.PRICES)}")
         key = (api_key or os.environ.get("OPENAI_API_KEY") or "").strip()
         url = base_url or os.environ.get("OPENAI_BASE_URL")
         if not (key.isascii() and key.isprintable()):
@@ -95,6 +95,7 @@ class Client:
         self._cache = Cache(cache)
         self._totals = Totals(0, 0, 0, price and 0.0)
         self._spent = self._reserved = 0.0
+        self._spent_read_at = float("-inf")
         self._slots = asyncio.Semaphore(max_concurrency)
         self._limiter = _limiter(requests_per_minute)
         self._loop = asyncio.new_event_loop()
@@ -171,8 +172,6 @@ class Client:
 
     async def _ask(self, requests: Iterable[dict], parse: Callable, progress: str) -> list[Reply]:
         call = Call(parse)
-        if self._max_usd is not None:
-            self._spent = self._cache.totals().usd or 0.0
         replies: list[Reply | asyncio.Task] = []
         try:
             with progress_bar(progress, requests) as bar:
@@ -247,7 +246,7 @@ class Client:
             status = problem.status_code
             kind = "not a chat completion" if status == wire.NO_COMPLETION else f"HTTP {status}"
             error = f"{kind}: {problem.response.text}"
-        except (APIConnectionError, ClientError) as problem:
+        except (APIConnectionError, ClientError, httpx2.HTTPError) as problem:
             error = f"connection failed: {problem.__cause__ or problem}"
         except UnicodeEncodeError as problem:
             raise NoAnswer(f"the request is no valid text: {problem}") from None
@@ -283,9 +282,12 @@ class Client:
     def _reservation(self, request: dict):
         """Holds back the price of a request in flight, so that the cap holds while many are."""
         usd = wire.usd(self._price, wire.tokens_of(request)) or 0.0
-        if self._max_usd is not None and self._spent + self._reserved + usd > self._max_usd:
-            cap = f"{self._max_usd:g} USD for {paths.show(self._cache.path)}"
-            raise NoAnswer(f"not asked: the spend cap of {cap} is reached")
+        if self._max_usd is not None:
+            if time.monotonic() - self._spent_read_at > 1:  # what other processes have spent
+                self._spent, self._spent_read_at = self._cache.totals().usd or 0.0, time.monotonic()
+            if self._spent + self._reserved + usd > self._max_usd:
+                cap = f"{self._max_usd:g} USD for {paths.show(self._cache.path)}"
+                raise NoAnswer(f"not asked: the spend cap of {cap} is reached")
         self._reserved += usd
         try:
             yield

@@ -598,6 +598,7 @@ def test_three_judges_on_one_cache(serve, make_judge):
 # A real server ------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in ("fastapi", "uvicorn")),
     reason="transformers serve is not installed: pip install 'transformers[serving]'",

@@ -292,6 +292,7 @@ def test_a_fault_that_stays_is_named(serve, client, monkeypatch, kind, error):
     assert server.stats()["seen"] == 2
 
 
+@pytest.mark.heavy
 def test_every_item_of_a_faulty_run_ends_with_an_answer_or_a_named_error(serve, client):
     server = serve(
         faults={"429": 0.2, "500": 0.1, "hang": 0.05, "drop": 0.05, "garbage": 0.03},
@@ -381,13 +382,15 @@ def test_odd_characters_in_an_answer_are_stored(serve, client, content, kept):
 
 
 @pytest.mark.parametrize("max_concurrency", [1, 4])
-def test_one_item_that_always_fails_spoils_no_other(serve, client, max_concurrency):
+def test_one_item_that_always_fails_spoils_no_other(serve, client, max_concurrency, monkeypatch):
+    monkeypatch.setattr(wire, "RETRIES", 2)
     server = serve(poison={"question 7": "500"}, delay=[0.01, 0.2])
     replies = client(server, max_concurrency=max_concurrency).ask(ask_for(60))
     assert [k for k, reply in enumerate(replies) if reply.value != "True"] == [7]
     assert "HTTP 500" in replies[7].error
 
 
+@pytest.mark.heavy
 def test_a_server_that_is_down_ends_the_run_quickly(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -824,6 +827,7 @@ def test_an_interrupt_leaves_what_was_stored(serve, client, tmp_path):
     assert texts(replies) == ["True"] * 60 and server.stats()["again"] == []
 
 
+@pytest.mark.heavy
 def test_what_the_server_had_finished_is_not_asked_for_after_kill_9(serve, tmp_path):
     server = serve(delay=[0.01, 0.1])
     first = asking.start(tmp_path / "cache.sqlite", server.url, 100)
@@ -841,6 +845,7 @@ def test_what_the_server_had_finished_is_not_asked_for_after_kill_9(serve, tmp_p
     assert stats["finished"] == 100 and stats["twice"] == 0 and stats["again"] == []
 
 
+@pytest.mark.heavy
 def test_kill_9_at_random_moments_loses_nothing_stored(serve, tmp_path):
     server = serve(delay=[0.0, 0.05])
     for k in range(5):
@@ -856,6 +861,7 @@ def test_kill_9_at_random_moments_loses_nothing_stored(serve, tmp_path):
     assert counts.get() == (400, stored) and server.stats()["seen"] - asked == 400 - stored
 
 
+@pytest.mark.heavy
 def test_ten_processes_on_one_new_cache(serve, tmp_path, capfd):
     server = serve(delay=0.01)
     counts, together = asking.context.SimpleQueue(), asking.context.Barrier(10)
@@ -962,6 +968,7 @@ def test_closing_ends_calls_that_are_under_way(serve, client, inside_a_loop):
             future.result(timeout=5)
 
 
+@pytest.mark.heavy
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_client_made_before_a_fork_says_so_and_lets_the_child_end(serve, tmp_path):
     server = serve()
@@ -983,6 +990,7 @@ if child:
     assert "made before a fork" in out and "child ended with 0" in out, err
 
 
+@pytest.mark.heavy
 def test_a_script_that_never_closes_its_client_ends(serve, tmp_path):
     server = serve(delay=0.5)
     code = """
