@@ -112,7 +112,8 @@ JUDGE_SEES = {
 }
 
 # What a chat template may turn into control tokens. The tags of a response stay readable.
-_CONTROL = re.compile(r"<|\[(?=/?[A-Za-z_]+\])|[\u2028\u2029\ud800-\udfff]")
+_NO_TAG = rf"<(?!{trace.TAG.pattern.removeprefix('<')})"
+_CONTROL = re.compile(_NO_TAG + r"|\[(?=/?[A-Za-z_]+\])|[\u2028\u2029\ud800-\udfff]")
 
 
 def judge_messages(task: str, item: dict) -> list[dict[str, str]]:
@@ -131,14 +132,7 @@ def as_json(value: dict[str, Any]) -> str:
 
 def escaped(text: str) -> str:
     """JSON text with what a chat template might take for a control token as \\uXXXX."""
-    parts = []
-    for piece, is_tag in trace.pieces(text):
-        parts.append(piece if is_tag else _CONTROL.sub(_escape, piece))
-    return "".join(parts)
-
-
-def _escape(sign: re.Match) -> str:
-    return f"\\u{ord(sign.group()):04x}"
+    return _CONTROL.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
 
 
 def judge_fingerprint() -> str:

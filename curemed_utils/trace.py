@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 
 FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
-_TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
+TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
 _PART_TAG = re.compile(r"<(/?)(step\d+|answer)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
@@ -91,13 +91,13 @@ def segments(text: str) -> list[tuple[str, str]]:
 
 def pieces(text: str) -> list[tuple[str, bool]]:
     """The text cut before and after each tag: (piece, whether it is a tag); empty ones left out."""
-    cut = re.split(f"({_TAG.pattern})", text)
-    return [(piece, bool(_TAG.fullmatch(piece))) for piece in cut if piece]
+    cut = re.split(f"({TAG.pattern})", text)  # every second piece is a tag
+    return [(piece, place % 2 == 1) for place, piece in enumerate(cut) if piece]
 
 
 def without_tags(text: str) -> str:
     """The text without any tag."""
-    return _TAG.sub("", text)
+    return TAG.sub("", text)
 
 
 def numbered_lines(reasoning: str) -> str:
@@ -120,12 +120,12 @@ def step_fault(reasoning: str) -> str:
 
 def form_fault(text: str) -> str:
     """Why a response is not in full form (Eq. 3); empty where it is."""
-    present = _TAG.findall(text)
+    present = TAG.findall(text)
     n_steps = sum(tag.startswith("<step") for tag in present)
     for tag, wanted in zip_longest(present, tags(max(n_steps, 1))):
         if tag != wanted:
             return f"{tag or 'the end'} where {wanted or 'the end'} should stand"
-    for tag, before in zip([*present, ""], _TAG.split(text), strict=True):
+    for tag, before in zip([*present, ""], TAG.split(text), strict=True):
         inside = tag.startswith(("</step", "</answer"))
         if inside and not before.strip():
             return f"nothing before {tag}"
