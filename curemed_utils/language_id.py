@@ -134,19 +134,19 @@ def _stray(script: str) -> regex.Pattern:
 
 
 def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
-    own = "".join(own_letters(target.script).findall(text))
+    letters = "".join(own_letters(target.script).findall(text))
     if target.code == "ja":
-        if not _in_japanese_use(own):
+        if not _in_japanese_use(letters):
             return Check(False, "Chinese characters that Japanese does not use")
-        if len(own) >= SHORT and not regex.search(r"[\p{Hiragana}\p{Katakana}]", own):
+        if len(letters) >= SHORT and not regex.search(r"[\p{Hiragana}\p{Katakana}]", letters):
             return Check(False, "Han characters without kana")
-    if not own:
+    if not letters:
         if n_letters < SHORT:
             return Check(None, "a short Latin term")
         return Check(False, f"no {target.script} letter")
     words = _latin_words(_GLOSS.sub(" ", text))
     n_latin = sum(len(word) for word in words if len(word) > 2)
-    share = len(own) / (len(own) + n_latin)
+    share = len(letters) / (len(letters) + n_latin)
     least = QUOTING if quotes else 0.5 if n_letters >= MANY else 0.3
     if share < least:
         return Check(False, f"only {share:.0%} {target.script} letters")

@@ -350,7 +350,7 @@ def test_further_sets_are_rows_or_texts_of_any_language(make_row):
 
 
 CASE = {
-    "French": "Un garçon de 10 ans : Hb 11,5, calcium 12,8, leucocytes 12.000. Quel est le diagnostic ?",
+    "French": "Un garçon de 10 ans : Hb 11,5, calcium 12,8, leucocytes 12.000. Diagnostic ?",
     "Hindi": "१० वर्ष का लड़का: एचबी ११.५, कैल्शियम १२.८, कोशिकाएं १२,०००। निदान क्या है?",
     "Thai": "เด็กชายอายุ 10 ปี ฮีโมโกลบิน 11.5 แคลเซียม 12.8 เม็ดเลือดขาว 12000 วินิจฉัยว่าอะไร",
 }
