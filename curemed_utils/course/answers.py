@@ -2,16 +2,19 @@
 
 `EXERCISES` has the cases to try and the mistakes to name, by the name of the reader's function.
 A mistake is a sentence and a function that makes it: of the right function, then of a case.
+`MORALS` has what is said of a right answer.
 """
 
 import math
 import operator
 from collections.abc import Callable
 from itertools import compress
+from pathlib import Path
 from statistics import fmean, pstdev, variance
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 
 from curemed_utils import trace
 from curemed_utils.course import inspections
@@ -20,19 +23,18 @@ from curemed_utils.course import inspections
 class Exercise(NamedTuple):
     """One exercise; where no list of cases can tell, `fault` looks at the reader's function."""
 
-    moral: str  # said of a right answer
     cases: tuple[tuple, ...] = ()  # the arguments of each call
     mistakes: dict[str, Callable] | None = None
     fault: Callable[[Callable], str | None] | None = None
     tolerance: float = 1e-6  # relative
 
 
+MORALS = yaml.safe_load(Path(__file__).with_name("morals.yaml").read_text(encoding="utf-8"))
 EXERCISES: dict[str, Exercise] = {}
 
-# 00 start here ----------------------------------------------------------------------------------
+# 00 start here
 
 EXERCISES["composite"] = Exercise(
-    "Three numbers decide what a model is pushed towards; notebook 04 takes each apart.",
     ((1, 1, 1), (0, 1, 1), (1, 0, 1), (0.5, 1, 0), (0, 0, 0), (None, 1, 1), (None, None, None)),
     {
         "Where nothing is known it is math.nan": lambda right, *s: right(*[x or 0 for x in s]),
@@ -40,20 +42,13 @@ EXERCISES["composite"] = Exercise(
     },
 )
 
-EXERCISES["near_miss"] = Exercise(
-    "A fluent answer in the right language earns a third without being right.",
-    fault=inspections.near_miss,
-)
+EXERCISES["near_miss"] = Exercise(fault=inspections.near_miss)
 
-# 01 data curation -------------------------------------------------------------------------------
+# 01 data curation
 
-EXERCISES["held_out"] = Exercise(
-    "Topics move as one, and the same rows give the same test everywhere.",
-    fault=inspections.held_out,
-)
+EXERCISES["held_out"] = Exercise(fault=inspections.held_out)
 
 EXERCISES["kept_rows"] = Exercise(
-    "The share is always taken of the language's own pool, and rounded down.",
     ((421, 0.85, 1), (421, 0.85, 2), (421, 0.85, 3), (3, 0.85, 3), (140, 0.5, 2), (100, 0.29, 2)),
     {
         "Each stage shares out the original pool": lambda right, n, r, k: right(n, r ** (k - 1), k),
@@ -62,7 +57,6 @@ EXERCISES["kept_rows"] = Exercise(
 )
 
 EXERCISES["too_easy"] = Exercise(
-    "A vote that can't be read counts for neither side.",
     (([True, True, True],), ([True, False, True],), ([True, None, True],), ([None, None, None],)),
     {
         "A vote that could not be read is no right answer": lambda right, v: False not in v,
@@ -71,7 +65,6 @@ EXERCISES["too_easy"] = Exercise(
 )
 
 EXERCISES["no_straddle"] = Exercise(
-    "With 15 topics in 13 languages it is about 1 in 10 to the 19th: random rows always leak.",
     ((1, 2, 0.5), (1, 13, 0.2), (2, 3, 0.2), (15, 2, 0.1)),
     {
         "A topic's rows may also all fall to training": lambda right, t, n, s: s ** (n * t),
@@ -79,10 +72,9 @@ EXERCISES["no_straddle"] = Exercise(
     },
 )
 
-# 02 verification statistics ---------------------------------------------------------------------
+# 02 verification statistics
 
 EXERCISES["half_width"] = Exercise(
-    "With 50 items and a deviation of 0.3 it is 0.08, so 4.95 and 5.00 can't be told apart.",
     ((0.3, 50), (0.5, 8), (1.0, 100)),
     {
         "That is one standard error; 95% takes 1.96": lambda right, sd, n: sd / math.sqrt(n),
@@ -98,14 +90,12 @@ def _words_shared(right, one, other):
 
 
 EXERCISES["similarity"] = Exercise(
-    "No spaces are needed, so Thai and Japanese are served like French.",
     (("a b", "a b"), ("une forte fièvre", "une fièvre forte"), ("ปวดหัวมากและมีไข้", "ปวดหัวและมีไข้")),
     {"Those are words, and Thai has no spaces between them": _words_shared},
 )
 
 _STEPS = trace.render_steps(["a", "b"])
 EXERCISES["well_numbered"] = Exercise(
-    "One in four released traces fails this.",
     (
         (_STEPS,),
         (_STEPS.replace("step2", "step3"),),
@@ -119,10 +109,9 @@ EXERCISES["well_numbered"] = Exercise(
     },
 )
 
-# 03 code-switched SFT ---------------------------------------------------------------------------
+# 03 code-switched SFT
 
 EXERCISES["labels"] = Exercise(
-    "-100 is what PyTorch's cross-entropy leaves out.",
     (([5, 6, 7], [5, 6, 7, 8, 9]), ([1], [1, 2]), ([4, 4], [4, 4, 4, 4])),
     {
         "The labels have the whole sequence's length": lambda right, p, whole: whole[len(p) :],
@@ -136,7 +125,6 @@ def _nats(probabilities) -> list[float]:
 
 
 EXERCISES["sft_loss"] = Exercise(
-    "This is the number that TRL logs as `loss`.",
     (([0.5, 0.25, 0.125], [True] * 3), ([0.9, 0.9, 0.5, 0.25], [False, False, True, True])),
     {
         "The prompt's tokens are not in the loss": lambda right, p, counted: fmean(_nats(p)),
@@ -145,12 +133,11 @@ EXERCISES["sft_loss"] = Exercise(
 )
 
 EXERCISES["batch_loss"] = Exercise(
-    "Every token weighs the same, so a long trace weighs more than a short one.",
     (([[0.5], [0.25, 0.25, 0.25]],), ([[0.5, 0.5]],), ([[0.9], [0.1], [0.5, 0.5]],)),
     {"Weigh tokens alike, not rows": lambda right, rows: fmean(fmean(_nats(r)) for r in rows)},
 )
 
-# 04 GRPO ----------------------------------------------------------------------------------------
+# 04 GRPO
 
 
 def _with_n(right, values):
@@ -160,7 +147,6 @@ def _with_n(right, values):
 
 
 EXERCISES["group_advantages"] = Exercise(
-    "A rollout that nobody could judge neither gains nor loses, and doesn't move the others.",
     (([1.0, 0.35, 0.95, 0.35],), ([1.0] * 4,), ([1.0] * 7 + [0.35],), ([1.0, None, 0.35, 0.35],)),
     {
         "None is not 0: leave it out of the mean": lambda right, v: right([x or 0 for x in v]),
@@ -170,7 +156,6 @@ EXERCISES["group_advantages"] = Exercise(
 )
 
 EXERCISES["kl_penalty"] = Exercise(
-    "It is never negative, and its mean over the policy's own tokens is the divergence.",
     ((-1.0, -1.0), (-1.0, -2.0), (-2.0, -1.0), (-0.5, -3.0)),
     {
         "That can be negative for a token; this one can't": lambda right, own, ref: own - ref,
@@ -179,7 +164,6 @@ EXERCISES["kl_penalty"] = Exercise(
 )
 
 EXERCISES["signal"] = Exercise(
-    "At 2% right, 15% of groups of 8 teach and 28% of 16: hence large groups, easy tiers first.",
     ((0.5, 2), (0.02, 8), (0.02, 16), (0.9, 8), (0.0, 8), (1.0, 8)),
     {
         "A group in which all are right teaches nothing": lambda right, p, n: 1 - (1 - p) ** n,
@@ -187,15 +171,11 @@ EXERCISES["signal"] = Exercise(
     },
 )
 
-EXERCISES["loophole"] = Exercise(
-    "The loose rule of Appendix B.3.2 pays for tags; Equation 3 asks for steps with words.",
-    fault=inspections.loophole,
-)
+EXERCISES["loophole"] = Exercise(fault=inspections.loophole)
 
-# 05 and 06 curriculum ---------------------------------------------------------------------------
+# 05 and 06 curriculum
 
 EXERCISES["shares"] = Exercise(
-    "At 0.85 the tier that a third stage is about makes up 15% of its batches.",
     ((0.85,), (0.5,), (0.0,)),
     {
         "Stage 2's batches are a mixture: put D_2 in": lambda right, a: [a / 2, a / 2, 1 - a],
@@ -204,13 +184,11 @@ EXERCISES["shares"] = Exercise(
 )
 
 EXERCISES["forgotten"] = Exercise(
-    "Only against the best level does a loss show that a later gain has covered in part.",
     (([0.5, 0.8, 0.6],), ([0.8, 0.5, 0.6],), ([0.1, 0.2, 0.3, 0.4],), ([0.4, 0.4],)),
     {"Compare with the best of all earlier ones": lambda right, levels: -np.diff(levels)},
 )
 
 EXERCISES["plateaued"] = Exercise(
-    "Patience trades steps for certainty: noise looks like a plateau to an impatient rule.",
     (
         ([0.1, 0.3, 0.4, 0.4], 1),
         ([0.1, 0.3, 0.4, 0.4], 2),
@@ -223,7 +201,6 @@ EXERCISES["plateaued"] = Exercise(
 )
 
 EXERCISES["tier_gap"] = Exercise(
-    "One number for equity, and it needs the levels beside it.",
     (
         ({"French": 68.0, "Japanese": 69.0, "Thai": 40.0, "Swahili": 0.0, "Yoruba": 4.0},),
         ({"Spanish": 80.0, "Korean": 20.0, "Hindi": 60.0, "Hausa": 20.0, "Amharic": 10.0},),
@@ -242,14 +219,12 @@ def _wald(right, n_right, n):
 
 
 EXERCISES["wilson"] = Exercise(
-    "At 0 of 75 it reaches to 4.9%: nothing seen is not nothing there.",
     ((0, 75), (30, 75), (75, 75), (41, 100)),
     {"That is Wald's interval, which has no width at 0": _wald},
     tolerance=5e-3,
 )
 
 EXERCISES["why_narrower"] = Exercise(
-    "A gap that closes from above is no progress.",
     (
         (dict(high=80, low=20), dict(high=80, low=50)),
         (dict(high=80, low=20), dict(high=40, low=20)),
@@ -265,10 +240,9 @@ EXERCISES["why_narrower"] = Exercise(
     },
 )
 
-# 07 evaluation ----------------------------------------------------------------------------------
+# 07 evaluation
 
 EXERCISES["micro_macro"] = Exercise(
-    "Micro is the paper's average over languages; macro counts a small language in full.",
     (
         ([("French", True), ("French", True), ("French", False), ("Hausa", False)],),
         ([("French", True), ("French", None), ("Hausa", False)],),
@@ -280,7 +254,6 @@ EXERCISES["micro_macro"] = Exercise(
 )
 
 EXERCISES["holm"] = Exercise(
-    "Holm holds the table's error at its level, as Bonferroni does, and finds more.",
     (([0.01, 0.04, 0.03],), ([0.2, 0.001],), ([0.6, 0.5, 0.9],), ([0.04],)),
     {
         "Only the smallest p is multiplied by m": lambda right, p: [min(1, v * len(p)) for v in p],
@@ -290,17 +263,15 @@ EXERCISES["holm"] = Exercise(
     },
 )
 
-# 08 figures -------------------------------------------------------------------------------------
+# 08 figures
 
 EXERCISES["per_doubling"] = Exercise(
-    "On a logarithmic axis a constant gain per doubling is a straight line.",
     (([1.5, 3.0, 7.0], [28.0, 43.0, 54.0]), ([1, 2, 4, 16], [10, 20, 25, 35])),
     {"Per doubling, not per pair of sizes": lambda right, params, values: np.diff(values)},
     tolerance=1e-4,
 )
 
 EXERCISES["comes_out"] = Exercise(
-    "A number agrees as far as it was printed, no further.",
     (
         ("44.54", 44.536),
         ("44.54", 44.53),
@@ -323,16 +294,14 @@ def _linear(right, color):
 
 
 EXERCISES["luminance"] = Exercise(
-    "Colours of equal luminance are one grey in print: a marker or a line style has to tell.",
     (("#0072B2",), ("#E69F00",), ("#000000",), ("#FFFFFF",), ("#0A0A0A",)),
     {"Screen values are no amounts of light: undo sRGB's curve first": _linear},
     tolerance=5e-3,
 )
 
-# 09 trust ---------------------------------------------------------------------------------------
+# 09 trust
 
 EXERCISES["kappa"] = Exercise(
-    "Agreement of 90% can be no better than not looking.",
     (
         ([True, True, True, True, False], [True, True, True, False, True]),
         ([True, True, False, False], [True, False, True, False]),
@@ -342,7 +311,6 @@ EXERCISES["kappa"] = Exercise(
 )
 
 EXERCISES["true_rate"] = Exercise(
-    "The correction is only as good as the labels that told sensitivity and specificity.",
     ((0.55, 0.9, 0.8), (0.95, 0.9, 0.9), (0.05, 0.8, 0.9), (0.4, 0.5, 0.5), (0.4, 0.3, 0.6)),
     {
         "What it accepts wrongly counts too": lambda right, p, se, sp: min(1.0, p / se),
@@ -350,10 +318,9 @@ EXERCISES["true_rate"] = Exercise(
     },
 )
 
-# 10 ablation ------------------------------------------------------------------------------------
+# 10 ablation
 
 EXERCISES["over_seeds"] = Exercise(
-    "Two numbers a table cell, and the second says how much the first is worth.",
     (([0.4, 0.5, 0.6],), ([53.1, 53.9],), ([0.25],)),
     {
         "Seeds are a sample of all seeds: divide by n - 1": lambda right, v: [fmean(v), pstdev(v)],
@@ -368,7 +335,6 @@ def _unpaired(right, first, second):
 
 
 EXERCISES["paired_gain"] = Exercise(
-    "What a seed does to both arms drops out of their difference.",
     (([0.4, 0.5, 0.6], [0.45, 0.56, 0.67]), ([0.5, 0.1, 0.9, 0.7], [0.4, 0.3, 0.8, 0.9])),
     {
         "The arms have the same seeds: take the differences seed by seed": _unpaired,

@@ -5,15 +5,16 @@ What is right is what the solution folded into the notebook returns.
 
 import copy
 import json
-import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from numbers import Real
-from types import EllipsisType
+
+import numpy as np
 
 from curemed_utils import languages, paths
-from curemed_utils.course.answers import EXERCISES
+from curemed_utils.course.answers import EXERCISES, MORALS
 
+OPEN = "open, it returns nothing yet. Replace the dots with a `return` and run the cell again."
 _SOLUTION = re.compile(r"<summary>Solution</summary>\n\n```python\n(.*?)\n```", re.DOTALL)
 
 
@@ -33,27 +34,15 @@ def check(answer: Callable) -> None:
     name = getattr(answer, "__name__", type(answer).__name__)
     if name not in EXERCISES:
         raise Off(f"no exercise is called {name!r}: give the function itself, named as in its cell")
-    inspection = EXERCISES[name].fault
-    right = None if inspection else solution(name)
-    try:
-        fault = inspection(answer) if inspection else _first_fault(name, answer, right)
-    except Off:
-        raise
-    except Exception as error:
-        raise Off(f"{name} ends in {type(error).__name__}: {error}") from error
-    if fault is None:
-        print(
-            f"{name}: open, it returns nothing yet. Write your answer in place of the dots, "
-            "with a `return`, and run the cell again."
-        )
-    elif fault:
+    judged = _inspected if EXERCISES[name].fault else _tried
+    fault = judged(name, answer)
+    if fault:
         raise Off(fault)
-    else:
-        print(f"{name}: right. {EXERCISES[name].moral}")
+    print(f"{name}: {OPEN if fault is None else f'right. {MORALS[name]}'}")
 
 
 def solution(name: str) -> Callable:
-    """The right function, out of the folded solution of whichever notebook has the exercise."""
+    """The right function, out of the folded solution of the notebook that has the exercise."""
     for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             folded = _SOLUTION.search("".join(cell["source"]))
@@ -65,35 +54,40 @@ def solution(name: str) -> Callable:
     raise LookupError(f"no notebook in {folder} holds the solution of {name!r}: restore them")
 
 
-def _first_fault(name: str, answer: Callable, right: Callable) -> str | None:
-    """What is wrong with the first case that is; '' for none, None if all return nothing."""
-    exercise = EXERCISES[name]
-    given = []
-    for case in exercise.cases:
+def _inspected(name: str, answer: Callable) -> str | None:
+    try:
+        return EXERCISES[name].fault(answer)
+    except Exception as error:
+        return f"{name} ends in {type(error).__name__}: {error}"
+
+
+def _tried(name: str, answer: Callable) -> str | None:
+    cases, mistakes, _, tolerance = EXERCISES[name]
+    values = []
+    for case in cases:
         try:
-            given.append(_call(answer, case))
+            values.append(_call(answer, case))
         except Exception as error:
-            raise Off(f"{_written(name, case)} raises {type(error).__name__}: {error}") from error
-    if all(value is None or isinstance(value, EllipsisType) for value in given):
+            return f"{name}{_short(case)} raises {type(error).__name__}: {error}"
+    if all(value is None for value in values):
         return None
-    expected = [_call(right, case) for case in exercise.cases]
-    wrong = _differences(given, expected, exercise.tolerance)
+    right = solution(name)
+    expected = [_call(right, case) for case in cases]
+    wrong = _differences(values, expected, tolerance)
     if not wrong:
         return ""
-    first = wrong[0]
-    told = f"{_written(name, exercise.cases[first])} gives {_short(given[first])}"
-    told += f", but {_short(expected[first])} is right"
-    for sentence, mistake in (exercise.mistakes or {}).items():
-        mistaken = [_call(mistake, (right, *case)) for case in exercise.cases]
-        if not _differences(given, mistaken, exercise.tolerance):
+    case, value, due = [_short(each[wrong[0]]) for each in (cases, values, expected)]
+    told = f"{name}{case} gives {value}, but {due} is right"
+    for sentence, mistake in (mistakes or {}).items():
+        mistaken = [_call(mistake, (right, *case)) for case in cases]
+        if not _differences(values, mistaken, tolerance):
             return f"{told}. {sentence}"
-    return f"{told} ({len(wrong)} of {len(given)} cases are off)"
+    return f"{told} ({len(wrong)} of {len(values)} cases are off)"
 
 
 def _differences(values: list, others: list, tolerance: float) -> list[int]:
-    """The places at which two lists of plain values differ."""
     pairs = enumerate(zip(values, others, strict=True))
-    return [place for place, pair in pairs if not equal(*pair, tolerance)]
+    return [place for place, pair in pairs if not _equal(*pair, tolerance)]
 
 
 def _call(function: Callable, case: tuple):
@@ -104,28 +98,19 @@ def plain(value):
     """Lists for arrays, series, tuples and generators, Python's values for NumPy's."""
     if hasattr(value, "tolist"):
         value = value.tolist()
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes | set | Mapping):
+    if isinstance(value, Iterable) and not isinstance(value, str | set | dict):
         return [plain(part) for part in value]
     return value
 
 
-def equal(value, other, tolerance: float = 1e-6) -> bool:
-    """Whether two plain values agree, numbers within a relative tolerance; NaN agrees with NaN."""
+def _equal(value, other, tolerance: float) -> bool:
     if isinstance(other, list):
-        if not isinstance(value, list) or len(value) != len(other):
-            return False
-        return all(equal(*pair, tolerance) for pair in zip(value, other, strict=True))
+        alike = isinstance(value, list) and len(value) == len(other)
+        return alike and not _differences(value, other, tolerance)
     if isinstance(other, bool | str) or other is None:
         return type(value) is type(other) and value == other
-    if isinstance(value, bool) or not isinstance(value, Real):
-        return False
-    if math.isnan(value) and math.isnan(other):
-        return True
-    return math.isclose(value, other, rel_tol=tolerance, abs_tol=1e-12)
-
-
-def _written(name: str, case: tuple) -> str:
-    return f"{name}({', '.join(_short(argument) for argument in case)})"
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and np.isclose(float(value), other, tolerance, 1e-12, equal_nan=True)
 
 
 def _short(value) -> str:

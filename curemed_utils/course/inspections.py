@@ -1,6 +1,6 @@
-"""Exercises that no list of cases can check: each function here looks at what the reader's returns.
+"""Exercises that no list of cases can check: a function for each says what is off with an answer.
 
-It says what is off: '' for nothing, None while the reader's function returns nothing.
+It gives back '' for nothing, and None while the reader's function returns nothing.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,11 @@ def near_miss(answer: Callable) -> str | None:
         parts = rewards.score(text, row)
         if parts == {"accuracy": 0.0, "language": 1.0, "format": 1.0}:
             continue
-        short = "; None: too short to tell the language, write a sentence"
-        hint = short if None in parts.values() else ""
-        total = f"which make {rewards.composite(parts):.2f} and not 0.35"
-        return f"for the {row.language} row the parts are {parts}, {total}{hint}"
+        told = f"for the {row.language} row the parts are {parts}, "
+        told += f"which make {rewards.composite(parts):.2f} and not 0.35"
+        if None in parts.values():
+            told += "; None: too short to tell the language, write a sentence"
+        return told
     return ""
 
 
@@ -35,14 +36,13 @@ def held_out(answer: Callable) -> str | None:
     rows = []
     for topic in range(400):
         for name in ("Hausa", "Thai"):
-            fields = {"topic": f"topic {topic}", "language": name, "question": "q", "answer": "a"}
-            rows.append(data.Row(id=f"{topic} {name}", **fields))
+            fields = {"id": f"{topic} {name}", "topic": f"topic {topic}", "language": name}
+            rows.append(data.Row(question="q", answer="a", **fields))
     parts = [answer(row, 0) for row in rows]
     if all(part is None for part in parts):
         return None
-    for part in parts:
-        if not isinstance(part, bool | np.bool_):
-            return f"the answer must be True or False, and is {part!r}"
+    if strange := [part for part in parts if not isinstance(part, bool | np.bool_)]:
+        return f"the answer must be True or False, and is {strange[0]!r}"
     if [answer(row, 0) for row in reversed(rows)] != parts[::-1]:
         return "a row is held out in one call and not in the next: only row and seed may decide"
     if parts[::2] != parts[1::2]:
@@ -64,18 +64,16 @@ def loophole(answer: Callable) -> str | None:
         text = answer(row)
         if text is None:
             return None
-        words = trace.without_tags(text)
-        for block in trace.blocks(text, "answer"):
-            words = words.replace(block, "", 1)
-        tags = [piece for piece, is_tag in trace.pieces(text) if is_tag]
+        around = trace.without_blocks(text, "answer")
+        words = trace.without_tags(around).split()
         fault = ""
-        if words.strip():
-            fault = f"words stand outside the answer ({' '.join(words.split()[:3])} …)"
+        if words:
+            fault = f"words stand outside the answer ({' '.join(words[:3])} …)"
         elif rewards.score(text, row)["accuracy"] != 1:
             fault = "the answer is not right"
         elif not rewards.format_reward(text, strict=False):
             fault = "the loose rule doesn't pay it"
-        elif any("step" in tag for tag in tags):
+        elif "step" in around:
             fault = "empty steps are the hole that the table above shows: find another"
         if fault:
             return f"for the {row.language} row, {fault}"

@@ -16,7 +16,7 @@ import pytest
 
 from curemed_utils import data, paths, prompts, run, trace
 from curemed_utils.course import exercises
-from curemed_utils.course.answers import EXERCISES
+from curemed_utils.course.answers import EXERCISES, MORALS
 from curemed_utils.training import checkpoints, stages
 
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in run.notebooks()}
@@ -51,7 +51,7 @@ def named(name, function):
 def test_every_notebook_has_two_to_four_exercises_and_every_exercise_its_notebook():
     assert all(2 <= len(stubs(notebook)) <= 4 for notebook in NOTEBOOKS.values())
     assert sum(len(stubs(notebook)) for notebook in NOTEBOOKS.values()) == len(STUBS)
-    assert set(STUBS) == set(EXERCISES)
+    assert set(STUBS) == set(EXERCISES) == set(MORALS)
 
 
 def test_an_exercise_has_cases_or_an_inspection_and_two_mistakes_at_most():
@@ -77,7 +77,7 @@ class TestEach:
 
     def test_the_folded_solution_passes(self, name, capsys):
         exercises.check(exercises.solution(name))
-        assert capsys.readouterr().out == f"{name}: right. {EXERCISES[name].moral}\n"
+        assert capsys.readouterr().out == f"{name}: right. {MORALS[name]}\n"
 
     def test_an_unanswered_cell_is_open_and_stops_nothing(self, name, capsys):
         exec(STUBS[name][1].source, {"exercises": exercises})

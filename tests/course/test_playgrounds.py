@@ -17,19 +17,21 @@ def parts(widget):
     }
 
 
-def lines(view):
-    """The cells of every table row, and the paragraphs."""
-    page = BeautifulSoup(view, "html.parser")
-    return [[cell.get_text() for cell in row.find_all("td")] for row in page.find_all("tr")], [
-        p.get_text(" ") for p in page.find_all("p")
-    ]
+def table_rows(view):
+    """The cells of every row of a table."""
+    rows = BeautifulSoup(view, "html.parser").find_all("tr")
+    return [[cell.get_text() for cell in row.find_all("td")] for row in rows]
+
+
+def paragraphs(view):
+    return [p.get_text(" ") for p in BeautifulSoup(view, "html.parser").find_all("p")]
 
 
 @pytest.fixture
 def malaria(sample):
     rows = [row for row in sample if row.topic == "malaria"]
-    own = next(row for row in rows if row.language == "French")
-    return own, [row for row in rows if row is not own]
+    french = next(row for row in rows if row.language == "French")
+    return french, [row for row in rows if row is not french]
 
 
 class TestReward:
@@ -38,7 +40,7 @@ class TestReward:
         return parts(playgrounds.reward(*malaria))
 
     def shown(self, controls):
-        return {row[0]: row[1:] for row in lines(controls["HTML"].value)[0]}
+        return {row[0]: row[1:] for row in table_rows(controls["HTML"].value)}
 
     def test_it_starts_with_the_honest_response_and_the_paper_s_weights(self, controls):
         assert controls["response"].value.startswith("<thinking>")
@@ -51,16 +53,12 @@ class TestReward:
         assert shown["reward"][2] == "1.000"
 
     def test_a_typed_response_is_scored_and_can_t_become_markup(self, controls):
-        controls[
-            "response"
-        ].value = "<answer><b>Je ne sais pas, il faut consulter un médecin.</b></answer>"
+        typed = "<answer><b>Je ne sais pas, il faut consulter un médecin.</b></answer>"
+        controls["response"].value = typed
         shown = self.shown(controls)
-        assert (
-            shown["accuracy"][1],
-            shown["language"][1],
-            shown["format"][1],
-            shown["reward"][2],
-        ) == ("0", "1", "0", "0.300")
+        scores = [shown[name][1] for name in ("accuracy", "language", "format")]
+        assert scores == ["0", "1", "0"]
+        assert shown["reward"][2] == "0.300"
         assert "“<b>Je ne sais" in shown["accuracy"][3] and "<b>Je" not in controls["HTML"].value
         controls["response"].value = "no tags at all"
         assert self.shown(controls)["accuracy"][3] == "no single answer block"
@@ -69,19 +67,15 @@ class TestReward:
         for name, text in playgrounds.hacks(*malaria).items():
             controls["example"].value = name
             assert controls["response"].value == text
-            assert (
-                self.shown(controls)["reward"][2]
-                == f"{rewards.composite(rewards.score(text, malaria[0])):.3f}"
-            )
+            total = rewards.composite(rewards.score(text, malaria[0]))
+            assert self.shown(controls)["reward"][2] == f"{total:.3f}"
 
     def test_weights_move_the_reward_and_tell_when_a_hack_pays(self, controls):
         assert not any("as much as honesty" in row[-1] for row in self.shown(controls).values())
         controls["format weight"].value = 0
         shown = self.shown(controls)
-        assert (
-            shown["reward"][2] == "0.950"
-            and shown["no reasoning"][-1] == "pays as much as honesty" == shown["empty steps"][-1]
-        )
+        assert shown["reward"][2] == "0.950"
+        assert shown["no reasoning"][-1] == shown["empty steps"][-1] == "pays as much as honesty"
         controls["language weight"].value = 1
         assert self.shown(controls)["the question echoed"][0] == "1.000"
 
@@ -94,7 +88,8 @@ class TestCurriculum:
         return parts(playgrounds.curriculum(sample, list(self.EARNED)))
 
     def shares(self, controls, curriculum):
-        (told,) = [text for text in lines(controls["HTML"].value)[1] if text.startswith(curriculum)]
+        texts = paragraphs(controls["HTML"].value)
+        (told,) = [text for text in texts if text.startswith(curriculum)]
         return {tier: int(share) for tier, share in re.findall(r"(high|medium|low) (\d+)%", told)}
 
     def test_alpha_moves_the_mixture_and_nothing_else(self, controls):
@@ -111,11 +106,8 @@ class TestCurriculum:
     def test_retention_moves_the_pool(self, controls):
         assert f"retain: {5 * 15 + 8 * 12} rows" in controls["HTML"].value
         controls["retention"].value = 0
-        assert "retain: 75 rows" in controls["HTML"].value and self.shares(controls, "retain") == {
-            "high": 0,
-            "medium": 0,
-            "low": 100,
-        }
+        assert "retain: 75 rows" in controls["HTML"].value
+        assert self.shares(controls, "retain") == {"high": 0, "medium": 0, "low": 100}
         controls["stage"].value = "stage1_high"
         assert self.shares(controls, "mixture") == {"high": 100, "medium": 0, "low": 0}
 
@@ -123,16 +115,14 @@ class TestCurriculum:
         for patience in range(5):
             controls["patience"].value = patience
             ends = [n for n in range(1, 9) if curricula.plateaued(self.EARNED[:n], patience)]
-            told = (
-                f"ends the stage after step {ends[0]} of 8"
-                if ends
-                else "lets the stage run all 8 steps"
-            )
+            told = "lets the stage run all 8 steps"
+            if ends:
+                told = f"ends the stage after step {ends[0]} of 8"
             assert f"a patience of {patience} {told}" in controls["HTML"].value
 
     def test_a_bar_stands_for_each_step(self, controls):
         controls["patience"].value = 1
-        assert lines(controls["HTML"].value)[1][-1].endswith("▂▂▄▄ | ▃▃▅▅")
+        assert paragraphs(controls["HTML"].value)[-1].endswith("▂▂▄▄ | ▃▃▅▅")
 
     def test_a_batch_is_drawn_prompt_by_prompt(self, controls):
         page = BeautifulSoup(controls["HTML"].value, "html.parser")
@@ -143,8 +133,7 @@ class TestCurriculum:
 def test_readers_without_a_kernel_see_the_first_state(malaria, sample):
     bundle = playgrounds.reward(*malaria)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
-    assert malaria[0].question.split()[0] in bundle["text/html"] and "1.000" in bundle["text/html"]
-    assert (
-        "patience of 3"
-        in playgrounds.curriculum(sample, [0.5] * 8)._repr_mimebundle_()["text/html"]
-    )
+    assert malaria[0].question.split()[0] in bundle["text/html"]
+    assert "1.000" in bundle["text/html"]
+    bundle = playgrounds.curriculum(sample, [0.5] * 8)._repr_mimebundle_()
+    assert "patience of 3" in bundle["text/html"]
