@@ -36,14 +36,13 @@ def measure() -> dict:
     rates, ratios = {size: [] for size in BATCHES}, {size: [] for size in BATCHES}
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = tiny.build(texts, folder)
-        generation.generate(
-            checkpoint, posed[:2], NEW_TOKENS, seed=0
-        )  # imports and first-call costs, outside the measurement
+        # imports and first-call costs, outside the measurement
+        list(generation.in_batches(checkpoint, posed[:2], NEW_TOKENS, seed=0))
         for _ in range(ROUNDS):
             for size in BATCHES:
                 some = posed[EVERY // 2 :: EVERY] if size == 1 else posed
                 started = time.perf_counter()
-                generation.generate(checkpoint, some, NEW_TOKENS, seed=0, batch_size=size)
+                list(generation.in_batches(checkpoint, some, NEW_TOKENS, batch_size=size))
                 rates[size].append(len(some) / (time.perf_counter() - started))
                 ratios[size].append(rates[size][-1] / rates[1][-1])
                 print(

@@ -1,9 +1,10 @@
 """The ablation of Table 3, and the curricula: a run's settings with one thing changed an arm."""
 
+import io
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import pandas as pd
-from IPython.utils.capture import capture_output
 
 from curemed_utils import data, evaluation, languages, paths
 from curemed_utils.training import checkpoints, curricula, launch
@@ -20,41 +21,42 @@ ARMS = {
 _NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")  # of what a stage was made from
 
 
-def train(
-    run_dir: Path,
-    seeds: list[int],
-    model_id: str,
-    retain: float,
-    sft_machine: dict,
-    grpo_machine: dict,
-) -> None:
+def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, parameters: dict) -> None:
     """Trains every arm for every seed under `<run_dir>/ablation/seed<n>`.
 
     Rows and settings are those of the run's own SFT and first GRPO stage. `model_id` and `retain`
-    are what notebooks 03 and 01 were given. `sft_machine` and `grpo_machine` are what their stages
-    need of the machine (`processes`, `strategy`, `micro_batch`, …).
+    are what notebooks 03 and 01 were given. `parameters` are the machine's, by a notebook's names
+    (`processes`, `strategy`, `sft_micro_batch`, …).
     A seed changes the model's initialisation where it is built here, the order of rows and
     prompts, and the sampling; the splits stay, so that all arms answer the same questions.
     All arms with GRPO may take as many steps in all; plateau may take fewer.
     What is done stays done: an interrupted call goes on.
     """
-    sft = settings_of(run_dir, "sft") | sft_machine
-    grpo = settings_of(run_dir, "stage1_high") | grpo_machine
-    grpo["judge_cache"] = str(paths.judge_cache(run_dir))
-    sft["stop_file"] = grpo["stop_file"] = str(paths.stop_file(run_dir))  # one stop for all
-    sft_rows = paths.rows_file(run_dir, "sft")
-    sft["train_file"] = str(sft_rows)
+    sft = settings_of(run_dir, "sft") | {"train_file": paths.rows_file(run_dir, "sft")}
+    grpo = settings_of(run_dir, "stage1_high") | {"judge_cache": paths.judge_cache(run_dir)}
+    sft["stop_file"] = grpo["stop_file"] = str(paths.stop_file(run_dir))  # one for all
+    sft_rows = data.read_jsonl(sft["train_file"])
     rft_rows = data.read_jsonl(paths.rows_file(run_dir, "rft"))
+    n_stages, first_steps = len(languages.STAGES), grpo["steps"]
     for seed in seeds:
         folder = paths.seed_directory(run_dir, seed)
-        base = checkpoints.prepare_base(model_id, folder, data.read_jsonl(sft_rows), seed)
-        sft |= {"seed": seed, "start": str(base)}
-        grpo |= {"seed": seed}
-        naive_sft = _stage("sft", folder, "naive_sft", sft | {"traces": "monolingual"})
-        codeswitch_sft = _stage("sft", folder, "codeswitch_sft", sft | {"traces": "code_switched"})
-        _train_at_once(folder, rft_rows, naive_sft, grpo, retain)
+        checkpoints.prepare_base(model_id, folder, sft_rows, seed)
+        sft["seed"] = grpo["seed"] = seed
+        for name, traces in (("naive_sft", "monolingual"), ("codeswitch_sft", "code_switched")):
+            _stage("sft", folder, name, "base", parameters, sft | {"traces": traces})
+        _write_pool(folder, "naive_rft", curricula.pool(rft_rows, "stage3_low", "none", retain))
+        at_once = grpo | {"curriculum": "none", "steps": n_stages * first_steps}
+        _stage("grpo", folder, "naive_rft", "naive_sft", parameters, at_once)
         for curriculum in ("retain", "mixture", "plateau"):
-            _train_in_stages(folder, rft_rows, codeswitch_sft, grpo, curriculum, retain)
+            in_stages = grpo | {"curriculum": curriculum}
+            if curriculum == "plateau":
+                in_stages["patience"] = max(1, first_steps // 4)
+            start = "codeswitch_sft"
+            for number, stage in enumerate(languages.STAGES, 1):
+                name = curriculum if number == n_stages else f"{curriculum}_{stage}"
+                _write_pool(folder, name, curricula.pool(rft_rows, stage, curriculum, retain))
+                _stage("grpo", folder, name, start, parameters, in_stages)
+                start = name
 
 
 def settings_of(run_dir: Path, stage: str) -> dict:
@@ -63,45 +65,15 @@ def settings_of(run_dir: Path, stage: str) -> dict:
     return {name: value for name, value in made_from.items() if name not in _NO_SETTINGS}
 
 
-def _train_at_once(
-    folder: Path, rows: list[data.Row], start: Path, grpo: dict, retain: float
-) -> None:
-    config = grpo | {"curriculum": "none", "steps": len(languages.STAGES) * grpo["steps"]}
-    config["start"] = str(start)
-    config["train_file"] = _pool_file(folder, rows, "stage3_low", "none", retain)
-    _stage("grpo", folder, "naive_rft", config)
+def _write_pool(folder: Path, stage: str, rows: list[data.Row]) -> None:
+    data.write_jsonl(rows, paths.rows_file(folder, stage))
 
 
-def _train_in_stages(
-    folder: Path,
-    rows: list[data.Row],
-    start: Path,
-    grpo: dict,
-    curriculum: str,
-    retain: float,
-) -> None:
-    config = grpo | {"curriculum": curriculum}
-    if curriculum == "plateau":
-        config["patience"] = max(1, grpo["steps"] // 4)
-    for stage in languages.STAGES:
-        config["start"] = str(start)
-        config["train_file"] = _pool_file(folder, rows, stage, curriculum, retain)
-        is_last = stage == list(languages.STAGES)[-1]
-        name = curriculum if is_last else f"{curriculum}_{stage}"
-        start = _stage("grpo", folder, name, config)
-
-
-def _pool_file(folder: Path, rows: list[data.Row], stage: str, name: str, retain: float) -> str:
-    pool = curricula.pool(rows, stage, name, retain)
-    return str(data.write_jsonl(pool, paths.rows_file(folder, f"{name}_{stage}")))
-
-
-def _stage(kind: str, folder: Path, name: str, config: dict) -> Path:
+def _stage(kind: str, folder: Path, name: str, start: str, parameters: dict, config: dict) -> None:
     """`launch.stage` that says one line, since there are dozens of them."""
-    with capture_output():
-        checkpoint = launch.stage(kind, folder, name, **config)
-    print(f"{folder.name}: {name}, {checkpoints.info(checkpoint)['steps']} steps", flush=True)
-    return checkpoint
+    with redirect_stdout(io.StringIO()):
+        made = launch.stage(kind, folder, name, start=start, parameters=parameters, **config)
+    print(f"{folder.name}: {name}, {checkpoints.info(made)['steps']} steps", flush=True)
 
 
 def measure(

@@ -39,8 +39,8 @@ def compare_all(
     evaluated = verdicts["model"].unique().tolist()
     strange = [name for name in models if name not in evaluated]
     if strange:
-        no, there = ", ".join(map(repr, strange)), ", ".join(map(repr, evaluated))
-        raise DataError(f"no verdicts of {no}; there are {there}")
+        names = ", ".join(map(repr, strange))
+        raise DataError(f"no verdicts of {names}; there are {', '.join(map(repr, evaluated))}")
     of_models = verdicts[verdicts["model"].isin(models)].reset_index(drop=True)
     items, means, asked = _by_item(of_models, metric, groups)
     changes = np.column_stack([means[second] - means[first] for first, second in pairs])

@@ -54,14 +54,14 @@ def _faults_of(part: pd.DataFrame, languages: dict[str, str], run: list[str]) ->
     foreign = part.loc[part["id"].map(languages) != part["language"], "id"].unique()
     if len(foreign):
         why = f"unknown among the {len(languages)} test rows, or of another language there"
-        hint = "give the rows that were asked"
-        return [f"verdicts of another test set? {_some(foreign)} {why}; {hint}"]
+        return [f"verdicts of another test set? {_some(foreign)} {why}"]
     faults = []
     repeated = part.loc[part.duplicated(["id", *run]), "id"].unique()
     if len(repeated):
-        of_run = " and ".join(run) or "model"
-        more = f"answered more than once by the same {of_run}"
-        faults.append(f"is there twice: {_some(repeated)} {more}")
+        same = " and ".join(run) or "model"
+        faults.append(
+            f"is there twice: {_some(repeated)} answered more than once by the same {same}"
+        )
     reasons = part.get("finish_reason", pd.Series(None, part.index, dtype=object))
     silent = part.loc[reasons.isna() | reasons.isin(["", "None"]), "id"].unique()
     if len(silent):
@@ -75,8 +75,7 @@ def _faults_of(part: pd.DataFrame, languages: dict[str, str], run: list[str]) ->
         if missing:
             where = ", ".join(f"{name} {value}" for name, value in zip(run, key, strict=True))
             where = f" ({where})" if where else ""
-            not_answered = f"{_some(missing)} of {len(wanted)} not answered{where}"
-            faults.append(f"{not_answered}; finish the run, or leave it out")
+            faults.append(f"{_some(missing)} of {len(wanted)} not answered{where}")
     return faults
 
 

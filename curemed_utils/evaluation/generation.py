@@ -44,16 +44,6 @@ def seed_of(seed: int, run: int) -> int:
     return int.from_bytes(digest[:4], "big") >> 1
 
 
-def generate(
-    model: str | Path, prompts: list[list[dict[str, str]]], *settings, **options
-) -> list[Response]:
-    """One response per prompt, in the prompts' order; the arguments are those of `in_batches`."""
-    responses: dict[int, Response] = {}
-    for batch in in_batches(model, prompts, *settings, **options):
-        responses |= batch
-    return [responses[place] for place in range(len(prompts))]
-
-
 def in_batches(
     model: str | Path,
     prompts: list[list[dict[str, str]]],
@@ -69,9 +59,8 @@ def in_batches(
 
     A prompt is a list of chat messages. Temperature 0 is greedy. `seed` is one for all prompts or
     one for each. Nothing else shapes the responses.
-    `engine`: 'transformers' (`model` is a checkpoint or hub id; longest prompts first), 'vllm' (the
-    same, if vLLM is installed) or 'server' (`model` as any OpenAI-compatible server names it;
-    `options` are those of `_server`).
+    `engine`: 'transformers' (`model` is a checkpoint or hub id), 'vllm' (the same) or 'server'
+    (`model` as any OpenAI-compatible server names it; `options` are those of `_server`).
     `prompt_style`: 'chat' (the model's chat template), 'user_only' (for templates without a system
     turn: it joins the user's) or 'plain' (no template: for base models).
     Code from a model's repository is never run. ValueError for what can't work.
@@ -92,8 +81,7 @@ def in_batches(
         prompts = [[{"role": "user", "content": _joined(prompt)}] for prompt in prompts]
     if engine == "server":
         if prompt_style == "plain":
-            engines = "engine 'transformers' or 'vllm'"
-            raise ValueError(f"prompt_style 'plain' needs {engines}: a server's chat has turns")
+            raise ValueError("prompt_style 'plain' needs another engine: a server's chat has turns")
         run = _server
     else:
         options["tokenizer"] = checkpoints.load_tokenizer(model)
@@ -147,25 +135,19 @@ def _transformers(
     # Longest first: what does not fit into memory fails at once.
     longest_first = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
     for batch in _batched(longest_first, size):
-        inputs = tokenizer(
-            [texts[place] for place in batch],
-            return_tensors="pt",
-            padding=True,
-            add_special_tokens=False,
-        ).to(model.device)
+        inputs = tokenizer.pad({"input_ids": [ids[place] for place in batch]}, return_tensors="pt")
+        inputs = inputs.to(model.device)
         start = inputs["input_ids"].shape[1]
         processors = LogitsProcessorList()
         if temperature:
             draws = [_draws(texts[place], seeds[place], max_new_tokens) for place in batch]
             draws = torch.stack(draws).to(model.device)
             processors.append(_Sampler(draws, start, temperature))
-        # On a CPU, growing the cache costs a batch more than attending to its empty end; not so a
-        # single response.
+        # On a CPU, growing the cache costs a batch (not one response) more than its empty end.
         cache = {} if cuda or len(batch) == 1 else {"cache_implementation": "static"}
         with torch.inference_mode():
             output = model.generate(
-                input_ids=inputs["input_ids"],
-                attention_mask=inputs["attention_mask"],
+                **inputs,
                 logits_processor=processors,
                 do_sample=False,
                 repetition_penalty=1.0,
@@ -244,12 +226,10 @@ def _vllm(
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
-        hint = (
-            "pip install -e '.[vllm]' on a Linux machine with a GPU, "
-            "or choose engine 'transformers' or 'server'"
-        )
-        why = f"engine 'vllm' needs vLLM, which can't be imported ({error})"
-        raise ModuleNotFoundError(f"{why}: {hint}") from None
+        raise ModuleNotFoundError(
+            f"engine 'vllm' can't be imported ({error}): pip install -e '.[vllm]' on a Linux "
+            "machine with a GPU, or choose engine 'transformers' or 'server'"
+        ) from None
     import torch
 
     ids = tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -52,8 +52,8 @@ def estimates(
     frame["cell"] = _codes(frame, [*keys, "language"])  # one language of a part
     truths = measures(verdicts)[list(metrics)].reset_index(drop=True)
     answers = _as_numbers(truths, frame["part"])
-    known = answers.notna().to_numpy()
-    values = np.hstack([answers.fillna(0.0), known])
+    has_verdict = answers.notna().to_numpy()
+    values = np.hstack([answers.fillna(0.0), has_verdict])
     draws = np.split(resampled(frame, values, seed, resamples), 2, axis=2)
     by_run = []
     for run in range(frame["run"].max() + 1):
@@ -65,7 +65,7 @@ def estimates(
         part = frame.iloc[place]
         names = part.drop_duplicates("cell").set_index("cell")["language"]
         for m, metric in enumerate(metrics):
-            judged = part[known[place, m]]
+            judged = part[has_verdict[place, m]]
             n_groups = judged.groupby("cell")["group"].nunique().reindex(names.index, fill_value=0)
             counts = {
                 "n_runs": part["run"].nunique(),

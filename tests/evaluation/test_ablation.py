@@ -14,7 +14,7 @@ from curemed_utils.training import launch, stages
 OF_BOTH = {"start": "an identity", "train_file": "a digest", "prompt": "a digest", "seed": 9}
 SFT = OF_BOTH | {"learning_rate": 0.01, "batch_size": 4}
 GRPO = OF_BOTH | {"learning_rate": 0.02, "batch_size": 32, "steps": 8, "judge_prompt": "a digest"}
-MACHINE = {"processes": 1, "strategy": "none", "micro_batch": 2}
+MACHINE = {"processes": 1, "sft_micro_batch": 2, "grpo_micro_batch": 2, "seed": 0}
 
 
 def finished(run_dir, name, made_from):
@@ -23,7 +23,7 @@ def finished(run_dir, name, made_from):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     made = {"made_from": made_from, "steps": 1}
-    (folder / "stage.json").write_text(json.dumps(made))
+    (folder / "stage.json").write_text(json.dumps(made, default=str))
     return folder
 
 
@@ -42,14 +42,17 @@ def asked(run, tiny_base, monkeypatch):
     """What each arm's stages are asked for, by name; nothing is trained."""
     calls = {}
 
-    def stage(kind, folder, name, processes, strategy, **config):
-        output = str(paths.checkpoint(folder, name))
-        stages.settings(kind, config | {"start": str(tiny_base), "output": output})
-        calls[name] = config | {"rows": data.read_jsonl(config["train_file"])}
+    def stage(kind, folder, name, start, parameters, **config):
+        places = {"output": paths.checkpoint(folder, name), "start": tiny_base}
+        places["train_file"] = paths.rows_file(folder, name)
+        machine = {"micro_batch": stages.from_parameters(kind, parameters)["micro_batch"]}
+        chosen = stages.settings(kind, machine | places | config)
+        rows = data.read_jsonl(chosen.train_file)
+        calls[name] = chosen.model_dump() | {"start": start, "rows": rows}
         return finished(folder, name, config)
 
     monkeypatch.setattr(launch, "stage", stage)
-    ablation.train(run, [3], str(tiny_base), 0.85, MACHINE, MACHINE)
+    ablation.train(run, [3], str(tiny_base), 0.85, MACHINE)
     return calls
 
 
@@ -61,10 +64,10 @@ def test_an_arm_differs_from_the_runs_settings_in_what_its_name_says(asked):
         assert call["learning_rate"] == made["learning_rate"]
         assert (call["seed"], call["micro_batch"]) == (3, 2)
     assert asked["naive_rft"]["curriculum"] == "none"
-    assert asked["naive_rft"]["start"].endswith("naive_sft")
+    assert asked["naive_rft"]["start"] == "naive_sft"
     assert asked["plateau"]["curriculum"] == "plateau" and asked["plateau"]["patience"] == 2
-    assert asked["retain_stage1_high"]["start"].endswith("codeswitch_sft")
-    assert asked["retain"]["start"].endswith("retain_stage2_medium")
+    assert asked["retain_stage1_high"]["start"] == "codeswitch_sft"
+    assert asked["retain"]["start"] == "retain_stage2_medium"
 
 
 def test_the_stop_file_of_the_run_pauses_every_arm(asked, run):
@@ -91,7 +94,7 @@ def test_each_stage_draws_from_its_own_pool(asked):
 def test_a_run_without_a_stage_says_which_notebook_to_run(run, stage, notebook):
     (paths.checkpoint(run, stage) / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=f"{stage} is missing: run notebook {notebook}"):
-        ablation.train(run, [4], "tiny", 0.85, MACHINE, MACHINE)
+        ablation.train(run, [4], "tiny", 0.85, MACHINE)
 
 
 def test_settings_come_from_the_checkpoint_alone(run):

@@ -22,6 +22,14 @@ def posed(sample):
     return [prompts.messages(row) for row in sample[::30]]
 
 
+def generate(model, prompts, *settings, **options):
+    """One response a prompt, in the prompts' order."""
+    responses = {}
+    for batch in generation.in_batches(model, prompts, *settings, **options):
+        responses |= batch
+    return [responses[place] for place in range(len(prompts))]
+
+
 def plain_greedy(checkpoint, prompt, n):
     """The next tokens by a loop that knows neither cache nor batch."""
     import torch
@@ -41,7 +49,7 @@ def plain_greedy(checkpoint, prompt, n):
 
 
 def test_greedy_in_a_batch_is_the_plain_loops(tiny_base, posed):
-    found = generation.generate(tiny_base, posed, 12, temperature=0)
+    found = generate(tiny_base, posed, 12, temperature=0)
     assert [response.text for response in found] == [
         plain_greedy(tiny_base, prompt, 12) for prompt in posed
     ]
@@ -49,10 +57,10 @@ def test_greedy_in_a_batch_is_the_plain_loops(tiny_base, posed):
 
 
 def test_a_sampled_response_depends_on_its_prompt_and_seed_alone(tiny_base, posed):
-    together = generation.generate(tiny_base, posed, 12, seed=3)
-    assert generation.generate(tiny_base, posed, 12, seed=3, batch_size=2) == together
-    assert generation.generate(tiny_base, posed[2:3], 12, seed=3) == together[2:3]
-    other = generation.generate(tiny_base, [posed[2]] * 2, 12, seed=[3, 4])
+    together = generate(tiny_base, posed, 12, seed=3)
+    assert generate(tiny_base, posed, 12, seed=3, batch_size=2) == together
+    assert generate(tiny_base, posed[2:3], 12, seed=3) == together[2:3]
+    other = generate(tiny_base, [posed[2]] * 2, 12, seed=[3, 4])
     assert other[0] == together[2] and other[1].text != other[0].text
 
 
@@ -102,7 +110,7 @@ def test_prompt_styles(tiny_base):
 )
 def test_what_can_not_work_says_so(tiny_base, posed, wrong, said):
     with pytest.raises(ValueError, match=said):
-        generation.generate(tiny_base, posed, **wrong)
+        generate(tiny_base, posed, **wrong)
 
 
 # vLLM ------------------------------------------------------------------------------------------
@@ -132,9 +140,7 @@ def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
     stand_in = ModuleType("vllm")
     stand_in.LLM, stand_in.SamplingParams = LLM, lambda **how: SimpleNamespace(**how)
     monkeypatch.setitem(sys.modules, "vllm", stand_in)
-    found = generation.generate(
-        tiny_base, posed[:3], 5, seed=[7, 8, 9], batch_size=2, engine="vllm"
-    )
+    found = generate(tiny_base, posed[:3], 5, seed=[7, 8, 9], batch_size=2, engine="vllm")
     assert [[how[1:] for how in batch] for batch in asked] == [[(7, 5), (8, 5)], [(9, 5)]]
     assert found[:2] == [
         ("ja", "stop", 2, asked[0][0][0], None),
@@ -145,7 +151,7 @@ def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
 def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(ModuleNotFoundError, match=r"pip install -e '\.\[vllm\]'"):
-        generation.generate(tiny_base, posed, engine="vllm")
+        generate(tiny_base, posed, engine="vllm")
 
 
 # A server -----------------------------------------------------------------------------------------
@@ -153,11 +159,11 @@ def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
 
 @pytest.fixture
 def ask(tmp_path, posed):
-    def generate(server, **options):
+    def ask_server(server, **options):
         options = dict(base_url=server.url, cache=tmp_path / "answers.sqlite") | options
-        return generation.generate("m", posed[:3], 9, seed=[1, 2, 3], engine="server", **options)
+        return generate("m", posed[:3], 9, seed=[1, 2, 3], engine="server", **options)
 
-    return generate
+    return ask_server
 
 
 def test_a_servers_answers_keep_how_they_ended_also_from_the_cache(serve, ask):
