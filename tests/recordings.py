@@ -31,7 +31,7 @@ def topics() -> list:
     """The sample's health topics that replies are recorded for."""
     return [
         topic
-        for topic in medlineplus.read_topics(medlineplus.SAMPLE_TOPICS)
+        for topic in medlineplus.read_topics(medlineplus.SAMPLE_TOPICS, [])
         if topic.id in curation.RECORDED_TOPICS
     ]
 

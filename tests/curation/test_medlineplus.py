@@ -37,11 +37,11 @@ def topic(number=1, summary="<p>A short summary.</p>", inner="", **fields):
 def read(tmp_path):
     """A function that reads topics written to a file; it returns them and what was wrong."""
 
-    def go(*topics, text=None, language="English", name="mplus_topics_2026-03-05.xml"):
-        path, faults = tmp_path / name, []
+    def go(*topics, text=None):
+        path, faults = tmp_path / "mplus_topics_2026-03-05.xml", []
         text = ROOT.format(len(topics), "\n".join(topics)) if text is None else text
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-        return list(read_topics(path, language, faults)), faults
+        return list(read_topics(path, faults)), faults
 
     return go
 
@@ -51,19 +51,13 @@ def read(tmp_path):
 
 def test_our_own_topics_are_those_of_the_sample_and_without_fault(sample):
     faults = []
-    english = list(read_topics(medlineplus.SAMPLE_TOPICS, faults=faults))
-    spanish = list(read_topics(medlineplus.SAMPLE_TOPICS, "Spanish", faults))
+    topics = list(read_topics(medlineplus.SAMPLE_TOPICS, faults))
     assert faults == []
-    assert sorted(t.key for t in english) == sorted({row.topic for row in sample})
-    assert [(t.key, t.mapped) for t in spanish] == [
-        ("malaria", "sample-malaria"),
-        ("asthma", "sample-asthma"),
-    ]
-    assert {t.mapped for t in english} == {"", "sample-malaria-es", "sample-asthma-es"}
-    assert {(t.licence, t.attribution) for t in english + spanish} == {
+    assert sorted(t.key for t in topics) == sorted({row.topic for row in sample})
+    assert {(t.licence, t.attribution) for t in topics} == {
         ("Apache-2.0", "CURE-Med workbook sample")
     }
-    assert all(t.summary and t.groups and t.mesh and t.date and t.snapshot for t in english)
+    assert all(t.summary and t.groups and t.mesh and t.date and t.snapshot for t in topics)
 
 
 # What is read ------------------------------------------------------------------------------------
@@ -87,7 +81,6 @@ def test_all_fields_of_a_topic_are_read(read):
     assert only.model_dump() == {
         "id": "6308",
         "title": "A1C",
-        "language": "English",
         "date": "2015-12-22",
         "snapshot": "2026-03-04",
         "groups": ["Diabetes"],
@@ -96,23 +89,14 @@ def test_all_fields_of_a_topic_are_read(read):
         "url": "https://medlineplus.gov/topic6308.html",
         "attribution": "Source: MedlinePlus, National Library of Medicine",
         "licence": "public domain",
-        "mapped": "6309",
     }
     assert only.key == "6308"
 
 
-def test_a_spanish_topic_is_read_on_request_alone_and_has_its_english_key(read):
-    inner = '<language-mapped-topic id="1" language="English">x</language-mapped-topic>'
-    spanish = topic(
-        2,
-        "<p>Corazón</p>",
-        inner,
-        language="Spanish",
-        url="https://medlineplus.gov/spanish/topic2.html",
-    )
-    assert [t.id for t in read(topic(1), spanish)[0]] == ["1"]
-    (only,), faults = read(topic(1), spanish, language="Spanish")
-    assert (only.id, only.key, only.summary, faults) == ("2", "1", "Corazón", [])
+def test_a_spanish_topic_is_passed_over(read):
+    spanish = topic(2, "<p>Corazón</p>", language="Spanish")
+    topics, faults = read(topic(1), spanish)
+    assert ([t.id for t in topics], faults) == (["1"], [])
 
 
 @pytest.mark.parametrize(
@@ -220,24 +204,15 @@ def test_a_file_cut_off_between_two_topics_is_noticed(read):
     assert len(faults) == 1 and "announces 20 topics, and 13 were read" in faults[0]
 
 
-def test_without_a_list_faults_are_warnings(tmp_path):
-    path = tmp_path / "topics.xml"
-    path.write_text(ROOT.format(2, topic(1) + topic(2, " ")))
-    with pytest.warns(UserWarning, match="topic 'Topic 2'.*summary is empty"):
-        assert [t.id for t in read_topics(path)] == ["1"]
-
-
 @pytest.mark.parametrize("text", ["", "<html><body>Service unavailable</body></html>", "{}"])
 def test_a_file_without_topics_is_refused(read, text):
     with pytest.raises(DataError, match=r"mplus_topics_2026-03-05\.xml: holds no <health-topic>"):
         read(text=text)
 
 
-def test_a_missing_file_and_a_language_without_topics_are_refused_at_once(tmp_path):
+def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"nowhere\.xml is not a file"):
-        read_topics(tmp_path / "nowhere.xml")
-    with pytest.raises(ValueError, match="English and Spanish alone, not in 'Hausa'"):
-        read_topics(medlineplus.SAMPLE_TOPICS, "Hausa")
+        list(read_topics(tmp_path / "nowhere.xml", []))
 
 
 def with_document_type(text, entities):
@@ -275,7 +250,7 @@ def test_memory_stays_flat_over_2000_topics(tmp_path):
         "def peak():\n"
         "    return int(open('/proc/self/status').read().split('VmHWM:')[1].split()[0])\n"
         "before = peak()\n"
-        "assert sum(1 for _ in read_topics(sys.argv[1], faults=[])) == 2000\n"
+        "assert sum(1 for _ in read_topics(sys.argv[1], [])) == 2000\n"
         "print(peak() - before)\n"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
@@ -351,10 +326,7 @@ def test_passages_under_a_copyright_notice_are_dropped_and_named(read, notice):
         )
     )
     assert only.summary == "Ours.\nOurs again."
-    assert (
-        "topic 'Topic 1' (id 1): 2 line(s) of the summary are credited to others and left out"
-        in faults[0]
-    )
+    assert "topic 'Topic 1' (id 1): 2 line(s) of the summary are credited to others" in faults[0]
 
 
 def test_a_summary_credited_to_others_as_a_whole_leaves_no_topic(read):
