@@ -23,7 +23,6 @@ from curemed_utils.paper import curves, style
 from curemed_utils.training import checkpoints, memory
 
 REDRAW = 2.0  # seconds between two pictures of a stage at work
-PARTS = ("accuracy", "language", "format")
 
 
 def setup(run_dir: str = "") -> Path:
@@ -47,10 +46,9 @@ def setup(run_dir: str = "") -> Path:
 
 
 def parameters(namespace: dict) -> dict:
-    """A notebook's parameters with the values that count: `parameters(globals())`.
+    """A notebook's parameters, the names that it annotates: `parameters(globals())`.
 
-    They are the names that its cells annotate (`name: type = value`); where papermill has put
-    another value into its own cell, that one counts.
+    Where papermill has put another value into its own cell, that one counts.
     """
     names = namespace.get("__annotations__", {})
     return {name: namespace[name] for name in names if name in namespace}
@@ -73,9 +71,6 @@ class Interactive(widgets.VBox):
         return super()._repr_mimebundle_(**options) | {"text/html": self._still}
 
 
-# A stage at work ---------------------------------------------------------------------------------
-
-
 class Live:
     """One output that follows a stage at work: a bar, the newest numbers and a curve.
 
@@ -90,13 +85,12 @@ class Live:
 
     def __call__(self, record: dict) -> None:
         self.records.append(record)
-        due = time.monotonic() - self.drawn > REDRAW
-        if get_ipython() and (due or record["step"] == record["of"]):
-            self.draw()
-
-    def draw(self) -> None:
+        step, of = record["step"], record["of"]
+        due = time.monotonic() - self.drawn > REDRAW or step == of
+        if not due or not get_ipython():
+            return
         picture = {
-            "text/plain": words(self.records[-1], self.name),
+            "text/plain": f"{self.name}: step {step} of {of}",
             "text/html": curves.live(self.records, self.name),
         }
         if self.handle is None:
@@ -104,17 +98,6 @@ class Live:
         else:
             self.handle.update(picture, raw=True)
         self.drawn = time.monotonic()
-
-
-def words(record: dict, name: str) -> str:
-    """A log record in a few words."""
-    keys = {"loss": "loss", "reward": "reward"}
-    keys |= {f"rewards/{part}/mean": part for part in PARTS}
-    numbers = [f"{word} {record[key]:.3f}" for key, word in keys.items() if key in record]
-    return f"{name}: step {record['step']}/{record['of']}  {'  '.join(numbers)}"
-
-
-# The run's summary -------------------------------------------------------------------------------
 
 
 def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) -> None:
@@ -137,10 +120,8 @@ def summary(run_dir: Path, notebook: str) -> dict:
     """What an earlier notebook recorded; FileNotFoundError says which one to run."""
     file = paths.summary_file(run_dir, notebook)
     if not file.exists():
-        raise FileNotFoundError(
-            f"{paths.show(file)} is missing: "
-            f"run notebook {notebook[:2]} with the same run_dir first"
-        )
+        run = f"run notebook {notebook[:2]} with the same run_dir first"
+        raise FileNotFoundError(f"{paths.show(file)} is missing: {run}")
     return json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -14,8 +14,6 @@ _PART_TAG = re.compile(r"<(/?)(step\d+|answer)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
 
-# Writing ----------------------------------------------------------------------------------------
-
 
 def render(steps: Sequence[str], answer: str) -> str:
     """A response in full form; `steps` and `answer` are plain text."""
@@ -47,9 +45,6 @@ def renumbered(reasoning: str) -> str:
         return f"<{tag[1]}step{counts[tag[1]]}>"
 
     return _STEP_TAG.sub(renumber, reasoning)
-
-
-# Reading ----------------------------------------------------------------------------------------
 
 
 def answer_of(text: str) -> str | None:

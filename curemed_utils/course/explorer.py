@@ -13,16 +13,15 @@ from curemed_utils.paper import code_switching
 ALL = "all"
 VERDICTS = ("correct", "in_language", "complete", "judged_correct", "judged_language")
 TEXTS = ("model", "language", "row", "question", "reference", "response", "outcome")
-COLUMNS = (*TEXTS, "disagree", *VERDICTS)
+COLUMNS = (*TEXTS, *VERDICTS, "disagree")
 LOOKS = {"english": "", "target": "color:#0072B2;font-style:italic", "tag": "color:#888"}
-_CELL = "vertical-align:top;padding:4px 10px;text-align:left"
+_CELL = "style='vertical-align:top;padding:4px 10px;text-align:left'"
 
 
 def of_run(verdicts: pd.DataFrame, rows: list[data.Row]) -> pd.DataFrame:
     """The responses of `evaluation.evaluate` in the columns COLUMNS; `rows` are those asked.
 
-    `outcome` is `evaluation.outcomes`. `disagree`: the judge and the offline checks differ on
-    accuracy or language.
+    `disagree`: the judge and the offline checks differ on accuracy or language.
     """
     by_id = {row.id: row for row in rows}
     items = evaluation.judge_items(verdicts, by_id)
@@ -34,44 +33,33 @@ def of_run(verdicts: pd.DataFrame, rows: list[data.Row]) -> pd.DataFrame:
 
 
 def of_release(judged: pd.DataFrame) -> pd.DataFrame:
-    """The authors' released outputs in the columns COLUMNS; their judge is GPT-4o.
-
-    `judged` is what `calibration.judge_offline` gives.
-    """
+    """The table of `calibration.judge_offline` in the columns COLUMNS; GPT-4o is the judge."""
     outcome = labels.offline_outcomes(judged)
     return _columns(judged.assign(outcome=outcome, judged_language=judged["published"]))
 
 
 def _columns(table: pd.DataFrame, exact: pd.Series | None = None) -> pd.DataFrame:
     """`exact`: accuracy by exact match, unknown where a row lists no accepted answers."""
-    for name in VERDICTS:
-        verdict = table.get(name, pd.NA)
-        table[name] = pd.Series(verdict, index=table.index, dtype="boolean")
-    offline = table["in_language"] & table["complete"]
-    differs = (offline != table["judged_language"]).fillna(False)
+    table = table.reindex(columns=[*TEXTS, *VERDICTS]).reset_index(drop=True)
+    table = table.astype(dict.fromkeys(VERDICTS, "boolean"))
+    differs = (table["in_language"] & table["complete"]) != table["judged_language"]
     if exact is not None:
-        differs |= (exact.astype("boolean") != table["judged_correct"]).fillna(False)
-    return table.assign(disagree=differs.astype(bool))[list(COLUMNS)].reset_index(drop=True)
+        differs |= exact.astype("boolean").array != table["judged_correct"]
+    return table.assign(disagree=differs.fillna(False).astype(bool))
 
 
-def select(
-    table: pd.DataFrame,
-    language: str = ALL,
-    model: str = ALL,
-    outcome: str = ALL,
-    disagree: bool = False,
-) -> pd.DataFrame:
-    """The responses that pass all filters."""
-    for column, wanted in (("language", language), ("model", model), ("outcome", outcome)):
-        if wanted != ALL:
-            table = table[table[column].eq(wanted)]
+def select(table: pd.DataFrame, disagree: bool = False, **wanted: str) -> pd.DataFrame:
+    """The responses that pass all filters: a column's value, or ALL."""
+    for column, value in wanted.items():
+        if value != ALL:
+            table = table[table[column].eq(value)]
     return table[table["disagree"]] if disagree else table
 
 
 def page(entry: pd.Series) -> str:
     """One response as HTML: question, reference and response side by side, then the verdicts.
 
-    The language is in blue italics, as `code_switching.spans` tells it: an aid to the eye.
+    The language is in blue italics, as `code_switching.spans` tells it.
     """
     head = " · ".join(str(entry[name]) for name in ("model", "language", "row", "outcome"))
     texts = {
@@ -79,15 +67,14 @@ def page(entry: pd.Series) -> str:
         "reference": html.escape(entry["reference"]),
         "response": _coloured(entry),
     }
-    boxes = ""
-    for name, width in {"question": 27, "reference": 18, "response": 55}.items():
-        boxes += f"<td style='width:{width}%;{_CELL}'><b>{name}</b><br>{texts[name]}</td>"
-    verdicts = ""
+    boxes, verdicts = "", ""
+    for name, text in texts.items():
+        boxes += f"<td {_CELL}><b>{name}</b><br>{text}</td>"
     for name in VERDICTS:
-        told = "–" if pd.isna(entry[name]) else "yes" if entry[name] else "no"
-        verdicts += f"<td style='{_CELL}'>{name.replace('_', ' ')}: <b>{told}</b></td>"
-    tables = f"<table style='width:100%'><tr>{boxes}</tr></table>"
-    return f"<div>{html.escape(head)}{tables}<table><tr>{verdicts}</tr></table></div>"
+        told = {True: "yes", False: "no"}.get(entry[name], "–")
+        verdicts += f"<td {_CELL}>{name.replace('_', ' ')}: <b>{told}</b></td>"
+    tables = f"<table style='width:100%'><tr>{boxes}</tr></table><table><tr>{verdicts}</tr></table>"
+    return f"<div>{html.escape(head)}{tables}</div>"
 
 
 def _coloured(entry: pd.Series) -> str:
@@ -97,32 +84,26 @@ def _coloured(entry: pd.Series) -> str:
     for piece, is_tag in trace.pieces(entry["response"]):
         spans = [(piece, "tag" if is_tag else "english")]
         if not is_tag and entry["language"] in languages.NAMES:
-            known = f"{entry['question']} {entry['reference']}"
-            spans = code_switching.spans(piece, entry["language"], known)
+            target = f"{entry['question']} {entry['reference']}"
+            spans = code_switching.spans(piece, entry["language"], target)
         for text, role in spans:
             drawn += f"<span style='{LOOKS[role]}'>{html.escape(text)}</span> "
     return drawn
 
 
-def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
-    """A widget over the table of `of_run` or `of_release`.
-
-    What is marked goes to the labelling sheet `sheet` (`labels.mark`).
-    """
-    filters = {}
+def explore(table: pd.DataFrame, sheet: Path) -> notebook.Interactive:
+    """A widget over the table of `of_run` or `of_release`; marks go to the labelling sheet."""
+    disagree = widgets.Checkbox(description="judge and offline check disagree", indent=False)
+    filters = {"disagree": disagree}
     for name in ("language", "model", "outcome"):
-        options = [ALL, *sorted(table[name].dropna().unique())]
+        options = [ALL, *sorted(table[name].unique())]
         filters[name] = widgets.Dropdown(options=options, description=name)
-    checkbox = widgets.Checkbox(description="judge and offline check disagree", indent=False)
-    filters["disagree"] = checkbox
-    place = widgets.IntSlider(1, 1, max(len(table), 1), description="response")
-    place.layout.width, place.continuous_update = "70%", False
+    place = widgets.IntSlider(1, min=1, description="response", continuous_update=False)
     view, status = widgets.HTML(), widgets.HTML()
     label = widgets.Dropdown(options=labels.LABELS, description="the truth:")
-    truth = widgets.ToggleButtons(options=["yes", "no", "unsure"])
-    truth.style.button_width = "75px"
+    truth = widgets.ToggleButtons(options=labels.VALUES)
     labeller = widgets.Text(placeholder="your name or initials")
-    button = widgets.Button(description="Mark", tooltip="put this label on the labelling sheet")
+    button = widgets.Button(description="Mark")
 
     def chosen() -> pd.DataFrame:
         return select(table, **{name: widget.value for name, widget in filters.items()})
@@ -138,15 +119,15 @@ def explore(table: pd.DataFrame, sheet: str | Path) -> notebook.Interactive:
     def mark(_) -> None:
         response, name = chosen().iloc[place.value - 1 : place.value], labeller.value.strip()
         if response.empty or not name:
-            status.value = "nothing to mark" if response.empty else "write your name first"
+            status.value = "nothing to mark, or no name of yours"
             return
         labels.mark(sheet, response, label.value, truth.value, name)
-        status.value = f"{label.value}: {truth.value}, on {html.escape(Path(sheet).name)}"
+        status.value = f"{label.value}: {truth.value}, on {html.escape(sheet.name)}"
 
     for widget in (*filters.values(), place):
         widget.observe(show, names="value")
     button.on_click(mark)
     show()
     marks = widgets.HBox([label, truth, labeller, button])
-    children = [widgets.HBox(list(filters.values())), place, view, marks, status]
-    return notebook.Interactive(children, view.value)
+    chosen_by = widgets.HBox(list(filters.values()))
+    return notebook.Interactive([chosen_by, place, view, marks, status], view.value)
