@@ -1,21 +1,20 @@
 """The offline checks laid beside the published GPT-4o verdicts on language consistency."""
 
-import math
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import regex
 
-from curemed_utils import language_id, trace
+from curemed_utils import trace
 from curemed_utils.evaluation import rates
 from curemed_utils.evaluation.release import read_released, released_files
-from curemed_utils.language_id import Check
+from curemed_utils.language_id import Check, check_language
 
 _COLUMNS = {"Question": "question", "Response": "reference", "Test Response": "response"}
 _END_MARK = regex.compile(r"""(?:[\p{SB=ST}\p{SB=AT}።፨…]|፡፡)[\p{Pe}\p{Pf}"'*_`~|\s]*$""")
 _BARE_ITEM = regex.compile(r"(?:^|\n)\s*(?:[-*•–]|\d{1,2}[.)])\s*$")
 _THAI_OPEN = "[เแโใไ]|ซึ่ง|และ|หรือ|โดย|เพื่อ|เพราะ|ได้แก่|เช่น"  # vowels that wait, conjunctions
+_THAI_END = regex.compile(r"(?=\p{L})\p{Thai}\P{L}*$")
 _DANGLING = regex.compile(rf"(?:[\p{{Ps}}\p{{Pi}}\p{{Pd}},:;/]|{_THAI_OPEN})[*_\s]*$")
 
 
@@ -23,13 +22,13 @@ def released_outputs(root: str | Path | None = None) -> pd.DataFrame:
     """Every released output with its published verdict on language consistency (Tables 8-10).
 
     Columns: model, language, row (from 0, in the CSV), question, reference, response, published
-    (boolean, NA where blank). Faults are those of `evaluation.score_release`.
+    (boolean, NA where blank).
     """
     parts = []
     for path, model, metric, language in released_files(root):
         if metric == "lc":
             rows = read_released(path, metric, tuple(_COLUMNS))
-            parts.append(rows.assign(model=model, language=language, row=range(len(rows))))
+            parts.append(rows.assign(model=model, language=language, row=rows.index))
     if not parts:
         raise FileNotFoundError("the release has no BaseModel_language_evaluation folder")
     names = _COLUMNS | {"verdict": "published"}
@@ -40,29 +39,23 @@ def released_outputs(root: str | Path | None = None) -> pd.DataFrame:
 def judge_offline(outputs: pd.DataFrame) -> pd.DataFrame:
     """`outputs` with our verdicts: in_language and complete (boolean, NA undecided), and why.
 
-    `in_language` and `reason` are `language_id.check_language` of the answer, or of the whole
-    response where it has no answer block; `complete` and `cut` are `completeness`.
+    The language is that of the answer block, or of the whole response without one.
     """
     checks, ends = [], []
     for text, language in zip(outputs["response"], outputs["language"], strict=True):
-        checks.append(language_id.check_language(trace.answer_of(text) or text, language))
+        checks.append(check_language(trace.answer_of(text) or text, language))
         ends.append(completeness(text, language))
-    judged = outputs.assign(
-        in_language=[check.verdict for check in checks],
-        reason=[check.reason for check in checks],
-        complete=[end.verdict for end in ends],
-        cut=[end.reason for end in ends],
-    )
+    checks = pd.DataFrame(checks, outputs.index, ["in_language", "reason"])
+    ends = pd.DataFrame(ends, outputs.index, ["complete", "cut"])
+    judged = pd.concat([outputs, checks, ends], axis=1)
     return judged.astype({"in_language": "boolean", "complete": "boolean"})
 
 
 def completeness(text: str, language: str) -> Check:
-    """Whether a response came to its end, estimated from its text alone; no reason where it did.
+    """Whether a response came to its end, estimated from its text alone.
 
-    Tagged text is complete if its one answer block is closed. Other text must end with a sentence
-    mark, which brackets, quotes and markdown may follow, and not with an empty list item. Thai
-    marks no sentence ends: without a mark it is undecided, or cut where it dangles.
-    A list item without a full stop counts as cut, a cut behind an abbreviation as complete.
+    Tagged text must have one closed answer, other text end with a sentence mark. Thai has none:
+    undecided, or cut where it dangles. A list item without a full stop counts as cut.
     """
     text = text.strip()
     if not text:
@@ -74,8 +67,7 @@ def completeness(text: str, language: str) -> Check:
         return Check(False, "an empty list item at the end")
     if _END_MARK.search(text):
         return Check(True, "")
-    letters = regex.findall(r"\p{L}", text)
-    if language != "Thai" or not letters or not regex.match(r"\p{Thai}", letters[-1]):
+    if language != "Thai" or not _THAI_END.search(text):
         return Check(False, "no sentence mark at the end")
     unclosed = text.count("(") > text.count(")") or text.count("**") % 2
     if unclosed or _DANGLING.search(text):
@@ -86,11 +78,12 @@ def completeness(text: str, language: str) -> Check:
 def compare(judged: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     """How far `in_language & complete` agrees with the published verdict, per group of `by`.
 
-    agreement (percent) and kappa are over the n_scored rows that both decided; false_accept and
-    false_reject take the published verdict for the truth; agreement_complete is of `in_language`
-    over the n_complete complete rows among them. Undecided and blank rows are counted.
+    agreement (percent) and kappa are over the n_scored rows that both decided, false_* take the
+    published verdict for the truth, agreement_complete is of `in_language` in complete rows.
     """
-    return _per_group(judged, by, _agreement)
+    groups = judged.groupby(by, sort=False)
+    lines = [_agreement(group) for _, group in groups]
+    return pd.DataFrame(lines, index=groups.size().index)
 
 
 def _agreement(group: pd.DataFrame) -> dict:
@@ -107,7 +100,7 @@ def _agreement(group: pd.DataFrame) -> dict:
         "kappa": rates.kappa(a, b),
         "false_accept": int((a & ~b).sum()),
         "false_reject": int((~a & b).sum()),
-        "agreement_complete": 100 * _mean(equal),
+        "agreement_complete": 100 * equal.astype(float).mean(),
         "n_complete": len(equal),
         "n_undecided": int(ours.isna().sum()),
         "n_blank": int(theirs.isna().sum()),
@@ -117,16 +110,11 @@ def _agreement(group: pd.DataFrame) -> dict:
 def decompose(judged: pd.DataFrame) -> pd.DataFrame:
     """Published LC of each model and what its failures are, in percent of all n rows.
 
-    The first seven columns add up to 100. neither: our checks find nothing; undecided: one of
-    them is open. lc_complete is published LC over the n_complete complete responses, blanks in
-    the denominator as published.
+    The first seven columns add up to 100; our checks see nothing wrong in `neither`. lc_complete
+    is LC over the n_complete complete responses.
     """
-    return _per_group(judged, "model", _failures)
-
-
-def _failures(group: pd.DataFrame) -> dict:
-    passed, language, complete = group["published"], group["in_language"], group["complete"]
-    failed = passed.eq(False).fillna(False)
+    passed, language, complete = judged["published"], judged["in_language"], judged["complete"]
+    failed = passed.eq(False)
     parts = {
         "lc": passed,
         "language_only": failed & ~language & complete,
@@ -136,16 +124,8 @@ def _failures(group: pd.DataFrame) -> dict:
         "undecided": failed & (language.isna() | complete.isna()),
         "blank": passed.isna(),
     }
-    shares = {name: 100 * float(part.fillna(False).mean()) for name, part in parts.items()}
-    whole = passed[complete.fillna(False)].fillna(False)
-    shares["lc_complete"] = 100 * _mean(whole)
-    return shares | {"n_complete": len(whole), "n": len(group)}
-
-
-def _mean(values: pd.Series) -> float:
-    return float(values.mean()) if len(values) else math.nan
-
-
-def _per_group(table: pd.DataFrame, by: str | list[str], measure: Callable) -> pd.DataFrame:
-    groups = table.groupby(by, sort=False)
-    return pd.DataFrame([measure(group) for _, group in groups], index=groups.size().index)
+    table = pd.DataFrame(parts).fillna(False).astype(float)
+    table["lc_complete"] = table["lc"].where(complete.fillna(False))
+    groups = table.groupby(judged["model"], sort=False)
+    shares = 100 * groups.mean()
+    return shares.assign(n_complete=groups["lc_complete"].count(), n=groups.size())

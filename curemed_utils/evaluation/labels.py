@@ -17,13 +17,13 @@ CHOSEN = "chosen by hand"  # begins the note of a label that was no random draw
 _CHOICES = dict.fromkeys(LABELS, VALUES)
 
 
-def draw_sheet(judged: pd.DataFrame, path: str | Path, per_language: int, seed: int = 0) -> Path:
+def draw_sheet(judged: pd.DataFrame, path: Path, per_language: int, seed: int = 0) -> Path:
     """Writes a sheet with `per_language` responses of each language, for native speakers.
 
     They come in equal parts from each offline outcome, and show neither model nor verdict.
-    FileExistsError where the sheet at `path` already holds labels.
+    FileExistsError where the sheet already holds labels.
     """
-    if Path(path).exists() and read_labels(path)[list(LABELS)].ne("").any(axis=None):
+    if path.exists() and read_labels(path)[list(LABELS)].ne("").any(axis=None):
         raise FileExistsError(f"{paths.show(path)} already holds labels; move it away")
     table = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
     drawn = []
@@ -35,31 +35,25 @@ def draw_sheet(judged: pd.DataFrame, path: str | Path, per_language: int, seed: 
     return sheets.write_sheet(path, COLUMNS, drawn, _CHOICES)
 
 
-def mark(path: str | Path, entry: pd.DataFrame, label: str, value: str, labeller: str) -> Path:
+def mark(path: Path, entry: pd.DataFrame, label: str, value: str, labeller: str) -> Path:
     """Puts a label on the sheet at `path`, which is made if it isn't there.
 
-    `entry` is one response: model, language, row, question, reference and response. One that the
-    sheet didn't draw is added as chosen by hand, and counts in no corrected rate (`weigh`).
+    `entry` is one row of `released_outputs`. One that the sheet didn't draw is added as chosen
+    by hand.
     """
-    if label not in LABELS or value not in VALUES:
-        allowed = f"label must be one of {', '.join(LABELS)} and value one of {', '.join(VALUES)}"
-        raise ValueError(f"{label!r}, {value!r}: {allowed}")
-    records = read_labels(path).to_dict("records") if Path(path).exists() else []
+    sheet = read_labels(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    records = sheet.set_index("id", drop=False).to_dict("index")
     [key] = response_ids(entry)
-    record = next((record for record in records if record["id"] == key), None)
-    if record is None:
-        record = entry.iloc[0][list(TEXTS)].fillna("").to_dict() | {"id": key, "note": CHOSEN}
-        records.append(record)
-    note = record["note"] or "labelled in view of the verdicts"
-    record |= {label: value, "labeller": labeller, "note": note}
-    return sheets.write_sheet(path, COLUMNS, records, _CHOICES)
+    if key not in records:
+        texts = entry.iloc[0][list(TEXTS)].fillna("")
+        records[key] = texts.to_dict() | {"id": key, "note": CHOSEN}
+    note = records[key]["note"] or "labelled in view of the verdicts"
+    records[key] |= {label: value, "labeller": labeller, "note": note}
+    return sheets.write_sheet(path, COLUMNS, list(records.values()), _CHOICES)
 
 
-def read_labels(path: str | Path) -> pd.DataFrame:
-    """The cells of a filled sheet as text: a label is yes, no, unsure or empty.
-
-    DataError names every slip by file and row.
-    """
+def read_labels(path: Path) -> pd.DataFrame:
+    """The cells of a filled sheet as text; DataError names every slip by file and row."""
     lines, slips = sheets.read_sheet(path, COLUMNS, _CHOICES)
     if slips:
         raise data.DataError(data.listed([str(slip) for slip in slips]))
@@ -81,25 +75,24 @@ def offline_outcomes(judged: pd.DataFrame) -> list[str]:
 
 
 def weigh(judged: pd.DataFrame, labels: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The labels `name` (yes or no) of rows of `judged`: id, language, verdict, truth, weight.
+    """The rows of `judged` with a label `name` (yes or no), as verdict, truth and weight.
 
-    `judged` is what the sheet was drawn from, equal parts of unequal groups: a label stands for
-    `weight` rows of its language and outcome, shared among the labels there. The others with the
-    same verdict stand for a group without labels. Left out are rows that the check leaves
-    undecided and labels that were chosen by hand.
+    A label stands for `weight` rows of its language and outcome in `judged`, from which the sheet
+    was drawn, and with its verdict for groups without labels. Rows that the check leaves
+    undecided and labels that were chosen by hand are left out.
     """
-    drawn = labels[~labels["note"].str.startswith(CHOSEN)]
+    drawn = labels[~labels["note"].str.startswith(CHOSEN)].set_index("id")
     rows = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
-    if strange := sorted(set(drawn["id"]) - set(rows["id"])):
+    strange = drawn.index.difference(rows["id"])
+    if len(strange):
         example = f"{len(strange)} labelled ids, such as {strange[0]!r}"
         raise data.DataError(f"{example}, are not in the table: was the sheet drawn from another?")
-    truths = drawn.set_index("id")[name].map({"yes": True, "no": False})
+    truths = drawn[name].map({"yes": True, "no": False})
     rows = rows.assign(verdict=judged[name], truth=rows["id"].map(truths)).dropna(subset="verdict")
     groups = rows.groupby(["language", "outcome", "verdict"])["truth"]
     rows["weight"] = groups.transform("size") / groups.transform("count")
     sizes = rows["verdict"].value_counts().astype(float)
-    rows = rows.dropna(subset="truth")[["id", "language", "verdict", "truth", "weight"]]
-    rows = rows.astype({"verdict": bool, "truth": bool})
+    rows = rows.dropna(subset="truth").astype({"verdict": bool, "truth": bool})
     weights = rows.groupby("verdict")["weight"].transform("sum")
     rows["weight"] *= rows["verdict"].map(sizes) / weights
-    return rows.reset_index(drop=True)
+    return rows

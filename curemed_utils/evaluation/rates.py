@@ -8,7 +8,7 @@ import pandas as pd
 
 
 class Rate(NamedTuple):
-    """A corrected share with its 95% interval, 0-1; NaN where it can't be had, with a reason."""
+    """A corrected share with its 95% interval, 0-1; NaN with a reason where it can't be had."""
 
     estimate: float
     low: float
@@ -36,11 +36,9 @@ def corrected_rate(
 ) -> Rate:
     """The true share behind a check's verdicts `observed` (boolean, NA left out).
 
-    `labels` has verdict, truth and weight, as `labels.weigh` makes them. For other rows than
-    those labelled, the estimate assumes that the check errs there as often. The interval carries
-    the uncertainty of the share, the sensitivity and the specificity, by a Bayesian bootstrap
-    (Rubin 1981). Each verdict gets half a label of each truth there: that no error was seen
-    doesn't mean that none is possible.
+    `labels` has verdict, truth and weight, as `labels.weigh` makes them. The interval carries the
+    uncertainty of share, sensitivity and specificity by a Bayesian bootstrap (Rubin 1981), with
+    half a label of each truth added to each verdict: no error seen doesn't mean none possible.
     """
     seen = observed.dropna().to_numpy(bool)
     truth = labels["truth"].to_numpy(bool)
@@ -49,10 +47,8 @@ def corrected_rate(
     unknown = Rate(math.nan, math.nan, math.nan, len(labels))
     if not len(seen):
         return unknown._replace(reason="no verdict to correct")
-    if len({*accepted}) < 2:
-        return unknown._replace(reason="no label among the accepted or none among the rejected")
-    if len({*truth}) < 2:
-        return unknown._replace(reason="every label says the same")
+    if min(len({*accepted}), len({*truth})) < 2:
+        return unknown._replace(reason="no label of one verdict, or of one truth")
     share = np.average(accepted, weights=weight)
     yes = [np.average(truth[side], weights=weight[side]) for side in (accepted, ~accepted)]
     sensitivity, specificity = _error_rates(share, *yes)
@@ -67,24 +63,23 @@ def corrected_rate(
     apparent = random.beta(seen.sum() + 0.5, (~seen).sum() + 0.5, draws)
     better = sensitivity + specificity > 1
     rates = rogan_gladen(apparent, sensitivity, specificity)[better]
-    if better.mean() < 0.95:
-        return Rate(float(np.clip(estimate, 0, 1)), 0.0, 1.0, len(labels))
-    if ((rates >= 0) & (rates <= 1)).mean() < 0.05:
-        reason = f"{seen.mean():.2f} accepted is beyond {errs}: it errs otherwise here"
-        return unknown._replace(reason=reason)
-    low, high = np.quantile(rates, [0.025, 0.975])
+    low, high = 0, 1  # where the check may be no better than chance
+    if better.mean() >= 0.95:
+        low, high = np.quantile(rates, [0.025, 0.975])
+        if ((rates >= 0) & (rates <= 1)).mean() < 0.05:
+            reason = f"{seen.mean():.2f} accepted is beyond {errs}: it errs otherwise here"
+            return unknown._replace(reason=reason)
     return Rate(*np.clip([estimate, low, high], 0, 1).tolist(), len(labels))
 
 
 def _error_rates(accepted, yes_accepted, yes_rejected):
-    """Sensitivity and specificity, from the shares of yes among the accepted and the rejected."""
+    """Sensitivity and specificity, from the share of yes on each side."""
     hit = accepted * yes_accepted
     miss = (1 - accepted) * yes_rejected
     return hit / (hit + miss), (1 - accepted - miss) / (1 - hit - miss)
 
 
 def _drawn(truth: np.ndarray, weight: np.ndarray, draws: int, random) -> np.ndarray:
-    """`draws` weighted shares of True, each label's weight times a random exponential."""
     both = np.column_stack([weight * truth, weight * ~truth])
     mass = random.exponential(size=(draws, len(truth))) @ both
     mass += weight.mean() * random.gamma(0.5, size=(draws, 2))

@@ -128,9 +128,6 @@ def test_marks_fill_drawn_rows_and_count_in_no_rate_where_they_were_chosen(tmp_p
     assert set(sheet.loc[~chosen, "note"]) == {"labelled in view of the verdicts"}
     assert set(labels.weigh(table, sheet, "in_language")["id"]) == drawn
     assert path.read_text(encoding="utf-8-sig").count("'=text") == 4
-    for label, value in (("nice", "yes"), ("complete", "maybe")):
-        with pytest.raises(ValueError, match="must be one of in_language"):
-            labels.mark(path, table.iloc[[0]], label, value, "AB")
 
 
 def test_labels_of_a_sheet_correct_the_rate_of_its_table(tmp_path):

@@ -85,10 +85,10 @@ def test_labels_that_may_mean_chance_leave_everything_open():
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
-        ([(True, True, 1, 5), (True, False, 1, 5)], "none among the rejected"),
-        ([(False, True, 1, 5), (False, False, 1, 5)], "no label among the accepted"),
-        ([(True, True, 1, 5), (False, True, 1, 5)], "every label says the same"),
-        ([(True, False, 1, 5), (False, False, 1, 5)], "every label says the same"),
+        ([(True, True, 1, 5), (True, False, 1, 5)], "no label of one verdict"),
+        ([(False, True, 1, 5), (False, False, 1, 5)], "no label of one verdict"),
+        ([(True, True, 1, 5), (False, True, 1, 5)], "or of one truth"),
+        ([(True, False, 1, 5), (False, False, 1, 5)], "or of one truth"),
         (
             [(True, True, 1, 5), (True, False, 1, 5), (False, True, 1, 5), (False, False, 1, 5)],
             "no better than chance: sensitivity 0.50",
