@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from curemed_utils import languages, paths, trace
-from curemed_utils.data import DataError, Row
+from curemed_utils import trace
+from curemed_utils.data import Row
 
 # What models are trained and asked with ----------------------------------------------------------
 
@@ -149,47 +149,11 @@ ASPECTS = ("symptoms", "causes", "risk factors", "diagnosis", "treatment", "prev
 _PLACE = re.compile(r"\{(\w+)\}")
 
 
-def curation(path: str | Path = "") -> dict[str, str]:
-    """The prompts of curation, or those of a YAML file like `CURATION_FILE`.
-
-    Raises DataError for a file that can't be read, a key too many or too few, and a {placeholder}
-    that is not the original's.
-    """
-    if not str(path):
-        return CURATION
-    name = f"prompts file {paths.show(path)}"
-    try:
-        texts = yaml.safe_load(Path(path).expanduser().read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{name}: can't be read ({error})") from None
-    if not isinstance(texts, dict):
-        raise DataError(f"{name}: must map {', '.join(CURATION)} to texts")
-    faults = [f"lacks {key!r}" for key in CURATION if key not in texts]
-    faults += [fault for fault in map(_text_fault, texts, texts.values()) if fault]
-    if faults:
-        raise DataError("\n".join(f"{name}: {fault}" for fault in faults))
-    return texts
-
-
-def _text_fault(key: str, text: object) -> str:
-    """What is wrong with one prompt of curation; empty where nothing is."""
-    if key not in CURATION:
-        return f"has an unknown key {key!r}{languages.nearest(key, CURATION)}"
-    if not isinstance(text, str) or not text.strip():
-        return f"has no text under {key!r}"
-    places, wanted = set(_PLACE.findall(text)), set(_PLACE.findall(CURATION[key]))
-    wrong = [f"lacks {{{place}}}" for place in sorted(wanted - places)]
-    wrong += [f"has {{{place}}}" for place in sorted(places - wanted)]
-    if not wrong:
-        return ""
-    return f"key {key!r}: {' and '.join(wrong)}; its placeholders are {sorted(wanted) or 'none'}"
-
-
 def filled(text: str, **values: str) -> str:
     """`text` with each {name} replaced; other braces, as those of a JSON example, stay."""
     return _PLACE.sub(lambda place: values[place[1]], text)
 
 
-def curation_fingerprint(texts: dict[str, str] = CURATION) -> str:
+def curation_fingerprint() -> str:
     """Twelve hex digits that change with the wording that items are curated with."""
-    return _digest(json.dumps([texts, ASPECTS], sort_keys=True))
+    return _digest(json.dumps([CURATION, ASPECTS], sort_keys=True))

@@ -1,40 +1,36 @@
 """Items on their way from a health topic to an open question, and what is asked about them."""
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, Field
 
 from curemed_utils import languages, prompts
-from curemed_utils.data import DataError, Row, listed, splits
+from curemed_utils.curation.medlineplus import Topic
+from curemed_utils.data import DataError, Row, splits
 from curemed_utils.judge.wire import Requests
-
-if TYPE_CHECKING:
-    from curemed_utils.curation.medlineplus import Topic
 
 STAGES = ("compose", "difficulty", "ambiguity", "convert")
 OUTCOMES = ("kept", "dropped", "set aside", "never came")
 LETTERS = "ABCD"
-JSON = {"type": "json_object"}
 COMPACT = (
     "Qwen/Qwen2.5-3B-Instruct",
     "Qwen/Qwen2.5-7B-Instruct",
     "meta-llama/Llama-3.1-8B-Instruct",
 )
+# Of the longest reply; when composing, for each language.
+COMPOSE_TOKENS, VOTE_TOKENS, VERDICT_TOKENS, CONVERT_TOKENS = 800, 10, 400, 1500
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
     """Who is asked, and how. The defaults are the paper's models (Section 3.1).
 
     `questions` per topic and language; `rounds`: requests for what is missing or failed its checks;
-    `seed` shuffles the options for the compact models. The caps are tokens a reply,
-    `compose_tokens` for each language in it. `prompts`: a YAML file in place of `prompts.CURATION`.
-    `options` are further fields of every request; None takes a field out, for servers that don't
-    know it: {'response_format': None}, or for reasoning models {'max_tokens': None,
-    'max_completion_tokens': 16000}.
+    `seed` shuffles the options for the compact models. `options` are further fields of every
+    request; None takes a field out: {'response_format': None} for servers that don't know it,
+    {'max_tokens': None, 'max_completion_tokens': 16000} for reasoning models.
     """
 
     composer: str = "gpt-4o"
@@ -44,19 +40,11 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     questions: int = Field(1, ge=1)
     rounds: int = Field(3, ge=1)
     seed: int = 0
-    compose_tokens: int = Field(800, ge=1)
-    vote_tokens: int = Field(10, ge=1)
-    verdict_tokens: int = Field(400, ge=1)
-    convert_tokens: int = Field(1500, ge=1)
-    prompts: str = ""
     options: dict[str, Any] = {}
 
     def models(self) -> list[str]:
         """All models that are asked, each once."""
         return list(dict.fromkeys([self.composer, *self.compact, self.judge, self.converter]))
-
-
-DEFAULT = Settings()
 
 
 @dataclass
@@ -67,7 +55,7 @@ class Item:
     why. `fault` is what was wrong with the last of `tries` replies, `reply`.
     """
 
-    topic: "Topic"
+    topic: Topic
     number: int
     language: str
     stage: str = "compose"
@@ -105,41 +93,15 @@ class Item:
         """Ends the item because no usable reply came."""
         self.end("set aside" if self.question else "never came", reason)
 
-    def vote(
-        self,
-        stage: str,
-        model: str,
-        vote: str,
-        agrees: bool | None,
-        reason: str,
-        order: str = LETTERS,
-    ) -> None:
-        """Notes what a model says; `agrees` with the key, or None where nothing usable came."""
-        note = {"stage": stage, "model": model, "order": order, "vote": vote}
-        self.votes.append(note | {"agrees": agrees, "reason": reason})
 
-
-def plan(
-    topics: Iterable["Topic"], language_names: Iterable[str], settings: Settings = DEFAULT
-) -> list[Item]:
+def plan(topics: list[Topic], language_names: Iterable[str], settings: Settings) -> list[Item]:
     """An item for every topic, question number and language.
 
-    Raises ValueError for an unknown language, DataError for topics that can't be used: none at all,
-    an id twice, no summary.
+    Raises ValueError for an unknown language, DataError where there is nothing to make.
     """
-    topics = list(topics)
-    names = [languages.get(name).name for name in dict.fromkeys(language_names)]
-    faults = []
-    for id, times in Counter(topic.id for topic in topics).items():
-        if times > 1:
-            faults.append(f"topic id {id!r} occurs twice")
-    for topic in topics:
-        if not topic.summary.strip():
-            faults.append(f"topic {topic.id!r} has no summary to compose from: leave it out")
+    names = [languages.get(name).name for name in language_names]
     if not topics or not names:
-        faults.append("nothing to curate: give one topic and one language or more")
-    if faults:
-        raise DataError(listed(faults))
+        raise DataError("nothing to curate: give one topic and one language or more")
     planned = []
     for topic in topics:
         for number in range(1, settings.questions + 1):
@@ -161,18 +123,27 @@ def parallel(items: list[Item]) -> Iterator[list[Item]]:
 # Requests ---------------------------------------------------------------------------------------
 
 
-def _request(settings: Settings, system: str, shown: dict, **fields) -> dict:
-    """A chat request; `fields` are its model, temperature and others."""
+def _request(
+    settings: Settings,
+    system: str,
+    shown: dict,
+    model: str,
+    max_tokens: int,
+    temperature: float = 0.0,
+    as_json: bool = True,
+) -> dict:
+    """A chat request, which shows `shown` as JSON."""
+    fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
+    fields["response_format"] = {"type": "json_object"} if as_json else None
     fields |= settings.options
     request = {name: value for name, value in fields.items() if value is not None}
-    turns = {"system": system, "user": prompts.as_json(shown)}
-    request["messages"] = [{"role": role, "content": text} for role, text in turns.items()]
+    user = {"role": "user", "content": prompts.as_json(shown)}
+    request["messages"] = [{"role": "system", "content": system}, user]
     return request
 
 
-def compose_requests(items: list[Item], settings: Settings = DEFAULT) -> Requests:
+def compose_requests(items: list[Item], settings: Settings) -> Requests:
     """One for each topic and question number that lacks languages, for all of these (Figure 9)."""
-    text = prompts.curation(settings.prompts)["compose"]
 
     def make(group: list[Item]) -> dict:
         lacking = at(group, "compose")
@@ -188,15 +159,9 @@ def compose_requests(items: list[Item], settings: Settings = DEFAULT) -> Request
             shown["try"] = tries + 1
             shown["faults"] = {item.language: item.fault for item in lacking}
         aspect = prompts.ASPECTS[(group[0].number - 1) % len(prompts.ASPECTS)]
-        return _request(
-            settings,
-            prompts.filled(text, aspect=aspect),
-            shown,
-            model=settings.composer,
-            temperature=0.7,
-            max_tokens=settings.compose_tokens * len(lacking),
-            response_format=JSON,
-        )
+        system = prompts.filled(prompts.CURATION["compose"], aspect=aspect)
+        tokens = COMPOSE_TOKENS * len(lacking)
+        return _request(settings, system, shown, settings.composer, tokens, temperature=0.7)
 
     return Requests(make, [group for group in parallel(items) if at(group, "compose")])
 
@@ -206,9 +171,8 @@ def shuffled(item: Item, model: str, seed: int) -> str:
     return "".join(sorted(LETTERS, key=lambda one: splits.draw(f"{item.id} {model} {one}", seed)))
 
 
-def vote_requests(items: list[Item], model: str, settings: Settings = DEFAULT) -> Requests:
+def vote_requests(items: list[Item], model: str, settings: Settings) -> Requests:
     """One request an item for the answer of one compact model, options shuffled."""
-    text = prompts.curation(settings.prompts)["vote"]
 
     def make(item: Item) -> dict:
         order = shuffled(item, model, settings.seed)
@@ -216,64 +180,49 @@ def vote_requests(items: list[Item], model: str, settings: Settings = DEFAULT) -
         for letter, original in zip(LETTERS, order, strict=True):
             options[letter] = item.options[original]
         shown = {"question": item.question, "options": options}
-        limits = dict(temperature=0.0, max_tokens=settings.vote_tokens)
-        return _request(settings, text, shown, model=model, **limits)
+        return _request(
+            settings, prompts.CURATION["vote"], shown, model, VOTE_TOKENS, as_json=False
+        )
 
     return Requests(make, items)
 
 
-def _judged(settings: Settings, text: str, shown: dict) -> dict:
-    return _request(
-        settings,
-        text,
-        shown,
-        model=settings.judge,
-        temperature=0.0,
-        max_tokens=settings.verdict_tokens,
-        response_format=JSON,
-    )
-
-
-def judge_requests(items: list[Item], settings: Settings = DEFAULT) -> Requests:
+def judge_requests(items: list[Item], settings: Settings) -> Requests:
     """One request an item: which options are defensible, which would the judge choose? No key."""
-    text = prompts.curation(settings.prompts)["ambiguity"]
+    text = prompts.CURATION["ambiguity"]
 
     def make(item: Item) -> dict:
-        return _judged(settings, text, {"question": item.question, "options": item.options})
+        shown = {"question": item.question, "options": item.options}
+        return _request(settings, text, shown, settings.judge, VERDICT_TOKENS)
 
     return Requests(make, items)
 
 
-def consistency_requests(items: list[Item], settings: Settings = DEFAULT) -> Requests:
+def consistency_requests(items: list[Item], settings: Settings) -> Requests:
     """One for each topic and question number in two languages or more: which answers agree?"""
-    text = prompts.curation(settings.prompts)["consistency"]
+    text = prompts.CURATION["consistency"]
 
     def make(group: list[Item]) -> dict:
         shown = {}
         for item in group:
             shown[item.language] = {"question": item.question, "answer": item.right}
-        return _judged(settings, text, {"items": shown})
+        return _request(settings, text, {"items": shown}, settings.judge, VERDICT_TOKENS)
 
     return Requests(make, [group for group in parallel(items) if len(group) > 1])
 
 
-def convert_requests(items: list[Item], settings: Settings = DEFAULT) -> Requests:
+def convert_requests(items: list[Item], settings: Settings) -> Requests:
     """One request an item for its open form; after a failure, with the reply and what is wrong."""
-    texts = prompts.curation(settings.prompts)
 
     def make(item: Item) -> dict:
-        request = _request(
-            settings,
-            prompts.filled(texts["convert"], language=item.language),
-            {"question": item.question, "options": item.options, "right": item.right},
-            model=settings.converter,
-            temperature=0.7,
-            max_tokens=settings.convert_tokens,
-            response_format=JSON,
-        )
+        system = prompts.filled(prompts.CURATION["convert"], language=item.language)
+        shown = {"question": item.question, "options": item.options, "right": item.right}
+        model = settings.converter
+        request = _request(settings, system, shown, model, CONVERT_TOKENS, temperature=0.7)
         if item.tries:
             fault = prompts.escaped(item.fault)
-            retry = prompts.filled(texts["retry"], number=str(item.tries), fault=fault)
+            number, text = str(item.tries), prompts.CURATION["retry"]
+            retry = prompts.filled(text, number=number, fault=fault)
             reply = prompts.escaped(item.reply)
             request["messages"].append({"role": "assistant", "content": reply})
             request["messages"].append({"role": "user", "content": retry})

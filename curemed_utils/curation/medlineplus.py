@@ -29,7 +29,7 @@ _NOTICE = re.compile("|".join(LICENCES["notices"]), re.IGNORECASE)
 _FEDERAL = re.compile(rf"({'|'.join(map(re.escape, LICENCES['federal_bodies']))})(?!\w)")
 _PLAIN_CREDITS = tuple(LICENCES["plain_credits"])
 
-_BLOCKS = (*lxml.html.defs.block_tags, "br", "li", "tr", "dt", "dd")
+_BLOCKS = (*lxml.html.defs.block_tags, "br")
 _LINE, _ITEM, _CREDIT = "\ue000\ue001\ue002"  # marks between lines; private, so no text has them
 
 

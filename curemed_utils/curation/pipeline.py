@@ -2,27 +2,26 @@
 
 Every item is accounted for. All answers come through `judge.client.Client` and its file of stored
 answers, and nothing else is kept between runs: after a crash, `curate` finds its way again and pays
-for nothing twice. `items` has the requests and reads the replies.
+for nothing twice.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from pydantic_core import from_json
 
 from curemed_utils import data, paths
 from curemed_utils.curation import items, stages
-from curemed_utils.curation.items import DEFAULT, Item, Requests, Settings, at
+from curemed_utils.curation.items import Requests, Settings, at
+from curemed_utils.curation.medlineplus import Topic
 from curemed_utils.data import DataError, Row
 from curemed_utils.judge.cache import Cache, Totals
 from curemed_utils.judge.client import Client, Reply
 from curemed_utils.judge.wire import Answer
-
-if TYPE_CHECKING:
-    from curemed_utils.curation.medlineplus import Topic
 
 Clients = Client | dict[str, Client]
 REPLIES = paths.SAMPLE / "recorded" / "replies.jsonl"
@@ -33,7 +32,7 @@ RECORDED = Settings(
     judge="recorded",
     converter="recorded",
 )
-RECORD = ("stage", "outcome", "reason", "question", "options", "key", "votes")
+RECORD = ("number", "language", "stage", "outcome", "reason", "question", "options", "key", "votes")
 
 
 class Curated(NamedTuple):
@@ -61,12 +60,11 @@ class Unanswered(DataError):
 
 
 def curate(
-    topics: Iterable["Topic"],
+    topics: list[Topic],
     languages: Iterable[str],
     clients: Clients,
-    settings: Settings = DEFAULT,
+    settings: Settings,
     folder: str | Path | None = None,
-    progress: bool = False,
 ) -> Curated:
     """Takes every item through the four stages; `folder` gets `rows.jsonl` and `items.jsonl`.
 
@@ -79,8 +77,7 @@ def curate(
     by_model = _by_model(clients, settings)
 
     def ask(stage: str, model: str, requests: Requests, parse: Callable) -> list[Reply]:
-        name = f"{stage}, {model}" if progress else ""
-        replies = by_model[model].ask(requests, parse, name)
+        replies = by_model[model].ask(requests, parse)
         unanswered = [number for number, reply in enumerate(replies) if reply.text is None]
         if unanswered and by_model[model].server is None:
             first = replies[unanswered[0]].error
@@ -96,20 +93,17 @@ def curate(
     rows = [item.row for item in planned if item.outcome == "kept"]
     records = []
     for item in planned:
-        record = {"id": item.id, "topic": item.topic.id, "number": item.number}
-        record |= {"language": item.language}
+        record = {"id": item.id, "topic": item.topic.id}
         records.append(record | {name: getattr(item, name) for name in RECORD})
+    table = pd.DataFrame(records)
     if folder is not None:
         data.write_jsonl(rows, Path(folder) / "rows.jsonl")
         data.write_jsonl(records, Path(folder) / "items.jsonl")
-    return Curated(rows, pd.DataFrame(records))
+    return Curated(rows, table)
 
 
 def estimate(
-    topics: Iterable["Topic"],
-    languages: Iterable[str],
-    clients: Clients,
-    settings: Settings = DEFAULT,
+    topics: list[Topic], languages: Iterable[str], clients: Clients, settings: Settings
 ) -> dict[str, Totals]:
     """Requests, tokens and price of each stage and of 'all', before anything is sent.
 
@@ -119,31 +113,19 @@ def estimate(
     """
     planned = items.plan(topics, languages, settings)
     by_model = _by_model(clients, settings)
-    group = next(items.parallel(planned))
-    n_items, n_groups = len(planned), len(planned) // len(group)
-    longest = []
-    for item in group:
-        longest.append(Item(item.topic, 0, item.language))
-        longest[-1].question = "x" * 3 * settings.compose_tokens
-        longest[-1].options, longest[-1].key = dict.fromkeys(items.LETTERS, ""), "A"
-    compose = items.compose_requests(planned, settings)
-    judge = items.judge_requests(longest[:1], settings)
-    alike = items.consistency_requests(longest, settings)
-    convert = items.convert_requests(longest[:1], settings)
-    parts = [("compose", settings.composer, compose, 1)]
+    question, options = "x" * 3 * items.COMPOSE_TOKENS, dict.fromkeys(items.LETTERS, "")
+    longest = [replace(item, question=question, options=options, key="A") for item in planned]
+    parts = [("compose", settings.composer, items.compose_requests(planned, settings))]
     for model in settings.compact:
-        vote = items.vote_requests(longest[:1], model, settings)
-        parts.append(("difficulty", model, vote, n_items))
-    parts.append(("ambiguity", settings.judge, judge, n_items))
-    parts.append(("ambiguity", settings.judge, alike, n_groups))
-    parts.append(("convert", settings.converter, convert, n_items))
+        parts.append(("difficulty", model, items.vote_requests(longest, model, settings)))
+    parts.append(("ambiguity", settings.judge, items.judge_requests(longest, settings)))
+    parts.append(("ambiguity", settings.judge, items.consistency_requests(longest, settings)))
+    parts.append(("convert", settings.converter, items.convert_requests(longest, settings)))
     totals = dict.fromkeys((*items.STAGES, "all"), Totals(0, 0, 0, 0.0))
-    for stage, model, requests, times in parts:
-        once = by_model[model].quote(requests)
-        counts = [count * times for count in once[:3]]
-        part = Totals(*counts, once.usd and once.usd * times)
+    for stage, model, requests in parts:
+        quote = by_model[model].quote(requests)
         for name in (stage, "all"):
-            totals[name] = totals[name].plus(part)
+            totals[name] = totals[name].plus(quote)
     return totals
 
 
@@ -165,9 +147,6 @@ def recorded(path: str | Path) -> Path:
 
 
 def _by_model(clients: Clients, settings: Settings) -> dict[str, Client]:
-    models = settings.models()
-    by_model = clients if isinstance(clients, dict) else dict.fromkeys(models, clients)
-    if missing := [model for model in models if model not in by_model]:
-        wanted = f"give one for each of {', '.join(models)}"
-        raise ValueError(f"no client for {', '.join(missing)}: {wanted}")
-    return by_model
+    if isinstance(clients, dict):
+        return clients
+    return dict.fromkeys(settings.models(), clients)

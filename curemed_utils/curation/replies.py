@@ -2,12 +2,19 @@
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_core import from_json
 
 from curemed_utils import data
@@ -19,17 +26,12 @@ _LETTER = re.compile(
     r"(?!\W*[A-D]\b)",  # … and not before another one
     re.IGNORECASE,
 )
-
-
-def _clean(text: str) -> str:
-    text = unicodedata.normalize("NFC", text).strip()
-    if not text:
-        raise ValueError("must not be blank")
-    return text
-
-
-Text = Annotated[str, AfterValidator(_clean)]
 Letter = Literal["A", "B", "C", "D"]
+Text = Annotated[
+    str,
+    StringConstraints(strip_whitespace=True, min_length=1),
+    AfterValidator(partial(unicodedata.normalize, "NFC")),
+]
 
 
 class Composed(BaseModel):
@@ -47,32 +49,37 @@ class Composed(BaseModel):
         return dict(sorted(options.items()))
 
 
-class Judged(BaseModel):
+class Verdict(BaseModel):
+    reason: str = ""
+
+    @property
+    def why(self) -> str:
+        return f" ({self.reason})" if self.reason else ""
+
+
+class Judged(Verdict):
     """A verdict on one item; no answer means that none of the options will do."""
 
     defensible: list[Letter]
-    answer: Literal["A", "B", "C", "D", ""]
-    reason: str = ""
+    answer: Letter | Literal[""]
 
 
-class Alike(BaseModel):
+class Alike(Verdict):
     """Languages in groups whose keyed answers mean the same."""
 
     groups: list[list[str]]
-    reason: str = ""
 
     @field_validator("groups")
     @classmethod
     def _once(cls, groups: list[list[str]]) -> list[list[str]]:
-        twice = [name for name, times in Counter(chain(*groups)).items() if times > 1]
-        if twice:
-            raise ValueError(f"{', '.join(twice)} in more than one group")
+        names = list(chain(*groups))
+        if len(set(names)) < len(names):
+            raise ValueError("put a language into more than one group")
         return groups
 
 
 class Converted(BaseModel):
-    """An open question as the converter must reply with it. Step tags are added afterwards:
-    models misnumber them."""
+    """An open question as the converter must reply with it, its steps without tags."""
 
     question: Text
     steps: list[str] = Field(min_length=2)
@@ -82,7 +89,7 @@ class Converted(BaseModel):
 
 def read_as(kind: type[BaseModel]) -> Callable[[str], Any]:
     """A parser for `Client.ask`: replies that hold one JSON object of this kind."""
-    return lambda reply: validated(kind, parse_object(reply))
+    return lambda reply: validated(kind, object_in(reply))
 
 
 def validated(kind: type[BaseModel], value: Any) -> Any:
@@ -93,11 +100,11 @@ def validated(kind: type[BaseModel], value: Any) -> Any:
         faults = []
         for fault in error.errors():
             place = ".".join(map(str, fault["loc"]))
-            faults.append(f"{place} {fault['msg'].removeprefix('Value error, ')}".strip())
+            faults.append(f"{place} {fault['msg'].removeprefix('Value error, ')}")
         raise ValueError("; ".join(faults)) from None
 
 
-def parse_object(reply: str) -> dict:
+def object_in(reply: str) -> dict:
     """The one JSON object in `reply`, whatever stands around it; else ValueError."""
     try:
         return from_json(reply[reply.find("{") : reply.rfind("}") + 1])
@@ -105,10 +112,10 @@ def parse_object(reply: str) -> dict:
         raise ValueError(f"expected one JSON object, got {reply[:60]!r} ({error})") from None
 
 
-def parse_cut(reply: str) -> dict:
-    """`parse_object`; of a reply that breaks off, the entries before the last that can be seen."""
+def entries_in(reply: str) -> dict:
+    """`object_in`; of a reply that breaks off, the entries before the last that can be seen."""
     try:
-        return parse_object(reply)
+        return object_in(reply)
     except ValueError:
         start = reply.find("{")
         entries = from_json(reply[start:], allow_partial=True) if start >= 0 else {}
@@ -118,7 +125,7 @@ def parse_cut(reply: str) -> dict:
         return entries
 
 
-def parse_letter(reply: str) -> str:
+def letter_in(reply: str) -> str:
     """The letter A to D that `reply` opens with; else ValueError."""
     letter = _LETTER.match(unicodedata.normalize("NFKC", reply))
     if not letter:

@@ -9,16 +9,19 @@ import regex
 
 from curemed_utils import audit, data, prompts, trace
 from curemed_utils.curation import items, replies
-from curemed_utils.curation.items import Item, Settings, at
+from curemed_utils.curation.items import LETTERS, Item, Settings, at
 from curemed_utils.data import Row
 from curemed_utils.judge.client import Reply
 from curemed_utils.language_id import check_language
+
+Vote = tuple[str, bool | None, str]  # it, whether it agrees with the key (None: no vote), reason
+OF_TOPIC = {"title", "date", "snapshot", "url", "attribution", "licence"}  # in a row's lineage
 
 
 def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
     for _ in range(settings.rounds):
         requests = items.compose_requests(planned, settings)
-        answers = ask("compose", settings.composer, requests, replies.parse_cut)
+        answers = ask("compose", settings.composer, requests, replies.entries_in)
         for group, reply in zip(requests.over, answers, strict=True):
             for item in at(group, "compose"):
                 item.tries += 1
@@ -48,30 +51,35 @@ def _take(item: Item, reply: Reply) -> str:
     return f"not in {item.language}: {check.reason}" if check.verdict is False else ""
 
 
+def _note(item: Item, stage: str, model: str, vote: Vote, order: str = LETTERS) -> None:
+    note = {"stage": stage, "model": model, "order": order}
+    note["vote"], note["agrees"], note["reason"] = vote
+    item.votes.append(note)
+
+
 def filter_easy(planned: list[Item], ask: Callable, settings: Settings) -> None:
     """Drops what all compact models answer rightly.
 
     A vote that can't be read counts for neither side: such an item can't be called easy, and stays
     with that remark. One that could not be asked for sets it aside, unless another model is wrong.
     """
-    not_asked = {}
     for model in settings.compact:
         requests = items.vote_requests(planned, model, settings)
-        answers = ask("difficulty", model, requests, replies.parse_letter)
+        answers = ask("difficulty", model, requests, replies.letter_in)
         for item, reply in zip(planned, answers, strict=True):
             order = items.shuffled(item, model, settings.seed)
-            vote = order[items.LETTERS.index(reply.value)] if reply.value else ""
-            agrees = vote == item.key if vote else None
-            item.vote("difficulty", model, vote, agrees, reply.error or "", order)
+            letter = order[LETTERS.index(reply.value)] if reply.value else ""
+            agrees = letter == item.key if letter else None
+            _note(item, "difficulty", model, (letter, agrees, reply.error or ""), order)
             if reply.text is None:
-                not_asked[item.id] = reply.error
+                item.fault = reply.error
     for item in planned:
         agree = [vote["agrees"] for vote in item.votes]
         silent = [vote["model"] for vote in item.votes if vote["agrees"] is None]
         if all(agree):
             item.end("dropped", f"easy: all {len(agree)} compact models answer it rightly")
-        elif False not in agree and item.id in not_asked:
-            item.give_up(not_asked[item.id])
+        elif item.fault and False not in agree:
+            item.give_up(item.fault)
         else:
             item.move_to("ambiguity")
             item.reason = f"no usable vote of {', '.join(silent)}" if silent else ""
@@ -83,13 +91,13 @@ def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> 
     requests = items.judge_requests(planned, settings)
     answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Judged))
     for item, reply in zip(planned, answers, strict=True):
-        item.vote("ambiguity", settings.judge, *_clear(item, reply))
+        _note(item, "ambiguity", settings.judge, _clear(item, reply))
     requests = items.consistency_requests(planned, settings)
     answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Alike))
     for group, reply in zip(requests.over, answers, strict=True):
         languages = [item.language for item in group]
         for item in group:
-            item.vote("consistency", settings.judge, *_alike(item.language, languages, reply))
+            _note(item, "consistency", settings.judge, _alike(item.language, languages, reply))
     for item in planned:
         verdicts = [vote for vote in item.votes if vote["stage"] != "difficulty"]
         against = [vote["reason"] for vote in verdicts if vote["agrees"] is False]
@@ -102,22 +110,21 @@ def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> 
             item.move_to("convert")
 
 
-def _clear(item: Item, reply: Reply) -> tuple[str, bool | None, str]:
-    """Vote, whether it agrees with the key, and the reason."""
+def _clear(item: Item, reply: Reply) -> Vote:
     if reply.value is None:
         return "", None, reply.error
     letters, answer = sorted(set(reply.value.defensible)), reply.value.answer
-    why = f" ({reply.value.reason})" if reply.value.reason else ""
     if len(letters) > 1:
-        return answer, False, f"more than one defensible option, {' and '.join(letters)}{why}"
-    if answer != item.key or letters != [item.key]:
-        choice = answer or "none of them"
-        return answer, False, f"the judge answers {choice}, the key is {item.key}{why}"
-    return answer, True, reply.value.reason
+        fault = f"more than one defensible option, {' and '.join(letters)}"
+    elif [answer] != letters or answer != item.key:
+        fault = f"the judge answers {answer or 'none of them'}, the key is {item.key}"
+    else:
+        return answer, True, reply.value.reason
+    return answer, False, fault + reply.value.why
 
 
-def _alike(language: str, asked: list[str], reply: Reply) -> tuple[str, bool | None, str]:
-    """Languages with the same answer as this one, whether they are most of `asked`, the reason."""
+def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
+    """Whether the languages with the same answer as this one are most of `asked`."""
     if reply.value is None:
         return "", None, reply.error
     same = []
@@ -128,21 +135,19 @@ def _alike(language: str, asked: list[str], reply: Reply) -> tuple[str, bool | N
         return "", None, f"the verdict on the languages leaves out {language}"
     if 2 * len(same) > len(asked):
         return ", ".join(same), True, reply.value.reason
-    why = f" ({reply.value.reason})" if reply.value.reason else ""
-    return ", ".join(same), False, f"answer differs from that of most languages{why}"
+    return ", ".join(same), False, f"answer differs from that of most languages{reply.value.why}"
 
 
 def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
-    texts = prompts.curation(settings.prompts)
-    fields = {"composer", "compact", "judge", "converter"}
+    asked = {"composer", "compact", "judge", "converter"}
     made_by = {
-        "models": settings.model_dump(mode="json", include=fields),
-        "prompts": prompts.curation_fingerprint(texts),
+        "models": settings.model_dump(mode="json", include=asked),
+        "prompts": prompts.curation_fingerprint(),
         "seed": settings.seed,
     }
+    parse = replies.read_as(replies.Converted)
     for _ in range(settings.rounds):
         requests = items.convert_requests(at(planned, "convert"), settings)
-        parse = replies.read_as(replies.Converted)
         answers = ask("convert", settings.converter, requests, parse)
         for item, reply in zip(requests.over, answers, strict=True):
             if reply.text is None:
@@ -161,8 +166,7 @@ def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
     lineage = {"topic": item.topic.id}
-    for name in ("title", "date", "snapshot", "url", "attribution", "licence"):
-        lineage[name] = getattr(item.topic, name)
+    lineage |= item.topic.model_dump(include=OF_TOPIC)
     lineage |= made_by
     lineage |= {"votes": item.votes, "remark": item.reason, "edits": []}
     return Row(
