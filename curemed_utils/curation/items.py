@@ -1,8 +1,8 @@
 """Items on their way from a health topic to an open question, and what is asked about them."""
 
-import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -27,9 +27,8 @@ COMPOSE_TOKENS, VOTE_TOKENS, VERDICT_TOKENS, CONVERT_TOKENS = 800, 10, 400, 1500
 class Settings(BaseModel, frozen=True, extra="forbid"):
     """Who is asked, and how. The defaults are the paper's models (Section 3.1).
 
-    `questions` per topic and language; `rounds`: requests for what is missing or failed its checks;
-    `seed` shuffles the options for the compact models. `options` are further fields of every
-    request; None takes a field out: {'response_format': None} for servers that don't know it,
+    `questions` per topic and language; `rounds` of requests for what is missing or at fault; `seed`
+    shuffles the options. `options` are further fields of every request, and None takes one out:
     {'max_tokens': None, 'max_completion_tokens': 16000} for reasoning models.
     """
 
@@ -51,8 +50,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 class Item:
     """A question number of a topic in one language.
 
-    `stage` is where it is or ended, `outcome` one of OUTCOMES once it has ended, and `reason` says
-    why. `fault` is what was wrong with the last of `tries` replies, `reply`.
+    `stage` is where it is or ended; `outcome`, one of OUTCOMES, and `reason` tell how. `fault` is
+    what was wrong with the last of `tries` replies, `reply`.
     """
 
     topic: Topic
@@ -116,7 +115,7 @@ def at(items: list[Item], stage: str) -> list[Item]:
 
 def parallel(items: list[Item]) -> Iterator[list[Item]]:
     """The items of each topic and question number, in all their languages."""
-    for _, group in itertools.groupby(items, key=lambda item: (item.topic.id, item.number)):
+    for _, group in groupby(items, key=lambda item: (item.topic.id, item.number)):
         yield list(group)
 
 
@@ -173,6 +172,7 @@ def shuffled(item: Item, model: str, seed: int) -> str:
 
 def vote_requests(items: list[Item], model: str, settings: Settings) -> Requests:
     """One request an item for the answer of one compact model, options shuffled."""
+    text = prompts.CURATION["vote"]
 
     def make(item: Item) -> dict:
         order = shuffled(item, model, settings.seed)
@@ -180,15 +180,13 @@ def vote_requests(items: list[Item], model: str, settings: Settings) -> Requests
         for letter, original in zip(LETTERS, order, strict=True):
             options[letter] = item.options[original]
         shown = {"question": item.question, "options": options}
-        return _request(
-            settings, prompts.CURATION["vote"], shown, model, VOTE_TOKENS, as_json=False
-        )
+        return _request(settings, text, shown, model, VOTE_TOKENS, as_json=False)
 
     return Requests(make, items)
 
 
 def judge_requests(items: list[Item], settings: Settings) -> Requests:
-    """One request an item: which options are defensible, which would the judge choose? No key."""
+    """One request an item: which options are defensible, which would the judge choose?"""
     text = prompts.CURATION["ambiguity"]
 
     def make(item: Item) -> dict:

@@ -1,8 +1,7 @@
 """From health topics to open questions (Section 3.1, Appendix D): compose, two filters, convert.
 
-Every item is accounted for. All answers come through `judge.client.Client` and its file of stored
-answers, and nothing else is kept between runs: after a crash, `curate` finds its way again and pays
-for nothing twice.
+Every item is accounted for. Nothing but the client's file of answers is kept between runs: after a
+crash, `curate` finds its way again and pays for nothing twice.
 """
 
 from collections import Counter
@@ -36,11 +35,9 @@ RECORD = ("number", "language", "stage", "outcome", "reason", "question", "optio
 
 
 class Curated(NamedTuple):
-    """What was made.
+    """`rows` that were kept, and a line for every item that was to be made.
 
-    `rows` were kept. `items` has a line for every item that was to be made: the `stage` it reached,
-    `outcome`, `reason` and `votes`. Kept, dropped and set aside add up to what was composed;
-    'never came' are the languages that no reply held.
+    Columns of `items`: id, topic and those of RECORD. 'never came' are languages no reply held.
     """
 
     rows: list[Row]
@@ -48,10 +45,9 @@ class Curated(NamedTuple):
 
 
 class Unanswered(DataError):
-    """A client without a server, whose file lacks answers.
+    """A client has no server, and its file lacks the answers to `requests`.
 
-    `requests` are those without one. `judge.batch.submit(requests, …, parse=parse)` sends them at
-    half the price; once `collect` has stored the answers, `curate` goes on to the next stage.
+    `judge.batch.submit(requests, …, parse=parse)` sends them at half the price.
     """
 
     def __init__(self, message: str, requests: list[dict], parse: Callable[[str], Any]):
@@ -68,10 +64,9 @@ def curate(
 ) -> Curated:
     """Takes every item through the four stages; `folder` gets `rows.jsonl` and `items.jsonl`.
 
-    `clients` is one client or {model: client}; composing 13 languages takes a model minutes, so
-    give it `timeout=300`. What could not be asked (spend cap, server down) is set aside with that
-    reason, and taken up by the next run. Raises Unanswered where a client has no server and its
-    file lacks an answer, and `judge.client.Refused` if a server takes no such requests.
+    `clients` is one client or {model: client}; composing takes minutes: give it `timeout=300`. What
+    could not be asked (spend cap, server down) is set aside, and taken up by the next run. Raises
+    Unanswered, and `judge.client.Refused` if a server takes no such requests.
     """
     planned = items.plan(topics, languages, settings)
     by_model = _by_model(clients, settings)
@@ -107,9 +102,8 @@ def estimate(
 ) -> dict[str, Totals]:
     """Requests, tokens and price of each stage and of 'all', before anything is sent.
 
-    Composing is quoted on its real requests, less those already stored. The later stages are
-    counted as if no item were dropped and every question and reply were as long as its cap allows.
-    Repeats for missing languages and failed checks come on top.
+    Requests already stored are left out. The later stages are counted as if no item were dropped
+    and every question as long as its cap allows; repeats after failed checks come on top.
     """
     planned = items.plan(topics, languages, settings)
     by_model = _by_model(clients, settings)
@@ -130,11 +124,10 @@ def estimate(
 
 
 def recorded(path: str | Path) -> Path:
-    """Puts the sample's recorded replies into the file of stored answers at `path`.
+    """Puts recorded replies into the file at `path`, which `Client(path, offline=True)` replays.
 
-    `Client(path, offline=True)` replays them, for the settings RECORDED and the sample's topics
-    RECORDED_TOPICS. The recorded models don't exist: their texts are the sample's, their votes and
-    verdicts invented for teaching.
+    They are for the settings RECORDED and the topics RECORDED_TOPICS. No model wrote them: texts
+    are the sample's, votes and verdicts invented for teaching.
     """
     cache, attempts = Cache(path), Counter()
     for line in REPLIES.read_bytes().splitlines():

@@ -15,7 +15,9 @@ from curemed_utils.judge.client import Reply
 from curemed_utils.language_id import check_language
 
 Vote = tuple[str, bool | None, str]  # it, whether it agrees with the key (None: no vote), reason
-OF_TOPIC = {"title", "date", "snapshot", "url", "attribution", "licence"}  # in a row's lineage
+# What stands in a row's lineage, of settings and topic.
+MODELS = {"composer", "compact", "judge", "converter"}
+OF_TOPIC = {"title", "date", "snapshot", "url", "attribution", "licence"}
 
 
 def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
@@ -60,8 +62,8 @@ def _note(item: Item, stage: str, model: str, vote: Vote, order: str = LETTERS) 
 def filter_easy(planned: list[Item], ask: Callable, settings: Settings) -> None:
     """Drops what all compact models answer rightly.
 
-    A vote that can't be read counts for neither side: such an item can't be called easy, and stays
-    with that remark. One that could not be asked for sets it aside, unless another model is wrong.
+    With a vote that can't be read an item stays, with that remark. A vote that could not be asked
+    for sets it aside, unless another model is wrong.
     """
     for model in settings.compact:
         requests = items.vote_requests(planned, model, settings)
@@ -86,8 +88,10 @@ def filter_easy(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 
 def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> None:
-    """Drops what has not exactly one defensible answer, the keyed one, and what is keyed otherwise
-    than in most languages. Without a verdict an item is set aside: it is not known to be clear."""
+    """Drops what has other defensible answers than the key, or is keyed unlike most languages.
+
+    Without a verdict an item is set aside: it is not known to be clear.
+    """
     requests = items.judge_requests(planned, settings)
     answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Judged))
     for item, reply in zip(planned, answers, strict=True):
@@ -127,10 +131,8 @@ def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
     """Whether the languages with the same answer as this one are most of `asked`."""
     if reply.value is None:
         return "", None, reply.error
-    same = []
-    for group in reply.value.groups:
-        if language in group:
-            same = [name for name in group if name in asked]
+    group = next((group for group in reply.value.groups if language in group), [])
+    same = [name for name in group if name in asked]
     if not same:
         return "", None, f"the verdict on the languages leaves out {language}"
     if 2 * len(same) > len(asked):
@@ -139,9 +141,8 @@ def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
 
 
 def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
-    asked = {"composer", "compact", "judge", "converter"}
     made_by = {
-        "models": settings.model_dump(mode="json", include=asked),
+        "models": settings.model_dump(mode="json", include=MODELS),
         "prompts": prompts.curation_fingerprint(),
         "seed": settings.seed,
     }
@@ -165,8 +166,7 @@ def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 
 def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
-    lineage = {"topic": item.topic.id}
-    lineage |= item.topic.model_dump(include=OF_TOPIC)
+    lineage = {"topic": item.topic.id} | item.topic.model_dump(include=OF_TOPIC)
     lineage |= made_by
     lineage |= {"votes": item.votes, "remark": item.reason, "edits": []}
     return Row(
@@ -188,8 +188,8 @@ def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
 def conversion_fault(row: Row) -> str:
     """What is wrong with a converted item, as its next request names it; empty if nothing is.
 
-    Checked: the full form of a response (Eq. 3), no options left in the question, every accepted
-    answer in the answer and none in the question, and the language of question and answer.
+    Checked: the form (Eq. 3), no options left in the question, every accepted answer in the answer
+    and none in the question, and the language of both.
     """
     answer = trace.answer_of(row.answer) or ""
     absent = [form for form in row.accepted if data.normalize(form) not in data.normalize(answer)]
