@@ -1,8 +1,7 @@
 """A client of any OpenAI-compatible server that pays for every answer once.
 
-An answer is stored in a SQLite file the moment it arrives. Asked again, by this process or another,
-the same request is answered from that file. Without a server (no key, no address) the file alone
-answers: that is how a recorded run is replayed.
+An answer is stored the moment it arrives. Asked again, by this process or another, the same request
+is answered from the file. Without a server the file alone answers: so a recorded run is replayed.
 """
 
 import asyncio
@@ -26,12 +25,6 @@ from curemed_utils.judge.wire import Answer, Reply
 
 FAILURES = 3  # requests that fail with no answer in between: the others will fail too
 POLL = 0.05  # seconds between two looks at a request that somebody else is sending
-BAD_REQUEST = (400, 413, 422)
-REMEDY = {
-    401: "check OPENAI_API_KEY",
-    403: "this key may not use that model or server",
-    404: "check model and OPENAI_BASE_URL",
-}
 
 
 class Refused(RuntimeError):
@@ -58,8 +51,8 @@ class Client:
     `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. With neither, or with
     `offline`, only `cache` answers. `requests_per_minute` counts no retries and is shared by the
     ranks of a distributed run (WORLD_SIZE). `timeout` is in seconds. `price` is USD per million
-    prompt and completion tokens; `max_usd` caps what all answers in the cache file may have cost.
-    The client has a thread of its own, so scripts, notebooks and event loops use it alike.
+    prompt and completion tokens; `max_usd` caps the cost of all answers in the file. Its thread of
+    its own makes it work in scripts, notebooks and event loops alike.
     """
 
     def __init__(
@@ -97,7 +90,7 @@ class Client:
         self._spent = self._reserved = 0.0
         self._spent_read_at = float("-inf")
         self._slots = asyncio.Semaphore(max_concurrency)
-        self._limiter = _limiter(requests_per_minute)
+        self._limiter = wire.limiter(requests_per_minute)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -235,8 +228,7 @@ class Client:
         from aiohttp import ClientError
         from openai import APIConnectionError, APIStatusError
 
-        began, status = time.monotonic(), 0
-        send = self._openai.post
+        began, status, send = time.monotonic(), 0, self._openai.post
         try:
             response = await send("/chat/completions", cast_to=httpx2.Response, body=request)
             call.answered_at, call.failures = time.monotonic(), 0
@@ -256,12 +248,12 @@ class Client:
 
     def _failure(self, status: int, error: str, began: float, model: str, call: Call) -> Exception:
         """Refused where all other requests would fail too, else the item's own error."""
-        remedy = REMEDY.get(status)
+        remedy = wire.REMEDY.get(status)
         if status == 429 and "insufficient_quota" in error:
             remedy = "the account has no quota left"
         if call.answered_at <= began:
             call.failures += 1
-        if call.failures >= FAILURES and status in BAD_REQUEST:
+        if call.failures >= FAILURES and status in wire.BAD_REQUEST:
             if not call.answered_at and not self._cache.has_answers(self.server, model):
                 remedy = "the server takes no such request; check the options"
         elif call.failures >= FAILURES:
@@ -297,16 +289,6 @@ class Client:
     def _hide(self, text: str) -> str:
         """`text` without the key."""
         return text.replace(self._key, "***") if len(self._key) > 4 else text
-
-
-def _limiter(requests_per_minute: float | None):
-    """This rank's share of the limit; None without one."""
-    from aiolimiter import AsyncLimiter
-
-    if requests_per_minute is None:
-        return None
-    per_second = requests_per_minute / 60 / int(os.environ.get("WORLD_SIZE") or 1)
-    return AsyncLimiter(max(1.0, per_second), max(1.0, 1 / per_second))
 
 
 def progress_bar(progress: str, items: Iterable):

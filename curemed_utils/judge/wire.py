@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,12 @@ OPENAI = "https://api.openai.com/v1"
 ATTEMPTS = 3  # answers asked for while none can be parsed
 RETRIES = 7  # of one request, while the server is busy, broken or slow
 NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
+BAD_REQUEST = (400, 413, 422)
+REMEDY = {
+    401: "check OPENAI_API_KEY",
+    403: "this key may not use that model or server",
+    404: "check model and OPENAI_BASE_URL",
+}
 PRICES = Path(__file__).with_name("prices.yaml")
 
 
@@ -113,6 +120,16 @@ def price_of(model: str) -> tuple[float, float] | None:
 def usd(price: tuple[float, float] | None, tokens: tuple[int, int]) -> float | None:
     """What prompt and completion tokens cost; None without a price."""
     return price and (tokens[0] * price[0] + tokens[1] * price[1]) / 1e6
+
+
+def limiter(requests_per_minute: float | None):
+    """This rank's share of the limit; None without one."""
+    from aiolimiter import AsyncLimiter
+
+    if requests_per_minute is None:
+        return None
+    per_second = requests_per_minute / 60 / int(os.environ.get("WORLD_SIZE") or 1)
+    return AsyncLimiter(max(1.0, per_second), max(1.0, 1 / per_second))
 
 
 def connect(url: str, key: str, max_concurrency: int, timeout: float):
