@@ -3,11 +3,13 @@
 import re
 import unicodedata
 from functools import cache
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pycld2
 import regex
+import yaml
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from curemed_utils import languages
@@ -20,12 +22,12 @@ WORD = 4.0  # nats: the most that one word can say for a foreign language or aga
 PASSAGE = 4 * WORD  # more than this in one stretch is a foreign passage, and no longer a term
 GRAM = 6  # bytes in the longest sequence that the second detector knows
 
+_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
 _SHARED = ("Arabic", "Cyrillic", "Devanagari")  # by many languages: letters alone can't tell
 _CODES = [language.code for language in languages.ALL] + ["en"]
-_FOREIGN = ["en", "de", "it", "pt", "id", "nl", "pl", "sv", "ro", "cs", "hu", "tl", "so", "ig"]
-_FOREIGN += ["zu", "rw", "az", "fi"]
 _LATIN = [language.code for language in languages.ALL if language.script == "Latin"]
-_FOREIGN += [code for code in _LATIN if code not in _FOREIGN]
+_FOREIGN = list(dict.fromkeys(_DATA["foreign"] + _LATIN))  # English first
 _LETTERS = {language.script: rf"\p{{{language.script}}}" for language in languages.ALL}
 _LETTERS["Japanese"] = r"\p{Han}\p{Hiragana}\p{Katakana}ー々〆"
 _NOISE = re.compile(  # tags, addresses, LaTeX, Markdown
@@ -37,20 +39,8 @@ _LATIN_WORD = regex.compile(
     rf"(?<!\p{{Latin}})(?!{_UNIT})\p{{Latin}}[\p{{Latin}}\p{{M}}'’-]+", regex.IGNORECASE
 )
 _GLOSS = re.compile(r"[(（](?:[^\s()（）]+\s){0,3}[^\s()（）]+[)）]")
-_NOT_JAPANESE = re.compile(  # old forms and Chinese words in letters that cp932 has
-    "[你您她們嗎呢吧很沒會說對與從關醫體發變經藥當點檢驗證氣狀壓斷腦臟膽齒顯攝覺轉輕每來實數處單專險總獨據樣讓產溫滿裝號盡擔黑]"
-    "|這(?![ぁ-ん])|應(?!義)|(?<![怪自無])我(?=[一-龥])(?![慢流等国輩欲執田孫先])"
-    "|[昨今明]天|因此|立即|建議|多喝|請[注及按勿]"
-)
+_NOT_JAPANESE = re.compile("|".join(_DATA["not_japanese"]))
 _PUNCTUATION = ".,;:!?()[]'’\"“”"
-_ENGLISH = """
-the of and is to with for that this it was are should be have has not you your can will may from by
-which or an at as on in if he she they we his her their been were does do would could must when
-while because also than then there these those what who how more most any no all before after during
-whose into about over under without between through against however therefore next first finally
-since so here our my some many each both other such only had did might its i me him us
-"""
-FUNCTION_WORDS = frozenset(_ENGLISH.split())
 
 
 class Check(NamedTuple):
@@ -87,16 +77,14 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
 def foreign_letter(text: str, language: str) -> str:
     """The first letter in a script that is not of `language`, Latin or Greek; empty for none."""
     stray = _stray(languages.get(language).script)
-    if not stray.search(text):
-        return ""
-    letter = stray.search(_cleared(text))
+    letter = stray.search(text) and stray.search(_cleared(text))
     return letter.group() if letter else ""
 
 
 def named_by_both(text: str) -> str:
     """The language but for English that both detectors name, even for a short text; else empty."""
     text = _cleared(text)
-    code = _cld2(text)[0] if text else ""
+    code = _cld2(text)[0]
     for language in languages.ALL:
         if language.code == code and _identifier().rank(text)[0][0] == code:
             return language.name
@@ -156,17 +144,17 @@ def _own_script(text: str, target: languages.Language, n_letters: int, quotes: b
     return Check(True, f"{share:.0%} {target.script} letters")
 
 
-def _latin_words(text: str) -> list[str]:
-    """Words in Latin letters but for units and abbreviations in capitals."""
-    return [word for word in _LATIN_WORD.findall(text) if not word.isupper()]
-
-
 def _in_japanese_use(letters: str) -> bool:
     try:
         letters.encode("cp932")
     except UnicodeEncodeError:
         return False
     return not _NOT_JAPANESE.search(letters)
+
+
+def _latin_words(text: str) -> list[str]:
+    """Words in Latin letters but for units and abbreviations in capitals."""
+    return [word for word in _LATIN_WORD.findall(text) if not word.isupper()]
 
 
 def _is_latin_passage(stretch: str) -> bool:
@@ -208,21 +196,21 @@ def _cld2(text: str) -> tuple[str, bool]:
     return detected[0][1], sure
 
 
-def _passage(text: str, code: str, suspect: str) -> str | None:
+def _passage(text: str, code: str, suspect: str) -> str:
     """The foreign language of the stretch of words that speaks most clearly against `code`.
 
-    None where none is clear enough. The largest sum of `evidence` over consecutive words counts,
+    Empty where none is clear enough. The largest sum of `evidence` over consecutive words counts,
     doubled for the `suspect` that the first detector named. English function words count more.
     Single terms, lists of terms and glosses in parentheses don't add up to a passage.
     """
     words = _GLOSS.sub(" ", text).split()
     if not words:
-        return None
+        return ""
     against = evidence(words, code)
-    in_list = [word.endswith(",") and word[:-1].lower() not in FUNCTION_WORDS for word in words]
     for i in np.flatnonzero(against[:, 0] > -WORD / 2):
         if bare(words[i]) in FUNCTION_WORDS:
             against[i, 0] += WORD
+    in_list = [word.endswith(",") and word[:-1].lower() not in FUNCTION_WORDS for word in words]
     against[in_list] -= WORD
     total = np.zeros((len(words) + 1, len(_FOREIGN)), np.float32)
     against.cumsum(0, out=total[1:])
@@ -232,22 +220,15 @@ def _passage(text: str, code: str, suspect: str) -> str | None:
     elif code == "fr":  # shares so many words with English that each of them says less
         risen[:, 0] += WORD
     best = risen.argmax()
-    return _FOREIGN[best % len(_FOREIGN)] if risen.flat[best] > PASSAGE else None
+    return _FOREIGN[best % len(_FOREIGN)] if risen.flat[best] > PASSAGE else ""
 
 
 def evidence(words: list[str], code: str) -> np.ndarray:
     """What each word says for other languages and against `code`, in nats, bounded by ±WORD.
 
     One row a word, one column a language, English first; `code` is a language in Latin letters.
-    The numbers are log-likelihood ratios of the second detector.
+    The numbers are log-likelihood ratios of the second detector's byte sequences.
     """
-    likelihood = _per_word(words)
-    ratio = likelihood - likelihood[:, _FOREIGN.index(code), None]
-    return np.minimum(np.maximum(ratio, -WORD, out=ratio), WORD, out=ratio)
-
-
-def _per_word(words: list[str]) -> np.ndarray:
-    """Log-likelihood of the byte sequences that end in each word, by language of `_FOREIGN`."""
     following, row, feature, table = _model()
     letters = np.frombuffer(f" {' '.join(words)} ".encode(errors="replace"), np.uint8)
     state = following[row[0] + letters]
@@ -255,7 +236,9 @@ def _per_word(words: list[str]) -> np.ndarray:
     for _ in range(GRAM - 1):
         state[1:] = following[row[state[:-1]] + letters[1:]]
     spaces = np.flatnonzero(letters == ord(" "))
-    return np.add.reduceat(table[feature[state]], spaces[:-1] + 1)
+    likelihood = np.add.reduceat(table[feature[state]], spaces[:-1] + 1)
+    ratio = likelihood - likelihood[:, _FOREIGN.index(code), None]
+    return np.minimum(np.maximum(ratio, -WORD), WORD)
 
 
 @cache

@@ -1,9 +1,2 @@
-from curemed_utils.audit.checks import (
-    ADVISORY,
-    CHECKS,
-    DEFECTS,
-    audit,
-    audit_splits,
-    lists_options,
-)
+from curemed_utils.audit.checks import CHECKS, DEFECTS, audit, audit_splits, lists_options
 from curemed_utils.audit.cleaning import clean

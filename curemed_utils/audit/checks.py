@@ -7,35 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 import regex
+import yaml
 
 from curemed_utils import data, language_id, paths, trace
 from curemed_utils.audit import duplicates
 from curemed_utils.data import Row
 from curemed_utils.data.sources import release_file
 
-CHECKS = {
-    "duplicates_sft": "question occurred earlier in SFT, in the same language",
-    "duplicates_rft": "question occurred earlier in RFT, in the same language",
-    "rft_in_sft": "RFT question that SFT holds as well",
-    "test_in_train": "test question that SFT or RFT holds, exactly or nearly",
-    "malformed_steps": "opening and closing step tags don't carry the numbers 1 to n in order",
-    "multiple_choice_questions": "question still lists options A, B and C",
-    "duplicates_test": "question occurred earlier in test, in the same language",
-    "near_duplicates": "question nearly the same as an earlier one, in training or in test",
-    "contaminated": "training question that an evaluation set holds, exactly or nearly",
-    "question_language": "question in another language, or with letters of a foreign script",
-    "answer_language": "answer in another language, or with a foreign passage or script",
-    "reasoning_script": "reasoning in a script that neither its language nor English uses",
-    "translator_talk": "answer that talks about its own translation",
-    "same_numbers": "training question with the numbers of an evaluation question elsewhere",
-    "answers_with_option_letter": "answer that starts with an option's letter",
-    "short_answers": "answer of 3 characters or fewer",
-    "long_questions": "question of more than 2,000 characters",
-}
-# to look at, not wrong in themselves
-ADVISORY = ("same_numbers", "answers_with_option_letter", "short_answers", "long_questions")
+_TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+CHECKS = {**_TEXTS["defects"], **_TEXTS["advisory"]}
 # leaks go from training, as contaminated
-DEFECTS = tuple(check for check in CHECKS if check not in (*ADVISORY, "test_in_train"))
+DEFECTS = tuple(check for check in _TEXTS["defects"] if check != "test_in_train")
 
 _OPTIONS = [regex.compile(rf"^\s*\(?{letter}[.):]", regex.MULTILINE) for letter in "ABC"]
 _OPTION_LETTER = regex.compile(r"\(?[A-E][.)]")
@@ -59,12 +41,10 @@ class Audit:
     rows: pd.DataFrame = field(repr=False)
 
 
-def audit(
-    root: str | Path | None = None, against: dict[str, list[Row | str]] | None = None
-) -> Audit:
-    """Audits the released data under `root` (or `CUREMED_RELEASE`), `against` as `audit_splits`."""
+def audit(root: str | Path | None = None) -> Audit:
+    """Audits the released data under `root` (or `CUREMED_RELEASE`)."""
     root = paths.release(root)
-    result = audit_splits(data.read_release(root), against)
+    result = audit_splits(data.read_release(root))
     keys = list(zip(result.rows["split"], result.rows["language"], strict=True))
     files = {key: str(release_file(root, *key).relative_to(root)) for key in set(keys)}
     return Audit(result.counts, result.rows.assign(file=[files[key] for key in keys]))
@@ -73,12 +53,12 @@ def audit(
 def audit_splits(
     splits: dict[str, list[Row]], against: dict[str, list[Row | str]] | None = None
 ) -> Audit:
-    """Audits {'sft', 'rft', 'test'} of any source; each may be absent or empty.
+    """Audits {'sft', 'rft', 'test'} of any source; `file` is then the row's source.
 
     `against` holds further evaluation sets by name, as rows or as texts of any language; training
     is compared with them as with test. Questions are compared within a language; near means more
-    than half of all different sequences of five characters shared. In `rows`, `file` is the
-    row's source. Raises ValueError for a split of another name.
+    than half of all different sequences of five characters shared. Raises ValueError for a split
+    of another name.
     """
     places = duplicates.places(splits)
     between = duplicates.between_rows(places, against or {})
@@ -121,10 +101,7 @@ def row_findings(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _answer_language_fault(answer: str, row: Row) -> str:
-    """Why the answer is not in the row's language.
-
-    Empty if it is, if none can tell, or if it repeats the question's Latin words.
-    """
+    """Why the answer is not in the row's language; empty if it is, or if none can tell."""
     verdict, reason = language_id.check_language(answer, row.language)
     if verdict is None:
         name = language_id.named_by_both(answer)
@@ -132,15 +109,12 @@ def _answer_language_fault(answer: str, row: Row) -> str:
             verdict, reason = False, f"short, and reads as {name}"
     if verdict is not False:
         return ""
-    if _is_quote(answer, row.question) and not language_id.foreign_letter(answer, row.language):
+    # an answer may repeat the question's Latin words, say words to sort
+    words = set(_LATIN_WORD.findall(answer.casefold()))
+    is_quote = words and words <= set(_LATIN_WORD.findall(row.question.casefold()))
+    if is_quote and not language_id.foreign_letter(answer, row.language):
         return ""
     return reason
-
-
-def _is_quote(answer: str, question: str) -> bool:
-    """Whether the question, say on words to sort, has all Latin words of the answer."""
-    words = set(_LATIN_WORD.findall(answer.casefold()))
-    return bool(words) and words <= set(_LATIN_WORD.findall(question.casefold()))
 
 
 def lists_options(question: str) -> bool:

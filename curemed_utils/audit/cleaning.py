@@ -1,14 +1,14 @@
 """The set without what the audit found wrong, and a log of every change."""
 
-from collections.abc import Collection
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import data, languages, trace
+from curemed_utils import data, trace
 from curemed_utils.audit import duplicates
-from curemed_utils.audit.checks import CHECKS, DEFECTS, row_findings
+from curemed_utils.audit.checks import DEFECTS, row_findings
 from curemed_utils.data import Row
 
 
@@ -30,9 +30,8 @@ class Cleaned:
         table = table.unstack(fill_value=0).reindex(columns=data.SPLITS, fill_value=0)
         return table.assign(all=table.sum(axis=1)).sort_values("all", ascending=False)
 
-    def write(self, folder: str | Path) -> Path:
+    def write(self, folder: Path) -> Path:
         """Writes `<split>.jsonl` and the log as `changes.csv`."""
-        folder = Path(folder)
         for split, rows in self.splits.items():
             data.write_jsonl(rows, folder / f"{split}.jsonl")
         self.log.to_csv(folder / "changes.csv", index=False)
@@ -40,26 +39,19 @@ class Cleaned:
 
 
 def clean(
-    splits: dict[str, list[Row]],
-    against: dict[str, list[Row | str]] | None = None,
-    drop: Collection[str] = DEFECTS,
+    splits: dict[str, list[Row]], against: dict[str, list[Row | str]] | None = None
 ) -> Cleaned:
-    """The rows that have none of the defects in `drop`; wrong step numbers are mended first.
+    """The rows without DEFECTS; wrong step numbers are mended first.
 
     Rows with faults of their own go first. Of equal and near questions among the others the first
     stays, in SFT before RFT, so a good copy survives a bad one. Training questions that test or
     `against` hold go from training. Every change is in the log, and ids stay.
     """
-    for check in drop:
-        if check not in CHECKS:
-            raise ValueError(
-                f"drop: no check is called {check!r}{languages.nearest(check, CHECKS)}"
-            )
     kept, changes = {}, {}
     places = duplicates.places(splits)
     for place in places:
-        row = renumbered(place.row) if "malformed_steps" in drop else place.row
-        defects = [finding for finding in row_findings(row) if finding[0] in drop]
+        row = renumbered(place.row)
+        defects = _defects(row_findings(row))
         if defects:
             changes[place] = ("dropped", defects)
             continue
@@ -68,7 +60,7 @@ def clean(
             fault = trace.step_fault(place.row.reasoning)
             changes[place] = ("renumbered", [("malformed_steps", fault)])
     for place, findings in duplicates.between_rows(list(kept), against or {}).items():
-        defects = [finding for finding in findings if finding[0] in drop]
+        defects = _defects(findings)
         if defects:
             del kept[place]
             changes[place] = ("dropped", defects)
@@ -79,17 +71,21 @@ def clean(
 
 
 def _log(places: list[duplicates.Place], changes: dict) -> pd.DataFrame:
-    order = list(CHECKS)
     lines = []
     for place in places:
         if place in changes:
-            action, findings = changes[place]
-            findings = sorted(findings, key=lambda finding: order.index(finding[0]))
-            detail = "; ".join(f"{check}: {detail}" for check, detail in findings)
+            action, defects = changes[place]
             where = (place.split, place.row.language, place.number, place.row.id)
-            lines.append((*where, action, findings[0][0], detail))
+            detail = "; ".join(f"{check}: {detail}" for check, detail in defects)
+            lines.append((*where, action, defects[0][0], detail))
     columns = ["split", "language", "row", "id", "action", "reason", "detail"]
     return pd.DataFrame(lines, columns=columns)
+
+
+def _defects(findings: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Those of the findings that are defects, in the order of CHECKS."""
+    defects = [finding for finding in findings if finding[0] in DEFECTS]
+    return sorted(defects, key=lambda finding: DEFECTS.index(finding[0]))
 
 
 def renumbered(row: Row) -> Row:

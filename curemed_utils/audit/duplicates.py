@@ -10,11 +10,11 @@ from rensa import RMinHash, RMinHashLSH
 from curemed_utils import data
 from curemed_utils.data import Row
 
-GRAM = 5  # characters, white space among them, so that scripts without spaces are served alike
-THRESHOLD = 0.5  # of the Jaccard index; questions that are near by it share most of their words
+GRAM = 5  # characters, white space among them: scripts without spaces are served alike
+THRESHOLD = 0.5  # of the Jaccard index; near questions share most of their words
 PERMUTATIONS, BANDS = 256, 64  # a pair at the threshold escapes in 1 of 60 cases
-MARGIN = 0.12  # four standard errors: an estimate so far below the threshold isn't verified
-N_DIGITS = 7  # the fewest, in different numbers together, by which a case is known again
+MARGIN = 0.12  # four standard errors: an estimate further below isn't verified
+N_DIGITS = 7  # the fewest, in all different numbers, by which a case is known again
 
 _NUMBER = regex.compile(r"\p{Nd}+(?:[.,٫٬]\p{Nd}+)*")
 
@@ -42,15 +42,15 @@ def numbers(text: str) -> tuple[str, ...]:
 
 
 class Sketch(NamedTuple):
-    """A normalized text, its MinHash and its numbers."""
+    """What `Index` takes of a text."""
 
-    text: str
+    text: str  # normalized
     minhash: RMinHash
     numbers: tuple[str, ...]
 
 
 def sketch(text: str) -> Sketch:
-    """What `Index` takes; the same on every machine."""
+    """The sketch of a text, the same on every machine."""
     text = data.normalize(text)
     minhash = RMinHash(PERMUTATIONS, 0)
     minhash.update(list(grams(text)))
@@ -58,16 +58,15 @@ def sketch(text: str) -> Sketch:
 
 
 class Index:
-    """Labelled texts, among which near ones are found without comparing all pairs.
+    """Labelled texts; MinHash finds candidates for near ones, which are verified exactly.
 
-    MinHash gives candidates, which are verified exactly. A text of language '' is compared with
-    those of every language.
+    A text of language '' is compared with those of every language.
     """
 
     def __init__(self):
         self._lsh = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
-        self._entries: list[tuple[Sketch, str, Any]] = []
-        self._by_numbers: dict[tuple[str, ...], list[tuple[str, Any]]] = defaultdict(list)
+        self._entries = []
+        self._by_numbers = defaultdict(list)
 
     def add(self, item: Sketch, language: str, label: Any) -> None:
         self._lsh.insert(len(self._entries), item.minhash)
@@ -77,20 +76,19 @@ class Index:
 
     def near(self, item: Sketch, language: str) -> list[tuple[Any, float]]:
         """Labels and Jaccard indices above THRESHOLD, nearest first."""
-        pairs, item_grams = [], None
+        pairs = []
         for key in sorted(self._lsh.query(item.minhash)):
             other, other_language, label = self._entries[key]
             if other_language not in (language, ""):
                 continue
             if item.minhash.jaccard(other.minhash) > THRESHOLD - MARGIN:
-                item_grams = item_grams or grams(item.text)
-                similarity = jaccard(item_grams, grams(other.text))
+                similarity = jaccard(grams(item.text), grams(other.text))
                 if similarity > THRESHOLD:
                     pairs.append((label, similarity))
         return sorted(pairs, key=lambda pair: -pair[1])
 
     def same_numbers(self, item: Sketch, language: str) -> list[Any]:
-        """Labels of the texts in other languages with the same numbers, enough to be telling."""
+        """Labels of the texts in other languages with the same numbers."""
         entries = self._by_numbers.get(item.numbers, ())
         return [label for other_language, label in entries if other_language != language]
 
@@ -112,10 +110,9 @@ class Place:
 
 def places(splits: dict[str, list[Row]]) -> list[Place]:
     """All rows of {'sft', 'rft', 'test'} in this order; ValueError for a split of another name."""
-    for split in splits:
-        if split not in data.SPLITS:
-            known = f"splits are {', '.join(data.SPLITS)}"
-            raise ValueError(f"unknown split {split!r}; {known}, other sets go into `against`")
+    unknown = [split for split in splits if split not in data.SPLITS]
+    if unknown:
+        raise ValueError(f"unknown split {unknown[0]!r}; splits are {', '.join(data.SPLITS)}")
     listed = []
     for split in data.SPLITS:
         position = Counter()
@@ -130,27 +127,49 @@ def between_rows(
 ) -> dict[Place, list[tuple[str, str]]]:
     """By place the failed checks that need more than one row; see `audit.audit_splits`."""
     findings = defaultdict(list)
-    held = _evaluation_sets([place for place in rows if place.split == "test"], against, findings)
+    held = _evaluation_sets(rows, against, findings)
     seen, first = Index(), {"sft": {}, "rft": {}}
     for place in rows:
-        if place.split == "test":
-            continue
-        item = sketch(place.row.question)
-        findings[place] += _repeats(place, item, seen, first)
-        findings[place] += _leaks(place, item, held, findings)
+        if place.split != "test":
+            item = sketch(place.row.question)
+            findings[place] += _repeats(place, item, seen, first)
+            findings[place] += _leaks(place, item, held, findings)
     return {place: checks for place, checks in findings.items() if checks}
 
 
+def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
+    """All that training is compared with; findings about test rows among themselves are added."""
+    held, first = Index(), {}
+    for place in rows:
+        if place.split != "test":
+            continue
+        item, language = sketch(place.row.question), place.row.language
+        earlier = first.setdefault((language, item.text), place)
+        near = held.near(item, language) if earlier is place else []
+        if earlier is not place:
+            findings[place].append(("duplicates_test", _as(earlier)))
+        elif near:
+            findings[place].append(("near_duplicates", _as(*near[0])))
+        held.add(item, language, place)
+    for name, questions in against.items():
+        for number, question in enumerate(questions):
+            language = ""
+            if isinstance(question, Row):
+                question, language = question.question, question.language
+            held.add(sketch(question), language, f"{name} {number}")
+    return held
+
+
 def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple[str, str]]:
-    """Checks of a training row against the training rows before it, which it then joins."""
-    checks, split = [], place.split
-    key = (place.row.language, item.text)
+    """The checks of a training row against those before it, which it then joins."""
+    checks, split, language = [], place.split, place.row.language
+    key = (language, item.text)
     if key not in first["sft"] and key not in first["rft"]:
-        near = seen.near(item, place.row.language)
+        near = seen.near(item, language)
         if near:
             checks.append(("near_duplicates", _as(*near[0])))
         else:
-            seen.add(item, place.row.language, place)
+            seen.add(item, language, place)
     if key in first[split]:
         checks.append((f"duplicates_{split}", f"as row {first[split][key].number}"))
     if split == "rft" and key in first["sft"]:
@@ -160,38 +179,15 @@ def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple
 
 
 def _leaks(place: Place, item: Sketch, held: Index, findings: dict) -> list[tuple[str, str]]:
-    """Checks of a training row against what evaluates, where test rows learn of it too."""
-    language = place.row.language
-    near = held.near(item, language)
+    """The checks of a training row against what evaluates; a test row is told as well."""
+    near = held.near(item, place.row.language)
     if not near:
-        others = held.same_numbers(item, language)
+        others = held.same_numbers(item, place.row.language)
         return [("same_numbers", _as(others[0]))] if others else []
     for other, similarity in near:
         if isinstance(other, Place) and "test_in_train" not in dict(findings[other]):
             findings[other].append(("test_in_train", _as(place, similarity)))
     return [("contaminated", _as(*near[0]))]
-
-
-def _evaluation_sets(test: list[Place], against: dict, findings: dict) -> Index:
-    """All that training is compared with; findings about test rows among themselves are added."""
-    held, first = Index(), {}
-    for place in test:
-        item, language = sketch(place.row.question), place.row.language
-        key = (language, item.text)
-        near = [] if key in first else held.near(item, language)
-        if key in first:
-            findings[place].append(("duplicates_test", _as(first[key])))
-        elif near:
-            findings[place].append(("near_duplicates", _as(*near[0])))
-        first.setdefault(key, place)
-        held.add(item, language, place)
-    for name, questions in against.items():
-        for number, question in enumerate(questions):
-            language = ""
-            if isinstance(question, Row):
-                question, language = question.question, question.language
-            held.add(sketch(question), language, f"{name} {number}")
-    return held
 
 
 def _as(label: Any, similarity: float = 1.0) -> str:

@@ -93,12 +93,10 @@ def test_dropped_test_rows_are_logged_with_all_that_was_wrong(make_row):
     }
 
 
-def test_what_to_drop_is_a_choice_and_advice_drops_nothing(make_row):
-    rows = [make_row(0, question="Lequel ?\nA. un\nB. deux\nC. trois", answer="<answer>A</answer>")]
-    assert audit.clean({"sft": rows}, drop=["malformed_steps"]).splits["sft"] == rows
-    assert audit.clean({"sft": rows[:1]}).splits["sft"] == []
-    with pytest.raises(ValueError, match="drop: no check is called 'options'"):
-        audit.clean({"sft": rows}, drop=["options"])
+def test_advice_drops_nothing(make_row):
+    rows = [make_row(0, answer="<answer>A</answer>")]
+    assert audit.audit_splits({"sft": rows}).counts["short_answers"] == 1
+    assert audit.clean({"sft": rows}).splits["sft"] == rows
 
 
 def test_the_cleaned_set_is_written_and_read_back(make_row, tmp_path):
@@ -114,7 +112,7 @@ def test_the_cleaned_set_is_written_and_read_back(make_row, tmp_path):
 def test_the_cleaned_release_is_clean_and_accounts_for_every_row(released):
     cleaned = audit.clean(released)
     counts = audit.audit_splits(cleaned.splits).counts
-    assert {check: n for check, n in counts.items() if n and check not in audit.ADVISORY} == {}
+    assert {check: counts[check] for check in audit.DEFECTS if counts[check]} == {}
     gone = cleaned.log[cleaned.log.action == "dropped"]
     for split, rows in released.items():
         assert len(cleaned.splits[split]) + (gone.split == split).sum() == len(rows)
