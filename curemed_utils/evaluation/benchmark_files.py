@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from curemed_utils import data, paths
 from curemed_utils.data import DataError
-from curemed_utils.data.rows import parse_object
 
 TYPES = (".jsonl", ".json", ".parquet", ".arrow")
 # What `datasets` writes beside rows, and the original MedQA's shortened or translated copies
@@ -24,23 +23,23 @@ RIGHT = ("answer_idx", "correct_option", "answer")  # the first that a row has s
 
 class File(NamedTuple):
     label: str  # how messages call it
-    inner: PurePath  # below the path that was given
+    inner: PurePath  # below the path that was given, without the names of zip files
     read: Callable[[], bytes]
 
 
 def files_of(place: str | Path) -> list[File]:
     """The files with rows of a file, a folder, a zip file or a dataset of the hub.
 
-    Where files or folders are named by split, the test files alone, and of the original MedQA no
-    copies: whoever wants another file names it. Raises DataError if there is none.
+    Where names tell splits, the test files alone, and of the original MedQA no copies: whoever
+    wants another file names it. DataError if there is none.
     """
     root = Path(place).expanduser()
     local = root.exists()
     files = []
-    for path, inner, read in _walk(root if local else _download(str(place))):
-        hidden = any(part.startswith((".", "__MACOSX")) for part in inner.parts)
-        if inner.suffix in TYPES and inner.name not in NO_ROWS and not hidden:
-            files.append(File(paths.show(path) if local else f"{place}/{inner}", inner, read))
+    for file in _walk(root if local else _download(str(place))):
+        hidden = any(part.startswith((".", "__MACOSX")) for part in file.inner.parts)
+        if file.inner.suffix in TYPES and file.inner.name not in NO_ROWS and not hidden:
+            files.append(file if local else file._replace(label=f"{place}/{file.inner}"))
     if root.suffix not in TYPES:
         files = [file for file in files if not COPIES & set(file.inner.parts)]
         if any(SPLITS & _words(file) for file in files):
@@ -55,84 +54,57 @@ def _words(file: File) -> set[str]:
     return set(re.findall("[a-z]+", str(file.inner).lower()))
 
 
-def _walk(root: Path) -> Iterator[tuple[Path, PurePath, Callable[[], bytes]]]:
-    """Path of every file, its path below `root` without the names of zip files, and its reader."""
+def _walk(root: Path) -> Iterator[File]:
     for path in [root] if root.is_file() else sorted(root.rglob("*")):
         folder = PurePath(path.relative_to(root)).parent
         if path.suffix == ".zip":
-            try:
-                archive = zipfile.ZipFile(path)
-            except (zipfile.BadZipFile, OSError) as error:
-                fault = f"can't be opened as a zip file ({error})"
-                raise DataError(f"{paths.show(path)}: {fault}") from None
+            if not zipfile.is_zipfile(path):
+                raise DataError(f"{paths.show(path)}: is no whole zip file")
+            archive = zipfile.ZipFile(path)
             for name in sorted(archive.namelist()):
-                yield path / name, folder / name, partial(archive.read, name)
+                yield File(paths.show(path / name), folder / name, partial(archive.read, name))
         elif path.is_file():
-            yield path, folder / path.name, path.read_bytes
+            yield File(paths.show(path), folder / path.name, path.read_bytes)
 
 
 def _download(name: str) -> Path:
     import huggingface_hub
 
     wanted = [f"*{ending}" for ending in (*TYPES, ".zip")]
+    fetch = huggingface_hub.snapshot_download
     try:
-        root = huggingface_hub.snapshot_download(name, repo_type="dataset", allow_patterns=wanted)
-        return Path(root)
+        return Path(fetch(name, repo_type="dataset", allow_patterns=wanted))
     except Exception as error:  # hub, network and impossible names fail in their own classes
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         fault = "is no file or folder here, and the hub gives no dataset of that name"
-        raise DataError(f"{name!r} {fault} ({why})") from None
+        raise DataError(f"{name!r} {fault} ({error!r:.200})") from None
 
 
-def records_of(file: File) -> Iterator[tuple[int, dict | DataError]]:
-    """Number (the line in JSON Lines, else the row, from 1) and record of every row.
+def rows_of(file: File) -> Iterator[tuple[int, dict | bytes]]:
+    """Number (line or row, from 1) of every row, and its record or its JSON."""
+    import pyarrow.parquet
 
-    A row that can't be read comes as the DataError that says why. Raises DataError if the whole
-    file can't be read.
-    """
     try:
-        rows = _rows(file.read().removeprefix(b"\xef\xbb\xbf"))
+        raw = file.read().removeprefix(b"\xef\xbb\xbf")
+        if raw.startswith(b"PAR1"):
+            rows = pyarrow.parquet.read_table(io.BytesIO(raw)).to_pylist()
+        elif raw.startswith(b"\xff\xff\xff\xff"):  # an Arrow stream, as `datasets` saves it
+            rows = pyarrow.ipc.open_stream(raw).read_all().to_pylist()
+        elif raw.lstrip().startswith(b"["):
+            rows = [json.dumps(row).encode() for row in json.loads(raw)]
+        else:
+            rows = raw.splitlines()
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(f"{file.label}: can't be read ({error})") from None
-    for number, row in rows:
-        if not isinstance(row, dict | DataError):
-            row = DataError(f"is a JSON {type(row).__name__}, not an object")
-        yield number, row
+    for number, row in enumerate(rows, 1):
+        if isinstance(row, dict) or row.strip():
+            yield number, row
 
 
-def _rows(raw: bytes) -> list[tuple[int, object]]:
-    if raw.startswith(b"PAR1"):
-        from pyarrow import parquet
-
-        return list(enumerate(parquet.read_table(io.BytesIO(raw)).to_pylist(), 1))
-    if raw.startswith(b"\xff\xff\xff\xff"):  # an Arrow stream, as `datasets` saves it
-        from pyarrow import ipc
-
-        return list(enumerate(ipc.open_stream(raw).read_all().to_pylist(), 1))
-    if raw.lstrip().startswith(b"["):
-        return list(enumerate(json.loads(raw), 1))
-    lines = enumerate(raw.splitlines(), 1)
-    return [(number, _parsed(line)) for number, line in lines if line.strip()]
-
-
-def _parsed(line: bytes) -> dict | DataError:
-    try:
-        return parse_object(line)
-    except DataError as error:
-        return error
-
-
-# Forms of a row ---------------------------------------------------------------------------------
-
-
-def parts_of(record: dict | DataError) -> dict:
+def parts_of(record: dict) -> dict:
     """{question, options, keys} of a row in any published form; keys are letters.
 
-    MedExpQA's `full_question` has the clinical case, which its `question` lacks. Raises DataError
-    that says what is wrong with the row.
+    MedExpQA's `full_question` has the clinical case, which its `question` lacks.
     """
-    if isinstance(record, DataError):
-        raise record
     question = record.get("full_question") or record.get("question")
     if not isinstance(question, str) or not question.strip():
         raise DataError(f"has no text under 'question'; {_fields(record)}")
@@ -142,7 +114,7 @@ def parts_of(record: dict | DataError) -> dict:
 
 
 def _fields(record: dict) -> str:
-    return f"its fields are {', '.join(map(str, record))}"
+    return f"its fields are {', '.join(record)}"
 
 
 def _missing(value: object) -> bool:
@@ -158,35 +130,33 @@ def _name(value: object) -> str:
 
 
 def _pairs(record: dict) -> list[tuple]:
-    """Key and text of each option, as the source has them."""
-    for name in ("options", "choices"):
-        options = record.get(name)
-        if options and isinstance(options, dict):
-            return list(options.items())
-        if options and isinstance(options, list):
-            if all(isinstance(option, dict) for option in options):
-                return [(option.get("key"), option.get("value")) for option in options]
-            return list(zip(ascii_uppercase, options, strict=False))
-    raise DataError(f"has no options under 'options' or 'choices'; {_fields(record)}")
+    options = record.get("options") or record.get("choices")
+    if isinstance(options, dict):
+        return list(options.items())
+    if not isinstance(options, list):
+        raise DataError(f"has no options under 'options' or 'choices'; {_fields(record)}")
+    if all(isinstance(option, dict) for option in options):
+        return [(option.get("key"), option.get("value")) for option in options]
+    return list(zip(ascii_uppercase, options, strict=False))
 
 
 def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
-    """Letter -> text of the options that are there, and key in the source -> letter of all."""
+    """Letter -> text, and key in the source -> letter, of the options that are there."""
     sources = [_name(key) for key, _ in pairs]
     first = 0 if "0" in sources else 1
+    numbers = dict(zip(map(str, range(first, 26)), ascii_uppercase, strict=False))
+    letters = [numbers.get(source, source.upper()) for source in sources]
+    if len(set(letters)) < len(letters):
+        raise DataError(f"option keys {', '.join(sources)} name an option twice")
     options, letter_of = {}, {}
-    for source, (key, text) in zip(sources, pairs, strict=True):
-        number = re.fullmatch(r"1?\d|2[0-5]", source)
-        letter = ascii_uppercase[int(source) - first] if number else source.upper()
+    for letter, source, (key, text) in zip(letters, sources, pairs, strict=True):
         if not re.fullmatch("[A-Z]", letter):
             raise DataError(f"option key {key!r} is neither a letter nor a number")
-        if letter in letter_of.values():
-            raise DataError(f"option keys {', '.join(sources)} name an option twice")
-        letter_of[source] = letter
         if not _missing(text):
-            if isinstance(text, bool) or not isinstance(text, str | int | float):
+            if not isinstance(text, str | int | float):
                 raise DataError(f"option {letter} is a JSON {type(text).__name__}, not a text")
             options[letter] = str(text).strip()
+            letter_of[source] = letter
     if len(options) < 2:
         raise DataError(f"has {len(options)} options; two or more are needed")
     return options, letter_of
@@ -206,11 +176,8 @@ def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> l
         right = [value]
     else:
         right = re.split(r"[,，、;；/\s]+", str(value).strip())
-    letters = [letter_by.get(_name(part)) for part in right]
+    letters = {letter_by.get(_name(part)) for part in right}
     if not letters or None in letters:
-        wanted = f"none of the options {', '.join(letter_of).upper()} or their texts"
+        wanted = f"none of the options {', '.join(options)} or their texts"
         raise DataError(f"{field} is {value!r}, which names {wanted}")
-    for letter in letters:
-        if letter not in options:
-            raise DataError(f"{field} is {value!r}, but option {letter} has no text")
-    return sorted(set(letters))
+    return sorted(letters)

@@ -2,37 +2,24 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+import yaml
 
 from curemed_utils import data, languages, prompts, trace
 from curemed_utils.data import DataError, splits
+from curemed_utils.data.rows import parse_object
 from curemed_utils.evaluation import benchmark_files, choices
 from curemed_utils.judge import Judge
 
-# benchmark -> language, as the paper's tables call it -> its names in published files and rows
-LANGUAGES = {
-    "MMedBench": {
-        "Chinese": ("zh",),
-        "English": ("en",),
-        "French": ("fr",),
-        "Japanese": ("ja",),
-        "Russian": ("ru",),
-        "Spanish": ("es",),
-    },
-    "MedExpQA": {"English": ("en",), "French": ("fr",), "Italian": ("it",), "Spanish": ("es",)},
-    "MedQA": {
-        "English": ("en", "us", "usmle"),
-        "Simplified Chinese": ("zh", "mainland"),
-        "Traditional Chinese": ("tw", "taiwan"),
-    },
-}
+_YAML = Path(__file__).with_suffix(".yaml")
+LANGUAGES = yaml.safe_load(_YAML.read_text(encoding="utf-8"))
 SEVERAL = ("MMedBench",)  # some of its questions have several right options
 FORMS = ("open", "options")
-RULES = ("letter", "text", "judge")
+READERS = {"letter": choices.by_letter, "text": choices.by_text, "judge": None}  # by rule
 
 
 class Question(NamedTuple):
@@ -51,9 +38,8 @@ def read_questions(
 ) -> list[Question]:
     """The questions of a benchmark in any published form under `place` (`benchmark_files`).
 
-    `limit` keeps a seeded choice of each language (0: all), the same questions in parallel
-    languages. Raises DataError with the first ten faults by file and row: nothing is left out in
-    silence.
+    `limit` keeps a seeded choice of each language (0: all), parallel where they are.
+    DataError has the first ten faults by file and row.
     """
     _check("benchmark", benchmark, LANGUAGES)
     if limit < 0:
@@ -61,9 +47,10 @@ def read_questions(
     questions, faults, counts = {}, [], Counter()
     for file in benchmark_files.files_of(place):
         names = [*Path(place).absolute().parts[-3:], *file.inner.parts]
-        for number, record in benchmark_files.records_of(file):
+        for number, row in benchmark_files.rows_of(file):
             source = f"{file.label}, row {number}"
             try:
+                record = row if isinstance(row, dict) else parse_object(row)
                 parts = benchmark_files.parts_of(record)
                 language = _language(benchmark, names, record)
                 topic = "" if record.get("id") is None else str(record["id"])
@@ -87,7 +74,7 @@ def _check(what: str, value: str, known: Iterable[str]) -> None:
         raise ValueError(f"unknown {what} {value!r}{languages.nearest(value, known)}")
 
 
-def _language(benchmark: str, names: list[str], record: dict) -> str:
+def _language(benchmark: str, names: Iterable[str], record: dict) -> str:
     """The language that the innermost name ends on (`med_qa_tw_en`: English), else the row's."""
     language_of = {}
     for language, words in LANGUAGES[benchmark].items():
@@ -102,14 +89,11 @@ def _language(benchmark: str, names: list[str], record: dict) -> str:
     raise DataError(f"neither path nor row says its language: {wanted}")
 
 
-# Posing -----------------------------------------------------------------------------------------
-
-
 def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
     """The questions as rows for `evaluation.respond`, unchecked: their languages are others.
 
-    'open': the question alone, answered by the right option's text; a question that speaks of
-    "the following" makes little sense so. 'options': with its options, answered by a letter.
+    'open': the question alone, answered by the right option's text. 'options': with its options,
+    answered by a letter.
     """
     _check("form", form, FORMS)
     rows = []
@@ -136,9 +120,6 @@ def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
     return rows
 
 
-# Scoring ----------------------------------------------------------------------------------------
-
-
 def score_answers(
     questions: list[Question], responses: pd.DataFrame, rule: str, judge: Judge | None = None
 ) -> pd.DataFrame:
@@ -146,51 +127,44 @@ def score_answers(
 
     `rule`: 'letter' (the letters that the answer declares are exactly the right ones), 'text'
     (the right options' texts stand in the answer, and no other's) or 'judge' (task 'logic').
-    `responses` has id and response, and may have model, sample and finish_reason. Added columns:
-    benchmark, language, rule, read (letters), correct (NA where nothing can be read) and fault
-    (why NA). A question without a response gets a line too.
+    `responses` are of `evaluation.evaluate`; a question that a model has none to gets a line too.
+    Added: benchmark, language, rule, correct (NA where nothing can be read) and fault (why NA).
     """
-    _check("rule", rule, RULES)
+    _check("rule", rule, READERS)
     if (judge is None) == (rule == "judge"):
-        advice = "needs a judge" if rule == "judge" else "asks no judge: leave it out"
-        raise ValueError(f"rule {rule!r} {advice}")
+        raise ValueError("rule 'judge' needs a judge, and the others ask none")
     by_id = {question.id: question for question in questions}
-    strange = [name for name in responses["id"] if name not in by_id]
+    strange = sorted(set(responses["id"]) - set(by_id))
     if strange:
-        fault = f"{len(strange)} ids are of no question here, the first {strange[0]!r}"
-        raise DataError(f"responses: {fault}")
-    asked = pd.DataFrame({"id": list(by_id)})
-    if "model" in responses and len(responses):
-        asked = responses[["model"]].drop_duplicates().merge(asked, how="cross")
-    columns = ["id", "model", "sample", "response", "finish_reason"]
-    kept = responses[[name for name in columns if name in responses]].astype({"id": str})
+        raise DataError(f"{len(strange)} responses are to no question here: {strange[0]}, …")
+    asked = (
+        responses[["model"]].drop_duplicates().merge(pd.DataFrame({"id": list(by_id)}), how="cross")
+    )
+    kept = responses[["id", "model", "sample", "response", "finish_reason"]]
     table = asked.merge(kept, how="left")
-    posed = [by_id[name] for name in table["id"]]
-    texts = table["response"].fillna("")
-    verdicts = []
-    for question, text in zip(posed, texts, strict=True):
-        verdicts.append(_verdict(question, text, rule))
-    verdicts = pd.DataFrame(verdicts, index=table.index)
+    lines = []
+    for record in table.to_dict("records"):
+        question = by_id[record["id"]]
+        line = {"benchmark": question.benchmark, "language": question.language, "rule": rule}
+        lines.append(line | _verdict(question, record, READERS[rule]))
+    table = table.join(pd.DataFrame(lines))
     if judge:
-        verdicts = _judged(verdicts, posed, texts, judge)
-    elif "finish_reason" in table:
-        cut = table["finish_reason"].eq("length") & verdicts["fault"].notna()
-        verdicts["fault"] = verdicts["fault"].mask(cut, "truncated")
-    verdicts["fault"] = verdicts["fault"].mask(table["response"].isna(), "no response")
-    table["benchmark"] = [question.benchmark for question in posed]
-    table["language"] = [question.language for question in posed]
-    return table.assign(rule=rule, **verdicts).astype({"correct": "boolean"})
+        _ask_judge(table, by_id, judge)
+    return table.astype({"correct": "boolean"})
 
 
-def _verdict(question: Question, text: str, rule: str) -> dict:
-    if rule == "judge" or not text.strip():
-        return {"read": None, "correct": None, "fault": None if text.strip() else "empty"}
-    read = choices.by_letter if rule == "letter" else choices.by_text
-    chosen = read(text, question.options)
+def _verdict(question: Question, record: dict, reader: Callable | None) -> dict:
+    text = record["response"]
+    if pd.isna(text):
+        return {"correct": None, "fault": "no response"}
+    chosen = reader(text, question.options) if reader else set()
+    if not text.strip():
+        chosen = "empty"
     if isinstance(chosen, str):
-        return {"read": None, "correct": None, "fault": chosen}
+        truncated = record["finish_reason"] == "length"
+        return {"correct": None, "fault": "truncated" if truncated else chosen}
     correct = _texts(question, chosen) == _texts(question, question.keys)
-    return {"read": ", ".join(sorted(chosen)), "correct": correct, "fault": None}
+    return {"correct": correct, "fault": None}
 
 
 def _texts(question: Question, letters: Iterable[str]) -> set[str]:
@@ -198,38 +172,33 @@ def _texts(question: Question, letters: Iterable[str]) -> set[str]:
     return {data.normalize(question.options.get(letter, letter)) for letter in letters}
 
 
-def _judged(
-    verdicts: pd.DataFrame, posed: list[Question], texts: pd.Series, judge: Judge
-) -> pd.DataFrame:
+def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) -> None:
     """The judge sees the options, so that it knows what a bare letter stands for."""
-    items, places = [], verdicts.index[verdicts["fault"].isna()]
-    for place in places:
-        question = posed[place]
+    table["correct"] = None
+    items, readable = [], table[table["fault"].isna()]
+    for name, response in zip(readable["id"], readable["response"], strict=True):
+        question = by_id[name]
         right = {key: question.options[key] for key in question.keys}
         item = {
             "question": f"{question.question}\n{prompts.lettered(question.options)}",
             "reference": prompts.lettered(right),
-            "response": texts[place],
+            "response": response,
         }
         items.append(item)
     judgements = judge.score("logic", items, progress="correct?")
-    for place, judgement in zip(places, judgements, strict=True):
-        verdicts.loc[place, "correct"] = judgement.value
+    for place, judgement in zip(readable.index, judgements, strict=True):
+        table.loc[place, "correct"] = judgement.value
         if judgement.error:
-            verdicts.loc[place, "fault"] = f"judge failed: {judgement.error}"
-    return verdicts
+            table.loc[place, "fault"] = f"judge failed: {judgement.error}"
 
 
 def accuracy_table(scored: pd.DataFrame) -> pd.DataFrame:
     """`accuracy` per model, benchmark, language and rule, in percent of the responses read.
 
-    `accuracy_of_all` has the `n_unread` ones in its denominator, the `n` responses.
+    `n_unread` of the `n` responses were not.
     """
-    by = [name for name in ("model", "benchmark", "language", "rule") if name in scored]
-    groups = scored.groupby(by, sort=False)["correct"]
-    counts = {"n_right": groups.sum(), "n_read": groups.count(), "n": groups.size()}
-    table = pd.DataFrame(counts).astype(int)
-    table["accuracy"] = 100 * table["n_right"] / table["n_read"]  # NaN where nothing was read
-    table["accuracy_of_all"] = 100 * table["n_right"] / table["n"]
-    table["n_unread"] = table["n"] - table["n_read"]
-    return table[["accuracy", "accuracy_of_all", "n", "n_unread"]].reset_index()
+    groups = scored.groupby(["model", "benchmark", "language", "rule"], sort=False)["correct"]
+    n, n_read = groups.size(), groups.count()
+    accuracy = 100 * groups.sum().astype(int) / n_read  # NaN where nothing was read
+    table = pd.DataFrame({"accuracy": accuracy, "n": n, "n_unread": n - n_read})
+    return table.reset_index()
