@@ -16,10 +16,9 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     its 95% interval (low, high); share_4_5; n_shared (items that two or more rated); Krippendorff's
     ordinal alpha with its interval; a note where a number is missing.
 
-    An item counts once, whoever rated it: mean and share are of the items' means, and the bootstrap
-    draws items. BCa, as ratings crowd at 5, where t intervals go beyond the scale. The intervals
-    speak of other items, not of other raters. Alpha is NaN where nobody shared an item or all said
-    the same; in 'all', differences between languages raise it.
+    An item counts once, whoever rated it, and the bootstrap draws items: intervals speak of other
+    items, not of other raters. BCa, as ratings crowd at 5, where t intervals go beyond the scale.
+    In 'all', differences between languages raise alpha.
     """
     lines = []
     for group, of_group in ratings.table.groupby("group"):
@@ -77,11 +76,9 @@ def _alpha(counts: np.ndarray, seed: int) -> tuple[float, float, float, str]:
     draws = [counts[items] for items in rng.integers(0, len(counts), (RESAMPLES, len(counts)))]
     values = [krippendorff_alpha(drawn) for drawn in draws if _varied(drawn)]
     low, high = np.quantile(values, [0.025, 0.975])
-    note = ""
-    if left_out := RESAMPLES - len(values):
-        note = f"alpha's interval leaves out {left_out} of {RESAMPLES} resamples"
-        note += ", in which all ratings were equal"
-    return krippendorff_alpha(counts), low, high, note
+    note = f"alpha's interval leaves out {RESAMPLES - len(values)} of {RESAMPLES} resamples"
+    note += ", in which all ratings were equal"
+    return krippendorff_alpha(counts), low, high, note if len(values) < RESAMPLES else ""
 
 
 def _varied(counts: np.ndarray) -> bool:
@@ -92,18 +89,14 @@ def krippendorff_alpha(counts: np.ndarray) -> float:
     """Ordinal alpha of how many raters gave each item (rows) each value (columns, in order)."""
     import krippendorff
 
-    values = range(counts.shape[1])
-    alpha = krippendorff.alpha(
-        value_counts=counts, value_domain=values, level_of_measurement="ordinal"
-    )
-    return float(alpha)
+    scale = dict(value_domain=range(counts.shape[1]), level_of_measurement="ordinal")
+    return float(krippendorff.alpha(value_counts=counts, **scale))
 
 
 def revisions(ratings: Ratings, below: int = 4) -> pd.DataFrame:
     """Items that anyone rated under `below`, lowest first.
 
-    Columns: language, id, question, lowest, mean; for each group its ratings and its comments,
-    rater by rater.
+    Columns: language, id, question, lowest, mean; each group's ratings and comments by rater.
     """
     rated = ratings.table.dropna(subset=["rating"])
     by_item = rated.groupby(["language", "id", "question"])["rating"]

@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, product
 from pathlib import Path
 
 import pandas as pd
@@ -22,15 +22,16 @@ TEXTS = ("question", "reasoning", "answer")
 COLUMNS = ("id", "language", *TEXTS, "rating", "comment", "group", "rater")
 OWNER = ("group", "language", "rater")  # what all rows of a sheet have in common
 SCALE = {"rating": ("1", "2", "3", "4", "5")}
+NAME = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N} ._'’-]*")  # of a rater
 INSTRUCTIONS = Path(__file__).with_name("instructions.yaml")
 
 
 @dataclass(frozen=True)
 class Ratings:
-    """What came back.
+    """What came back: `table` has a line for each place on a sheet, `faults` one for each slip.
 
-    `table` has a line for each place on a sheet: group, language, rater, id, question, rating (1-5,
-    NA where none), comment. `faults` has file, sheet, row (1 is the header), fault.
+    Columns: group, language, rater, id, question, rating (1-5, NA where none), comment; file,
+    sheet, row (1 is the header), fault.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -51,9 +52,9 @@ def write_sheets(
 
     `raters` maps a language to its raters' names; `group` is one of GROUPS. Each rater gets up to
     `items_per_rater` rows of the language, drawn by `seed` (the paper: 50-100). The share `overlap`
-    is the same for all of them, for their agreement; the rest is divided. One seed draws the same
-    rows for both groups. `fill(row, group, rater)` gives cells that are filled in already.
-    Sheets that exist stay, as they may hold ratings. Raises DataError if they are of another draw.
+    is the same for all of them, for their agreement; the rest is divided. `fill(row, group, rater)`
+    gives cells that are filled in already. Sheets that exist stay, as they may hold ratings; raises
+    DataError if they are of another draw.
     """
     if group not in GROUPS:
         raise ValueError(f"group is {group!r}, which is none of {', '.join(GROUPS)}")
@@ -63,21 +64,22 @@ def write_sheets(
     ids_of = {}
     for language, names in raters.items():
         ids_of[language] = _drawn(rows, language, names, items_per_rater, overlap, seed)
-    _note_draw(folder / _draw_file(group), ids_of)
+    _note_draw(_draw_file(folder, group), ids_of)
     written = []
     for language, ids_of_rater in ids_of.items():
         for rater, ids in ids_of_rater.items():
             records = []
-            for row in (rows_by_id[id] for id in ids):
-                record = {"id": row.id, "language": language, "group": group, "rater": rater}
-                filled = fill(row, group, rater) if fill else {}
-                records.append(record | shown(row) | filled)
+            for id in ids:
+                record = {"id": id, "language": language, "group": group, "rater": rater}
+                record |= shown(rows_by_id[id])
+                if fill:
+                    record |= fill(rows_by_id[id], group, rater)
+                records.append(record)
             for suffix in (".csv", ".xlsx"):
-                name = f"{group}-{language}-{rater}{suffix}".replace(" ", "_")
-                if not (folder / name).exists():
-                    text = instructions(group)
-                    sheets.write_sheet(folder / name, COLUMNS, records, SCALE, text)
-                written.append(folder / name)
+                path = folder / f"{group}-{language}-{rater}{suffix}".replace(" ", "_")
+                if not path.exists():
+                    sheets.write_sheet(path, COLUMNS, records, SCALE, instructions(group))
+                written.append(path)
     return written
 
 
@@ -99,13 +101,10 @@ def shown(row: Row) -> dict[str, str]:
 
 
 def _by_id(rows: list[Row]) -> dict[str, Row]:
-    """Rows by their ids; DataError where an id names several."""
-    for name, times in Counter(row.id for row in rows).items():
-        if times > 1:
-            raise DataError(
-                f"{times} rows have the id {name!r}: ratings need ids that name one row"
-            )
-    return {row.id: row for row in rows}
+    rows_by_id = {row.id: row for row in rows}
+    if len(rows_by_id) < len(rows):
+        raise DataError("some rows share an id: ratings need ids that name one row")
+    return rows_by_id
 
 
 def _drawn(
@@ -113,12 +112,10 @@ def _drawn(
 ) -> dict[str, list[str]]:
     """Ids by rater, in an order of the rater's own."""
     spellings = {name.casefold().replace(" ", "_") for name in names}  # as file names
-    if isinstance(names, str) or not names or len(spellings) < len(names):
-        raise ValueError(f"raters of {language} must be a list of different names, not {names!r}")
-    for name in names:
-        if not regex.fullmatch(r"[\p{L}\p{N}][\p{L}\p{M}\p{N} ._'’-]*", name):
-            wanted = "a name starts with a letter or number; then also spaces and . - _ ' may stand"
-            raise ValueError(f"rater {name!r}: {wanted}")
+    odd = [name for name in names if not NAME.fullmatch(name)]
+    if isinstance(names, str) or odd or len(spellings) < len(names):
+        wanted = "a list of different names, of letters, numbers, spaces and . - _ '"
+        raise ValueError(f"raters of {language} must be {wanted}, not {names!r}")
     ids = [row.id for row in rows if row.language == languages.get(language).name]
     pool = sorted(ids, key=lambda i: splits.draw(i, seed))
     size = min(per_rater, len(pool))
@@ -134,27 +131,30 @@ def _drawn(
     return ids_of
 
 
-def _draw_file(group: str) -> str:
-    return f"{group.replace(' ', '_')}.json"
+def _draw_file(folder: Path, group: str) -> Path:
+    return folder / f"{group.replace(' ', '_')}.json"
+
+
+def _draw_in(path: Path) -> dict[str, dict[str, list[str]]]:
+    """Ids by language and rater."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _note_draw(path: Path, ids_of: dict) -> None:
-    """Writes or extends the file that says who got what."""
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    old = _draw_in(path)
     if clash := [name for name in ids_of if old.get(name, ids_of[name]) != ids_of[name]]:
         where = f"{paths.show(path)}: holds another draw for {', '.join(clash)}"
         raise DataError(f"{where}, whose sheets may be out; use a new folder")
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_suffix(".part")
     part.write_text(json.dumps(old | ids_of, ensure_ascii=False, indent=1), encoding="utf-8")
     part.replace(path)
 
 
 def example_sheets(rows: list[Row], folder: str | Path, seed: int = 0) -> list[Path]:
-    """Filled-in sheets of two raters for each group and language, to show how they are read.
+    """Sheets of two raters for each group and language, filled in by a random draw.
 
-    A random draw made them up, and no human rated anything: the raters are called invented-1 and
-    invented-2, and the comments say so.
+    No human rated anything: the raters' names and the comments say so.
     """
 
     def chance(*names: str) -> float:
@@ -168,8 +168,8 @@ def example_sheets(rows: list[Row], folder: str | Path, seed: int = 0) -> list[P
         comment = "invented comment: no human read this" if rating < 4 else ""
         return {"rating": rating, "comment": comment}
 
-    present = {row.language for row in rows}
-    raters = {name: ["invented-1", "invented-2"] for name in languages.NAMES if name in present}
+    names = ["invented-1", "invented-2"]
+    raters = dict.fromkeys(sorted({row.language for row in rows}), names)
     written = []
     for group in GROUPS:
         written += write_sheets(rows, folder, raters, group, overlap=0.5, seed=seed, fill=invented)
@@ -186,12 +186,13 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
     `<group>.json` lies beside the files, ids are checked against it, and sheets that did not come
     back count as unrated. Raises DataError if there is no sheet at all; warns of slips.
     """
-    one = isinstance(source, str | Path)
-    files = sheets.sheets_in(Path(source)) if one else [Path(path) for path in source]
+    files = source
+    if isinstance(source, str | Path):
+        files = sheets.sheets_in(Path(source))
     if not files:
-        raise DataError(f"{source if one else 'the list'}: holds no sheet (.csv, .xlsx)")
+        raise DataError(f"{source}: holds no sheet (.csv, .xlsx)")
     rows_by_id = _by_id(rows)
-    assigned = _assigned({path.parent for path in files})
+    assigned = _assigned({Path(path).parent for path in files})
     slips = []
     places = {place: [] for place in sorted(assigned) if place[3] in rows_by_id}
     if gone := sorted({place[3] for place in assigned} - set(rows_by_id)):
@@ -204,7 +205,7 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
         slips += new_slips
         touched = {slip[:3] for slip in new_slips}
         for line in lines:
-            if line[:3] not in touched and (*line[:2], 1) not in touched:
+            if line[:3] not in touched:
                 place = (*_owner(line), line.cells["id"])
                 places.setdefault(place, []).append(line)
     records = []
@@ -223,13 +224,10 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
 def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
     """(group, language, rater, id) of every place on a sheet that was given out."""
     assigned = set()
-    for path, group in (
-        (folder / _draw_file(group), group) for folder in folders for group in GROUPS
-    ):
-        ids_of = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        for language, raters in ids_of.items():
-            for rater, ids in raters.items():
-                assigned |= {(group, language, rater, i) for i in ids}
+    for folder, group in product(folders, GROUPS):
+        for language, ids_of in _draw_in(_draw_file(folder, group)).items():
+            for rater, ids in ids_of.items():
+                assigned |= {(group, language, rater, id) for id in ids}
     return assigned
 
 
@@ -238,35 +236,29 @@ def _owner(line: Line) -> tuple[str, str, str]:
 
 
 def _sheet_slips(lines: list[Line], rows_by_id: dict[str, Row], assigned: set) -> list[Slip]:
-    """What is wrong with one sheet: one slip if it is a stranger's, else those of its rows."""
+    """What is wrong with the rows of one sheet."""
     owner = Counter(map(_owner, lines)).most_common(1)[0][0]
-    strange = assigned and not any(place[:3] == owner for place in assigned)
-    if owner[0] not in GROUPS or strange:
-        name = "group {!r}, language {!r}, rater {!r}".format(*owner)
-        return [Slip(*lines[0][:2], 1, f"a sheet of {name} was never given out")]
     slips = []
     for line in lines:
         row = rows_by_id.get(line.cells["id"])
-        faults = _row_faults(line.cells, row, owner, assigned)
+        faults = [] if _owner(line) == owner else [f"{', '.join(OWNER)} differ from the other rows"]
+        if row is None:
+            faults.append(f"no row has the id {line.cells['id']!r}")
+        else:
+            faults += _row_faults(line.cells, row, owner, assigned)
         slips += [Slip(*line[:3], fault) for fault in faults]
     return slips
 
 
-def _row_faults(cells: dict[str, str], row: Row | None, owner: tuple, assigned: set) -> list[str]:
+def _row_faults(cells: dict[str, str], row: Row, owner: tuple, assigned: set) -> list[str]:
+    group, language, rater = owner
     faults = []
-    for name, value in zip(OWNER, owner, strict=True):
-        if cells[name] != value:
-            faults.append(f"{name} is {cells[name]!r}, but this is a sheet of {value!r}")
-    if row is None:
-        return [*faults, f"no row has the id {cells['id']!r}"]
-    if row.language != owner[1]:
-        faults.append(f"item {row.id!r} is of {row.language}, but this is a sheet of {owner[1]!r}")
-    elif assigned and (*owner, row.id) not in assigned:
-        faults.append(f"item {row.id!r} isn't on the sheet that {owner[2]!r} was given")
+    given_out = not assigned or (*owner, row.id) in assigned
+    if group not in GROUPS or row.language != language or not given_out:
+        faults.append(f"item {row.id!r} was not given to {rater!r} of {language!r}, {group!r}")
     for name, text in shown(row).items():
         if normalize(cells[name]) != normalize(text):
-            why = "changed by hand, or a sheet of another version"
-            faults.append(f"the {name} isn't that of item {row.id!r}: {why}")
+            faults.append(f"the {name} isn't that of item {row.id!r}: changed, or another version")
     return faults
 
 
@@ -276,11 +268,12 @@ def _settled(lines: list[Line], slips: list[Slip]) -> tuple[int | None, str]:
     Ratings that differ are none, and a slip.
     """
     rated = [line for line in lines if line.cells["rating"]]
-    ratings = [line.cells["rating"] for line in rated]
-    for line, rating in zip(rated, ratings, strict=True):
-        if rating != ratings[0]:
-            first = Slip(*rated[0][:3], f"{ratings[0]}")
-            slips.append(Slip(*line[:3], f"rated {rating} here, but elsewhere: {first}"))
+    ratings = {line.cells["rating"] for line in rated}
+    for line in rated:
+        if line.cells["rating"] != rated[0].cells["rating"]:
+            first = Slip(*rated[0][:3], rated[0].cells["rating"])
+            fault = f"rated {line.cells['rating']} here, but elsewhere: {first}"
+            slips.append(Slip(*line[:3], fault))
     comments = dict.fromkeys(line.cells["comment"] for line in lines)
-    rating = int(ratings[0]) if len(set(ratings)) == 1 else None
+    rating = int(ratings.pop()) if len(ratings) == 1 else None
     return rating, "; ".join(filter(None, comments))

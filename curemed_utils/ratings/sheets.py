@@ -4,8 +4,8 @@ import csv
 import io
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -19,7 +19,8 @@ TEXT = (".csv", ".tsv", ".txt")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".numbers")  # the last four are refused
 LONGEST = 32767  # characters that fit in a cell of Excel
 INSTRUCTIONS = "Instructions"  # the worksheet that is not read back
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that no workbook can hold
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f]")  # characters that no workbook can hold
+_FORMULA = re.compile("^(?=[-=+@－＝＋＠])")  # before a text that a spreadsheet might run
 
 Choices = Mapping[str, Sequence[str]]  # a column's name -> what may stand in its cells
 
@@ -50,29 +51,30 @@ def write_sheet(
     path: str | Path,
     columns: Sequence[str],
     records: Sequence[Mapping],
-    choices: Choices | None = None,
+    choices: Choices,
     instructions: Sequence[str] = (),
 ) -> Path:
     """Writes a sheet with a row for each record, as CSV or XLSX by the name of `path`.
 
     A record lacks the columns that are left blank. A workbook offers `choices` as drop-downs and
-    has `instructions` on a worksheet of its own. No text can run as a formula. The file is whole or
-    not there. Raises DataError for a text that is too long for a cell.
+    has `instructions` on a worksheet of its own. No text can run as a formula. Raises DataError for
+    a text that is too long for a cell.
     """
     path = Path(path)
     table = []
     for record in records:
-        cells = {name: plain(str(record.get(name, ""))) for name in columns}
-        if long := [name for name, text in cells.items() if len(text) >= LONGEST]:
+        cells = [plain(str(record.get(name, ""))) for name in columns]
+        if max(map(len, cells)) >= LONGEST:
             most = f"the {LONGEST:,} characters of a cell"
-            raise DataError(f"item {cells.get('id')!r}: its {long[0]} is longer than {most}")
-        table.append(list(cells.values()))
+            raise DataError(f"item {record.get('id')!r}: a text is longer than {most}")
+        table.append(cells)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     if path.suffix == ".xlsx":
-        _workbook(columns, table, choices or {}, instructions).save(part)
+        _workbook(columns, table, choices, instructions).save(part)
     else:
-        frame = pd.DataFrame(table, columns=list(columns), dtype=str).map(escaped)
+        frame = pd.DataFrame(table, columns=list(columns), dtype=str)
+        frame = frame.replace(_FORMULA, "'", regex=True)
         frame.to_csv(part, index=False, encoding="utf-8-sig")  # by this mark Excel knows UTF-8
     part.replace(path)
     return path
@@ -88,20 +90,20 @@ def _workbook(columns: Sequence[str], table: list, choices: Choices, instruction
     sheet.title = "Items"
     for cells in [columns, *table]:
         sheet.append([text or None for text in cells])
-    for number, column in enumerate(sheet.iter_cols()):
+    for name, column in zip(columns, sheet.iter_cols(), strict=True):
         for cell in column:
             cell.alignment = Alignment(wrap_text=True, vertical="top")
             cell.font = Font(bold=cell.row == 1)
-            if isinstance(cell.value, str):
+            if cell.value:
                 cell.data_type = "s"
-                cell.quotePrefix = _is_formula(cell.value)
+                cell.quotePrefix = bool(_FORMULA.match(cell.value))
         letter = column[0].column_letter
-        longest = max(len(cells[number]) for cells in [columns, *table])
+        longest = max(len(cell.value or "") for cell in column)
         sheet.column_dimensions[letter].width = 50 if longest > 20 else 18
-        if allowed := choices.get(columns[number]):
-            drop_down = DataValidation("list", formula1=f'"{",".join(allowed)}"', allow_blank=True)
-            drop_down.showErrorMessage = True
-            drop_down.add(f"{letter}2:{letter}{max(2, sheet.max_row)}")
+        if name in choices:
+            choice = f'"{",".join(choices[name])}"'
+            drop_down = DataValidation("list", choice, allow_blank=True, showErrorMessage=True)
+            drop_down.add(f"{letter}2:{letter}{len(column)}")
             sheet.add_data_validation(drop_down)
     sheet.freeze_panes = "B2"
     if instructions:
@@ -115,22 +117,7 @@ def _workbook(columns: Sequence[str], table: list, choices: Choices, instruction
 
 def plain(text: str) -> str:
     """A text as a cell holds it: stripped, and without characters that no workbook takes."""
-    return CONTROLS.sub("", text.replace("\r\n", "\n").replace("\r", "\n")).strip()
-
-
-def _is_formula(text: str) -> bool:
-    """Whether a spreadsheet might run the text."""
-    return unicodedata.normalize("NFKC", text[:1]) in ("=", "+", "-", "@", "\t")
-
-
-def escaped(text: str) -> str:
-    """A cell's text, with an apostrophe before what a spreadsheet might run."""
-    return f"'{text}" if _is_formula(text) else text
-
-
-def unescaped(text: str) -> str:
-    """`escaped` undone."""
-    return text[1:] if text.startswith("'") and _is_formula(text[1:]) else text
+    return _CONTROLS.sub("", text).strip()
 
 
 # Back -------------------------------------------------------------------------------------------
@@ -145,76 +132,56 @@ def sheets_in(folder: Path) -> list[Path]:
 
 
 def read_sheet(
-    path: str | Path, columns: Sequence[str], choices: Choices | None = None
+    path: str | Path, columns: Sequence[str], choices: Choices
 ) -> tuple[list[Line], list[Slip]]:
     """Every row of a CSV or XLSX that holds anything, and every slip in the file.
 
-    A cell in a column with choices comes back as one of them, or as '' where it is blank or can't
-    be read. An id may stand once. Rows with a slip are among the lines: compare their places. Never
-    raises for what a file holds.
+    A cell in a column with choices comes back as one of them, or as '' where it is blank or none.
+    An id may stand once. Rows with a slip are among the lines: compare their places.
     """
-    path = Path(path)
     file = paths.show(path)
     try:
-        worksheets = _worksheets(path)
+        worksheets = _worksheets(Path(path))
     except Exception as error:  # each of csv, zip, XML and openpyxl has classes of its own
         fault = f"can't be read ({type(error).__name__}: {error}); save it as 'CSV UTF-8' or .xlsx"
         return [], [Slip(file, "", 1, fault)]
+    if not worksheets:
+        return [], [Slip(file, "", 1, "holds no sheet of items")]
     lines, slips = [], []
-    for sheet, table in worksheets.items():
-        header = [name.casefold() for name in table[0]]
+    for sheet, (first, *rest) in worksheets.items():
+        header = [name.casefold() for name in first]
         if wrong := [name for name in columns if header.count(name) != 1]:
             fault = f"these columns must stand there once: {', '.join(wrong)}"
             slips.append(Slip(file, sheet, 1, f"{fault}. Take the header of the export"))
             continue
-        new = []
-        for row, texts in enumerate(table[1:], 2):
+        for row, texts in enumerate(rest, 2):
+            if not any(texts):
+                continue
             cells = dict.fromkeys(columns, "") | dict(zip(header, texts, strict=False))
-            faults = _choose(cells, choices or {})
+            faults = []
+            for name, allowed in choices.items():
+                text, cells[name] = cells[name], _chosen(cells[name], allowed)
+                if text and not cells[name]:
+                    wanted = f"none of {', '.join(allowed)}; write one of them, or nothing"
+                    faults.append(f"{name} {text[:40]!r} is {wanted}")
             if any(texts[len(header) :]):
                 faults.append("has more cells than the header: text with a separator, not quoted")
             slips += [Slip(file, sheet, row, fault) for fault in faults]
-            if any(texts):
-                new.append(Line(file, sheet, row, cells))
-        lines += new
-        slips += _doubled(new)
-    if not worksheets:
-        slips.append(Slip(file, "", 1, "holds no sheet of items"))
+            lines.append(Line(file, sheet, row, cells))
+    times = Counter((line.sheet, line.cells["id"]) for line in lines)
+    for line in lines:
+        id = line.cells["id"]
+        if times[line.sheet, id] > 1:
+            slips.append(Slip(*line[:3], f"{id!r} stands on several rows: none of them counts"))
     return lines, slips
 
 
-def _choose(cells: dict[str, str], choices: Choices) -> list[str]:
-    """Puts the choice that each cell means in its place; what is wrong with the others."""
-    faults = []
-    for name, allowed in choices.items():
-        cell, cells[name] = cells[name], chosen(cells[name], allowed)
-        if cell and not cells[name]:
-            wanted = f"none of {', '.join(allowed)}; write one of them, or nothing"
-            faults.append(f"{name} {cell[:40]!r} is {wanted}")
-    return faults
-
-
-def chosen(cell: str, allowed: Sequence[str]) -> str:
-    """The choice that a cell means, '' for none.
-
-    Capitals don't matter. A number may have digits of any script, and end in `.0`.
-    """
+def _chosen(cell: str, allowed: Sequence[str]) -> str:
+    """The choice that a cell means, in any case and digits of any script; '' for none."""
     text = unicodedata.normalize("NFKC", cell).strip().casefold()
     text = "".join(str(unicodedata.digit(letter, letter)) for letter in text)
     text = re.sub(r"^(\d+)[.,]0*$", r"\1", text)
     return next((choice for choice in allowed if choice.casefold() == text), "")
-
-
-def _doubled(lines: list[Line]) -> Iterator[Slip]:
-    """A slip for each row whose id other rows have as well."""
-    rows = defaultdict(list)
-    for line in lines:
-        rows[line.cells.get("id")].append(str(line.row))
-    for file, sheet, row, cells in lines:
-        same = rows[cells.get("id")]
-        if "id" in cells and len(same) > 1:
-            fault = f"{cells['id']!r} stands on rows {', '.join(same)}: none of them counts"
-            yield Slip(file, sheet, row, fault)
 
 
 def _worksheets(path: Path) -> dict[str, list[list[str]]]:
@@ -234,8 +201,12 @@ def _worksheets(path: Path) -> dict[str, list[list[str]]]:
             worksheets = {sheet.title: list(sheet.values) for sheet in book.worksheets}
     tables = {}
     for name, rows in worksheets.items():
-        texts = [["" if cell is None else str(cell) for cell in cells] for cells in rows]
-        texts = [[unescaped(text.strip()) for text in cells] for cells in texts]
-        if name != INSTRUCTIONS and any(any(cells) for cells in texts):
+        texts = [[_text(cell) for cell in cells] for cells in rows]
+        if name != INSTRUCTIONS and any(map(any, texts)):
             tables[name] = texts
     return tables
+
+
+def _text(cell: object) -> str:
+    text = "" if cell is None else str(cell).strip()
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text

@@ -53,8 +53,8 @@ def test_every_slip_is_named_with_its_row(filled):
     assert slips == [
         "row 3: correct 'maybe' is none of yes, no, unsure; write one of them, or nothing",
         "row 4: has more cells than the header: text with a separator, not quoted",
-        "row 2: 'a' stands on rows 2, 5: none of them counts",
-        "row 5: 'a' stands on rows 2, 5: none of them counts",
+        "row 2: 'a' stands on several rows: none of them counts",
+        "row 5: 'a' stands on several rows: none of them counts",
     ]
     assert [line["correct"] for line in cells] == ["yes", "", "no", ""]
 
@@ -71,7 +71,7 @@ def test_a_column_that_is_missing_or_stands_twice_is_named(filled):
 
 
 def test_a_text_too_long_for_a_cell_is_refused_and_nothing_is_left(tmp_path):
-    with pytest.raises(data.DataError, match="item 'a': its response is longer than the 32,767"):
+    with pytest.raises(data.DataError, match="item 'a': a text is longer than the 32,767"):
         record = {"id": "a", "response": "x" * 40000}
-        sheets.write_sheet(tmp_path / "s.csv", COLUMNS, [record])
+        sheets.write_sheet(tmp_path / "s.csv", COLUMNS, [record], CHOICES)
     assert not list(tmp_path.iterdir())
