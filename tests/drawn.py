@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from curemed_utils import languages, paper
-from curemed_utils.paper import curves, figures_data, figures_method, figures_results, style
+from curemed_utils.paper import beside, curves, figures_data, figures_method, figures_results, style
 
 P = paper.published
 
@@ -91,7 +91,7 @@ def box_of(text: Text, figure: Figure):
 
 def _draw(name: str) -> Figure:
     name, _, run = name.partition(" ")
-    scores = SCORES if run else None
+    scores = SCORES if run else beside.NO_RUN
     by_size = {"3B": P("table07"), "7B": P("table06")}
     demo_levels = curves.levels(P("demo_levels"))
     match name:

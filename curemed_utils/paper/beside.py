@@ -5,19 +5,20 @@ import pandas as pd
 from curemed_utils.paper.sources import published
 
 MEASURES = {"clinicians": "medical_correctness", "native speakers": "language_quality"}
+NO_RUN = pd.DataFrame(  # the scores (of `measured.results_of`) where there is no run
+    {"model": [], "params_b": [], "metric": [], "language": [], "value": []}
+).astype({"model": str, "metric": str, "language": str})
 
 
 def table05(means: pd.DataFrame) -> pd.DataFrame:
     """Table 5 beside the means that `ratings.agreement.rating_means` gives.
 
-    Columns: language, measure, published, mean, low, high, n_items, difference; NaN where nobody
-    rated.
+    Columns: language, measure, published, mean, low, high; NaN where nobody rated.
     """
+    keys = ["language", "measure"]
     printed = published("table05").melt("language", list(MEASURES.values()), "measure", "published")
     ours = means.assign(measure=means["group"].map(MEASURES))
-    ours = ours[["language", "measure", "mean", "low", "high", "n_items"]]
-    both = printed.merge(ours, how="left", on=["language", "measure"]).astype({"n_items": "Int64"})
-    return both.assign(difference=both["mean"] - both["published"])
+    return printed.merge(ours[[*keys, "mean", "low", "high"]], how="left", on=keys)
 
 
 def overall_scores(scores: pd.DataFrame) -> pd.DataFrame:
@@ -28,11 +29,9 @@ def overall_scores(scores: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(columns=["la", "lc"]).reset_index().rename_axis(columns=None)
 
 
-def last_scores(scores: pd.DataFrame | None) -> pd.DataFrame:
-    """The scores per language of a run's last model; no rows without a run."""
-    if scores is None:
-        return pd.DataFrame(columns=["model", "metric", "language", "value"])
-    last = scores["model"].eq(scores["model"].iloc[-1])
+def last_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores per language of a run's last model."""
+    last = scores["model"].isin(scores["model"].tail(1))
     return scores[last & scores["language"].ne("all")]
 
 
@@ -43,7 +42,7 @@ def other_benchmarks(accuracies: pd.DataFrame) -> pd.DataFrame:
     """
     printed = pd.concat([published(name) for name in ("table04", "table11", "table12")])
     printed["name"] = printed["model_size"] + " " + printed["variant"]
-    names = printed["name"].unique()
-    wide = printed.pivot(index=["benchmark", "language"], columns="name", values="accuracy")
-    wide = wide[names].reset_index().rename_axis(columns=None)
-    return wide.merge(accuracies, on=["benchmark", "language"], how="outer")
+    names, keys = printed["name"].unique(), ["benchmark", "language"]
+    wide = printed.pivot(index=keys, columns="name", values="accuracy")[names]
+    wide = wide.reset_index().rename_axis(columns=None)
+    return wide.merge(accuracies, on=keys, how="outer")

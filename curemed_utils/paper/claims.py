@@ -11,27 +11,26 @@ import pandas as pd
 from curemed_utils import evaluation, paper
 
 COLUMNS = ["claim", "published", "recomputed", "rule", "tolerance", "source"]
-FIGURE06 = {  # Figure 6's names of models -> Table 2's
-    "Meditron-70B": "Meditron-70B",
+FIGURE06 = {  # Figure 6's names of models -> Table 2's, where they differ
     "MMed-LLaMA-70B": "MMed-LLaMA-3.1-70B",
     "OpenBioLLM-70B": "OpenBioLLM-Llama3-70B",
     "HuatuoGPT-70B": "HuatuoGPT-o1-70B",
     "CURE-MED-14B": "CURE-MED-Qwen2.5-14B",
     "CURE-MED-32B": "CURE-MED-Qwen2.5-32B",
 }
+PAPER = "arXiv:2601.13262"
 
 
 def check(root: str | Path | None = None) -> pd.DataFrame:
     """One row a published number: what it should be, and whether it is.
 
-    Columns: claim, published, recomputed, difference, agrees, rule, source. `agrees` means that the
-    recomputed value gives the published one when rounded as published: a difference of at most half
-    of the last digit printed (one whole unit where both sides were rounded). Differences are
-    recomputed minus published, in the number's own unit, percentage points for rates. With `root`
-    or `CUREMED_RELEASE` the released files are recomputed as well.
+    Columns: claim, published, recomputed, difference (recomputed minus published; points for
+    rates), agrees, rule, source. `agrees`: they differ by at most half of the last digit printed
+    (one whole unit where both sides were rounded). With `root` or `CUREMED_RELEASE` the released
+    files are recomputed as well.
     """
-    rows = [*_text(), *_ablation(), *_labels(), *_bars(), *_per_language(), *_proprietary()]
-    table = pd.DataFrame([*rows, *_sizes(), *_verdicts(root)], columns=COLUMNS)
+    rows = [*_text(), *_main(), *_bars(), *_per_language(), *_proprietary(), *_sizes()]
+    table = pd.DataFrame([*rows, *_verdicts(root)], columns=COLUMNS)
     difference = table["recomputed"] - table["published"]
     table.insert(3, "difference", difference)
     table.insert(4, "agrees", difference.abs() <= table["tolerance"] + 1e-9)
@@ -50,12 +49,12 @@ def _text() -> Iterator[tuple]:
             rule = f"{row.how} of {rule}"
         yield f"{row.claim} (text)", row.value, float(value), rule, 0, row.source
     ratings = paper.published("table05")[["medical_correctness", "language_quality"]]
-    mean, source = ratings.to_numpy().mean(), "arXiv:2601.13262 Section 3.1"
-    yield "mean rating (text)", 4.89, mean, "mean of both columns of table05", 0.005, source
+    mean, rule = ratings.to_numpy().mean(), "mean of both columns of table05"
+    yield "mean rating (text)", 4.89, mean, rule, 0.005, f"{PAPER} Section 3.1"
 
 
-def _ablation() -> Iterator[tuple]:
-    """Table 3's base and full CURE-MED columns are rows of Table 2."""
+def _main() -> Iterator[tuple]:
+    """Table 2's numbers that stand in Table 3 (base and full CURE-MED) and in Figure 5 as well."""
     main = paper.published("table02").set_index("model")
     names = {"base": "Qwen2.5-Instruct", "codeswitch_sft_curriculum_rl": "CURE-MED-Qwen2.5"}
     rows = paper.published("table03")
@@ -66,11 +65,6 @@ def _ablation() -> Iterator[tuple]:
             where = f"{row.metric.upper()} {part} of {row.variant}, {row.model_size}"
             claim, rule = f"Table 3: {where}", "the same number in table02"
             yield claim, getattr(row, part), value, rule, 0.005, row.source
-
-
-def _labels() -> Iterator[tuple]:
-    """Labels of Figure 5 from Table 2."""
-    main = paper.published("table02").set_index("model")
     for row in paper.published("figure05").itertuples():
         value = main.loc[row.model, f"{row.metric}_mean"]
         claim = f"Figure 5: {row.metric.upper()} of {row.model}"
@@ -85,7 +79,7 @@ def _bars() -> Iterator[tuple]:
     means = ood.groupby(["benchmark", "model_size"])["accuracy"].mean()
     for row in paper.published("figure06").itertuples():
         if row.benchmark == "CUREMED-BENCH":
-            value = main.loc[FIGURE06[row.model], "la_mean"]
+            value = main.loc[FIGURE06.get(row.model, row.model), "la_mean"]
             rule = "la_mean in table02"
         elif row.model.startswith("CURE-MED"):
             value = means[row.benchmark, row.model.removeprefix("CURE-MED-")]
@@ -113,9 +107,8 @@ def _per_language() -> Iterator[tuple]:
             for part, model in models.items():
                 cells = table[f"{metric}_{part}"]
                 yield from _whole(f"{where} of {part}", cells, n, source)
-                expected = main.loc[model, f"{metric}_mean"], main.loc[model, "source"]
-                claim = f"Table 2: {metric.upper()} of {model}"
-                yield from _averages(claim, expected, cells, n, f"{name}, a single run")
+                claim, of = f"Table 2: {metric.upper()} of {model}", f"{name}, a single run"
+                yield from _averages(claim, main.loc[model], f"{metric}_mean", cells, n, of)
 
 
 def _whole(where: str, cells: pd.Series, n: pd.Series, source: str) -> Iterator[tuple]:
@@ -130,15 +123,13 @@ def _whole(where: str, cells: pd.Series, n: pd.Series, source: str) -> Iterator[
         yield f"{where}, {language}", value, rate, rule, 0.005, source
 
 
-def _averages(
-    where: str, expected: tuple[float, str], cells: pd.Series, n: pd.Series, of: str
-) -> Iterator[tuple]:
+def _averages(where: str, row: pd.Series, column: str, cells: pd.Series, n: pd.Series, of: str):
     """A published average as micro average (over questions) and as macro (over languages)."""
-    published, source = expected
     n = n.reindex(cells.index)
-    micro, macro = (cells * n).sum() / n.sum(), cells.mean()
-    yield f"{where}, as micro average", published, micro, f"micro average of {of}", 0.01, source
-    yield f"{where}, as macro average", published, macro, f"macro average of {of}", 0.01, source
+    averages = {"micro": (cells * n).sum() / n.sum(), "macro": cells.mean()}
+    for kind, value in averages.items():
+        claim, rule = f"{where}, as {kind} average", f"{kind} average of {of}"
+        yield claim, row[column], value, rule, 0.01, row["source"]
 
 
 def _proprietary() -> Iterator[tuple]:
@@ -150,21 +141,19 @@ def _proprietary() -> Iterator[tuple]:
             cells = part.set_index("language")[metric]
             of = f"{metric.upper()} of {model}"
             yield from _whole(f"Table {int(name[-2:])}: {of}", cells, n, part["source"].iloc[0])
-            expected = overall.loc[model, metric], overall.loc[model, "source"]
-            yield from _averages(f"Table 8: {of}", expected, cells, n, name)
+            yield from _averages(f"Table 8: {of}", overall.loc[model], metric, cells, n, name)
 
 
 def _sizes() -> Iterator[tuple]:
     """Sizes and shares of Section 3.1 against the counted rows of the released files."""
     rows = paper.published("figure08")
     n = rows[["n_sft", "n_rft", "n_test"]].sum(axis=1).set_axis(rows["language"])
-    source = "arXiv:2601.13262 Section 3.1 and Appendix C"
-    rule = "rows in the released files, duplicates included"
+    source, files = f"{PAPER} Section 3.1 and Appendix C", "rows in the released files"
+    rule = f"{files}, duplicates included"
     yield "instances of CUREMED-BENCH", 15774, n.sum(), rule, 0, source
     for language, share in (("French", 13.5), ("Bengali", 2.9)):
         value = 100 * n[language] / n.sum()
-        rule = "of the rows in the released files"
-        yield f"share of {language}", share, value, rule, 0.05, source
+        yield f"share of {language}", share, value, f"of the {files}", 0.05, source
 
 
 def _verdicts(root: str | Path | None) -> Iterator[tuple]:
@@ -177,5 +166,5 @@ def _verdicts(root: str | Path | None) -> Iterator[tuple]:
     both = scores.merge(paper.proprietary(), on=keys, suffixes=("", "_published"))
     for row in both.itertuples():
         claim = f"Tables 8-10: {row.metric.upper()} of {row.model}, {row.language}"
-        rule, source = f"published verdicts, {row.n} rows", "arXiv:2601.13262 Tables 8-10"
-        yield claim, row.value_published, row.value, rule, 0.005, source
+        rule = f"published verdicts, {row.n} rows"
+        yield claim, row.value_published, row.value, rule, 0.005, f"{PAPER} Tables 8-10"

@@ -1,9 +1,8 @@
 """Where a code-switched text is English and where not: for colouring, not for scoring."""
 
-import pandas as pd
 import regex
 
-from curemed_utils import languages, trace
+from curemed_utils import languages
 from curemed_utils.language_id import FUNCTION_WORDS, WORD, bare, evidence, own_letters
 
 SWITCH = 5.0  # nats that a change of language must bring, so that doubtful words don't flicker
@@ -80,24 +79,3 @@ def _course(for_target: list[float]) -> list[str]:
         course.append(ROLES[state])
         state = origin[state]
     return course[::-1]
-
-
-def example(
-    question: str, response: str, language: str, correct: bool | None = None
-) -> pd.DataFrame:
-    """A question and a response in the columns of Figures 2 and 3: part, role and text.
-
-    Parts are question, step1 …, answer; or response, where there are no tags. The answer's role is
-    right or wrong where `correct` says so; all other text is cut by `spans`.
-    """
-    segments = trace.segments(response) or [("response", response)]
-    answers = " ".join(trace.blocks(response, "answer"))
-    rows = []
-    for part, text in [("question", question), *segments]:
-        if part == "answer" and correct is not None:
-            stretches = [(" ".join(text.split()), "right" if correct else "wrong")]
-        else:
-            stretches = spans(text, language, f"{question} {answers}")
-        for stretch, role in stretches:
-            rows.append({"part": part, "role": role, "text": stretch})
-    return pd.DataFrame(rows, columns=["part", "role", "text"])

@@ -19,6 +19,7 @@ REWARDS = {  # column -> name in a log, and colour, width and line in the pictur
     "language": ("rewards/language/mean", GREEN, 1, "-."),
     "format": ("rewards/format/mean", RED, 1, ":"),
 }
+WINDOW = 5  # steps in a moving average of the rewards
 MEASURES = {
     "reward": "Mean reward x 100",
     "la": "Logical accuracy",
@@ -57,10 +58,10 @@ def rewards(logs: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 @style.applied()
-def reward_curves(table: pd.DataFrame, window: int = 5) -> Figure:
+def reward_curves(table: pd.DataFrame) -> Figure:
     """Mean reward and its parts (0-1) over the GRPO stages of a run, a band of colour a tier.
 
-    `table` is that of `rewards`; the curves are moving averages over `window` steps.
+    `table` is that of `rewards`; the curves are moving averages over `WINDOW` steps.
     """
     stages = table.groupby("stage", sort=False)
     ends = stages["reward"].agg(["first", "last"]).itertuples()
@@ -75,11 +76,11 @@ def reward_curves(table: pd.DataFrame, window: int = 5) -> Figure:
         ax.text(middle, 1.03, f"stage {stage[5]}: + {tier}", ha="center", fontsize=7.5)
         for column, (_, color, width, line) in REWARDS.items():
             if part[column].notna().any():
-                smooth = part[column].rolling(window, min_periods=1).mean()
+                smooth = part[column].rolling(WINDOW, min_periods=1).mean()
                 look = dict(color=color, linewidth=width, label=None if start else column)
                 ax.plot(start + part["step"], smooth, line, **look)
         start = end
-    ax.set(xlabel="GRPO step", ylabel=f"mean over rollouts, {window} steps")
+    ax.set(xlabel="GRPO step", ylabel=f"mean over rollouts, {WINDOW} steps")
     ax.set(ylim=(0, 1.1), xlim=(0, max(start, 1)))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return drawn
@@ -92,7 +93,7 @@ def live(records: list[dict], name: str) -> str:
     """
     log, last = pd.DataFrame(records), records[-1]
     measure = "reward" if "reward" in log else "loss"
-    curve = log.set_index("step").get(measure, pd.Series(dtype=float)).dropna()
+    curve = log.set_index("step").reindex(columns=[measure])[measure].dropna()
     newest = f"{curve.iloc[-1]:.3f}" if len(curve) else "–"
     picture = f"<br>{_small(curve, last['of'], name)}" if len(curve) > 1 else ""
     step, of = last["step"], last["of"]
@@ -102,7 +103,6 @@ def live(records: list[dict], name: str) -> str:
 
 @style.applied()
 def _small(curve: pd.Series, of: int, name: str) -> str:
-    """A small curve by step as an HTML image."""
     drawn, (ax,) = style.figure(COLUMN, 1.2, f"{curve.name} of {name} by step")
     ax.plot(curve, color=BLUE, linewidth=1)
     ax.set(xlim=(1, of), xlabel="step", ylabel=curve.name)
@@ -125,20 +125,16 @@ def forgetting(levels: pd.DataFrame) -> Figure:
     Under each level stands its change from the best earlier one.
     """
     changes = -curricula.forgetting(levels).reindex(levels.index)
-    labels, told = levels.astype(object), []
+    below = changes.map("\n({:+.2f})".format, na_action="ignore").fillna("")
+    labels, told = levels.map("{:.2f}".format) + below, []
     for model, row in levels.iterrows():
-        for tier, level in row.items():
-            change = changes.loc[model, tier]
-            below = "" if np.isnan(change) else f"\n({change:+.2f})"
-            labels.loc[model, tier] = f"{level:.2f}{below}"
         values = ", ".join(f"{tier} {level:.2f}" for tier, level in row.items())
         told.append(f"{model} {values}")
     alt = "Mean reward of each checkpoint on each tier: " + "; ".join(told)
     drawn, (ax,) = style.figure(COLUMN, 0.5 + 0.45 * len(levels), alt)
     look = dict(vmin=0, vmax=1.8, cmap="Greys", cbar=False, linewidths=1)
-    look |= dict(annot=labels.to_numpy(), fmt="")
-    look["annot_kws"] = {"fontsize": 7.5, "color": "black"}
-    sns.heatmap(levels.astype(float), ax=ax, **look)
+    written = {"fontsize": 7.5, "color": "black"}
+    sns.heatmap(levels, ax=ax, annot=labels, fmt="", annot_kws=written, **look)
     ax.set(xlabel="tier of the prompts", ylabel="")
     ax.tick_params(axis="y", rotation=0)
     return drawn
@@ -151,31 +147,24 @@ def checkpoints(table: pd.DataFrame) -> Figure:
     `table` is `evaluation.table(verdicts, ['model', 'set'])`. A measure that nobody could take
     stays empty and says so. A dagger marks a checkpoint with too many faults of the harness.
     """
-    sets = {name: part.droplevel("set") for name, part in table.groupby(level="set")}
-    models = [
-        name for name in languages.CHECKPOINTS if name in table.index.get_level_values("model")
-    ]
-    names = []
-    for model in models:
-        marked = "marked" in table and table.loc[model, "marked"].any()
-        names.append(model.replace("_", "\n") + (" †" if marked else ""))
+    marked = table["marked"].groupby("model").any()
+    models = [name for name in languages.CHECKPOINTS if name in marked]
+    names = [name.replace("_", "\n") + (" †" if marked[name] else "") for name in models]
+    trained = table.xs("train", level="set")["reward"].reindex(models)
+    told = ", ".join(f"{model} {value:.2f}" for model, value in trained.items())
     alt = (
         "Reward, logical accuracy, language consistency and well-formed share of each checkpoint, "
+        f"on trained and held-out prompts; reward on trained prompts: {told}"
     )
-    alt += "on trained and held-out prompts"
-    if "train" in sets:
-        trained = sets["train"]["reward"].reindex(models)
-        told = ", ".join(f"{model} {value:.2f}" for model, value in trained.items())
-        alt += f"; reward on trained prompts: {told}"
     drawn, axes = style.figure(PAGE, 2.4, alt, 4, sharey=True)
     for ax, (column, title) in zip(axes, MEASURES.items(), strict=True):
         for name, label, color, marker in (
             ("train", "trained on", BLUE, "o"),
             ("test", "held out", ORANGE, "s"),
         ):
-            values = sets[name][column].reindex(models) * (100 if column == "reward" else 1)
+            values = table.xs(name, level="set")[column].reindex(models)
             look = dict(color=color, marker=marker, markersize=4, label=label)
-            ax.plot(range(len(models)), values, **look)
+            ax.plot(values.to_numpy() * (100 if column == "reward" else 1), **look)
         if table[column].isna().all():
             note = dict(transform=ax.transAxes, ha="center", va="center", color=GREY)
             ax.text(0.5, 0.5, "not measured:\nneeds a judge", **note)

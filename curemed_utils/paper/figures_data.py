@@ -13,6 +13,8 @@ from curemed_utils.paper import style
 from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, SKY, YELLOW
 
 RATED = ["medical_correctness", "language_quality"]
+RING = {"color": BLUE, "markerfacecolor": "none", "markersize": 8}
+SPLITS = {"n_sft": ("SFT", BLUE), "n_rft": ("RFT", SKY), "n_test": ("test", YELLOW)}
 SHARES = {  # of all responses -> label, colour, hatch
     "lc": ("consistent, as published", BLUE, ""),
     "cut_only": ("only cut off", "#C8C8C8", ""),
@@ -30,13 +32,12 @@ def composition(table: pd.DataFrame) -> Figure:
 
     `table` is counted in the authors' released files or in a run's (`measured.composition`).
     """
-    splits = {"n_sft": ("SFT", BLUE), "n_rft": ("RFT", SKY), "n_test": ("test", YELLOW)}
-    table = table.assign(n=table[list(splits)].sum(axis=1)).sort_values("n")
+    table = table.assign(n=table[list(SPLITS)].sum(axis=1)).sort_values("n")
     total, most = table["n"].sum(), table["n"].max()
     families = table.groupby("family").agg(n=("n", "sum"), names=("language", ", ".join))
     families = families.sort_values("n")
     largest, smallest = table.iloc[-1], table.iloc[0]
-    told = [f"{family}: {row.names}" for family, row in families.iloc[::-1].iterrows()]
+    told = [f"{row.Index}: {row.names}" for row in families.iloc[::-1].itertuples()]
     alt = (
         f"Left: rows of {len(table)} languages, from {largest['language']} ({largest['n']:,}) "
         f"down to {smallest['language']} ({smallest['n']:,}). "
@@ -44,7 +45,7 @@ def composition(table: pd.DataFrame) -> Figure:
     )
     drawn, (left, right) = style.figure(PAGE, 3.3, alt, 2)
     start = np.zeros(len(table))
-    for column, (label, color) in splits.items():
+    for column, (label, color) in SPLITS.items():
         look = dict(color=color, edgecolor="white", linewidth=0.4)
         left.barh(table["language"], table[column], left=start, label=label, **look)
         start += table[column].to_numpy()
@@ -63,9 +64,6 @@ def composition(table: pd.DataFrame) -> Figure:
     return drawn
 
 
-# Ratings -----------------------------------------------------------------------------------------
-
-
 @style.applied()
 def human_ratings(table: pd.DataFrame) -> Figure:
     """Table 5 as a picture: mean ratings (1-5) by doctors and by native speakers, per language."""
@@ -79,12 +77,10 @@ def human_ratings(table: pd.DataFrame) -> Figure:
     )
     drawn, (ax,) = style.figure(COLUMN, 3.2, alt)
     ax.hlines(table.index, medical, quality, color=GREY, linewidth=1)
-    ring = dict(color=BLUE, markerfacecolor="none", markersize=8)
-    ax.plot(medical, table.index, "o", label="medical correctness", **ring)
+    ax.plot(medical, table.index, "o", label="medical correctness", **RING)
     ax.plot(quality, table.index, "D", color=ORANGE, markersize=3.5, label="language quality")
     ax.set_yticks(table.index, table["language"])
-    low = min(4.35, table[RATED].min().min() - 0.1)
-    ax.set(xlabel="mean rating (1-5)", xlim=(low, 5.05))
+    ax.set(xlabel="mean rating (1-5)", xlim=(4.35, 5.05))
     drawn.legend(loc="outside upper center", ncols=2)
     return drawn
 
@@ -93,30 +89,24 @@ def human_ratings(table: pd.DataFrame) -> Figure:
 def rating_intervals(table: pd.DataFrame) -> Figure:
     """One's own mean ratings with their 95% intervals beside the published ones.
 
-    `table` has language, measure, published, mean, low and high.
+    `table` is that of `beside.table05`.
     """
-    measures = list(table["measure"].unique())
-    ours = table.dropna(subset="mean")
-    told = []
-    for measure, part in ours.groupby("measure", sort=False):
-        name, means = measure.replace("_", " "), part["mean"]
-        told.append(f"{name} {means.min():.2f} to {means.max():.2f} over {len(part)} languages")
-    alt = "Own mean ratings with intervals beside Table 5: " + "; ".join(told)
-    order = sorted(table["language"].unique(), reverse=True)
-    y = np.arange(len(order))
-    low = min(4.3, ours["low"].fillna(ours["mean"]).min() - 0.1)
-    drawn, axes = style.figure(PAGE, 3.1, alt, len(measures), sharey=True)
-    for ax, measure in zip(axes, measures, strict=True):
-        part = table[table["measure"].eq(measure)].set_index("language").loc[order]
-        ring = dict(color=BLUE, markerfacecolor="none", markersize=8)
-        ax.plot(part["published"], y, "o", label="published, no interval", **ring)
+    means = table.dropna(subset="mean").groupby("measure", sort=False)["mean"].mean()
+    told = [f"{measure.replace('_', ' ')} {mean:.2f}" for measure, mean in means.items()]
+    alt = f"Own mean ratings with intervals beside Table 5; over all {', '.join(told)}"
+    drawn, axes = style.figure(PAGE, 3.1, alt, 2, sharey=True)
+    low = min(4.3, table[["low", "mean"]].min().min() - 0.1)
+    for ax, (measure, part) in zip(axes, table.groupby("measure", sort=False), strict=True):
+        part = part.sort_values("language", ascending=False)
+        y = range(len(part))
+        ax.plot(part["published"], y, "o", label="published, no interval", **RING)
         ax.hlines(y, part["low"], part["high"], color=RED, linewidth=1)
         ax.plot(part["mean"], y, "D", color=RED, markersize=4, label="these ratings")
         title = measure.replace("_", " ")
         ax.set(title=title, xlabel="mean rating (1-5)", xlim=(low, 5.1))
-        ax.set_yticks(y, order)
-    handles, names = axes[0].get_legend_handles_labels()
-    drawn.legend(handles, names, loc="outside upper center", ncols=2)
+        ax.set_yticks(y, part["language"])
+    marks = axes[0].get_legend_handles_labels()
+    drawn.legend(*marks, loc="outside upper center", ncols=2)
     return drawn
 
 
@@ -167,9 +157,8 @@ def verifier_agreement(table: pd.DataFrame) -> Figure:
         f"lowest {worst['agreement']:.0f}% for {worst['model']} in {worst['language']}"
     )
     values = table.pivot(index="model", columns="language", values="agreement")
-    values = values.loc[table["model"].unique(), style.BY_TIER]
+    values = values.loc[table["model"].unique()]
     drawn, (ax,) = style.figure(PAGE, 0.9 + 0.3 * len(values), alt)
     style.heat_map(ax, values)
-    style.slanted(ax, style.BY_TIER)
     ax.set_title(f"Agreement with published verdicts (%), {mean:.1f} over all")
     return drawn

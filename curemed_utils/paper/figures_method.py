@@ -1,14 +1,15 @@
-"""Figures 1 to 3: the method, and examples of code-switched reasoning.
-
-Small tables of `figures/source_data` in, a matplotlib Figure out.
-"""
+"""Figures 1 to 3: the method, and examples of code-switched reasoning."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.text import Text
+from matplotlib.textpath import text_to_path
 
 from curemed_utils import languages
 from curemed_utils.paper import style
@@ -21,64 +22,35 @@ ROLES = {  # by colour, and by slant or weight for those who see no colour
     "wrong": {"color": "#A33B00"},
     "right": {"color": "#00694C", "fontweight": "bold"},
 }
-PIPELINE = (
-    "The CURE-MED pipeline in three panels. A, data: MedlinePlus topics become multiple-choice "
-    "questions, are filtered, turned into open questions with code-switched reasoning, and rated "
-    "by humans. B: supervised fine-tuning of Qwen2.5-Instruct on these traces. C: GRPO in three "
-    "stages, from high- over medium- to low-resource languages."
-)
+PIPELINE = Path(__file__).with_name("pipeline.yaml")
+PANELS = ((0, 31, SKY), (34.5, 26, ORANGE), (64, 36, PURPLE))  # left edge, width, colour
 
 
 @style.applied()
 def pipeline(composition: pd.DataFrame) -> Figure:
     """Figure 1: from health topics to a model in three steps, with the row counts of Figure 8."""
-    n = composition[["n_sft", "n_rft"]].sum()
-    curation = [
-        "MedlinePlus health topics",
-        "multiple-choice questions, composed\nin each of 13 languages",
-        "filters: too easy for three small\nmodels, or ambiguous",
-        "open question, code-switched\nreasoning, one short answer",
-        "ratings by clinicians and\nnative speakers",
-    ]
-    tuning = [
-        "Qwen2.5-Instruct",
-        f"{n['n_sft']:,} code-switched traces:\nEnglish argument, clinical terms\nof the language",
-        "loss on reasoning and answer:\n$-\\log p_\\theta(\\mathbf{r}, y^* | x)$",
-        "a model that reasons in steps\nand answers in the language",
-    ]
-    curriculum = [
-        f"{n['n_rft']:,} questions, a group of rollouts each",
-        "$R = 0.65\\,R_{acc} + 0.30\\,R_{lang} + 0.05\\,R_{fmt}$",
-    ]
-    for number, tier in enumerate(languages.TIERS, 1):
-        plus = "+ " if number > 1 else ""
-        names = ", ".join(languages.in_tier(tier))
-        curriculum.append(f"stage {number}: {plus}{tier}-resource tier\n{names}")
-    drawn, (ax,) = style.figure(PAGE, 3.05, PIPELINE)
+    texts = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))
+    facts = composition[["n_sft", "n_rft"]].sum().to_dict()
+    for tier in languages.TIERS:
+        facts[tier] = ", ".join(languages.in_tier(tier))
+    drawn, (ax,) = style.figure(PAGE, 3.05, texts["alt"])
     ax.set(xlim=(0, 100), ylim=(0, 43))
     ax.axis("off")
-    _panel(ax, 0, 31, "A  Data", SKY)
-    _panel(ax, 34.5, 26, "B  Cold start: SFT", ORANGE)
-    _panel(ax, 64, 36, "C  Curriculum: GRPO", PURPLE)
-    _chain(ax, 1.5, 28, SKY, curation)
-    _chain(ax, 36, 23, ORANGE, tuning)
-    _chain(ax, 65.5, 33, PURPLE, curriculum)
-    _arrow(ax, (31, 21), (34.5, 21), linewidth=1.4)
-    _arrow(ax, (60.5, 21), (64, 21), linewidth=1.4)
+    for (x, width, color), title in zip(PANELS, texts["panels"], strict=True):
+        _box(ax, x, 0, width, 42.5, color, 0.13)
+        ax.text(x + 1.5, 39.2, title, fontsize=9, fontweight="bold", va="center")
+    for panel, steps in zip(PANELS, texts["panels"].values(), strict=True):
+        _chain(ax, *panel, [step.format(**facts) for step in steps])
+    for x, _, _ in PANELS[1:]:
+        _arrow(ax, (x - 3.5, 21), (x, 21), linewidth=1.4)
     return drawn
-
-
-def _panel(ax: Axes, x: float, width: float, title: str, color: str) -> None:
-    _box(ax, x, 0, width, 42.5, color, 0.13)
-    ax.text(x + 1.5, 39.2, title, fontsize=9, fontweight="bold", va="center")
 
 
 def _box(
     ax: Axes, x: float, y: float, width: float, height: float, color: str, alpha: float
 ) -> None:
-    round_corners = "round,pad=0,rounding_size=1.2"
-    shape = FancyBboxPatch((x, y), width, height, boxstyle=round_corners, linewidth=0)
-    shape.set(facecolor=color, alpha=alpha)
+    look = dict(boxstyle="round,pad=0,rounding_size=1.2", linewidth=0)
+    shape = FancyBboxPatch((x, y), width, height, facecolor=color, alpha=alpha, **look)
     ax.add_patch(shape)
 
 
@@ -96,54 +68,50 @@ def _chain(ax: Axes, x: float, width: float, color: str, texts: list[str]) -> No
         if number:
             _arrow(ax, (middle, top), (middle, top - gap), linewidth=0.8, mutation_scale=6)
             top -= gap
-        _box(ax, x, top - height, width, height, "white", 1)
-        _box(ax, x, top - height, width, height, color, 0.35)
+        _box(ax, x + 1.5, top - height, width - 3, height, "white", 1)
+        _box(ax, x + 1.5, top - height, width - 3, height, color, 0.35)
         look = dict(ha="center", va="center", fontsize=7, linespacing=1.15)
         ax.text(middle, top - height / 2, text, **look)
         top -= height
 
 
-def code_switched(example: pd.DataFrame, language: str = "French") -> Figure:
+# Figures 2 and 3: text that is set word by word, in points from the lower left corner ------------
+
+
+def code_switched(example: pd.DataFrame) -> Figure:
     """Figure 2 with an example of our own: a question, its code-switched reasoning, its answer.
 
     `example` has part (question, step1 …, answer), role (a key of `ROLES`) and text, in reading
     order. The language stands apart from English.
     """
-    text = " ".join(example["text"])
-    families = style.fonts(text)
 
     def write(ax: Axes, top: float) -> float:
-        title = f"Code-switched reasoning ({language})"
-        top = style.flow(ax, [(title, {**HEAD, "fontsize": 9})], 4, top, 232) - 3
-        return _parts(ax, example, 4, top, 232, families)
+        head = {**HEAD, "fontsize": 9}
+        top = _flow(ax, [("Code-switched reasoning (French)", head)], 4, top, 232) - 3
+        return _parts(ax, example, 4, top, 232)
 
-    alt = f"A code-switched example in {language}, {language} in blue italics: {text}"
-    return _written(write, COLUMN, alt)
+    alt = "A code-switched example in French, French in blue italics: "
+    return _written(write, COLUMN, alt + " ".join(example["text"]))
 
 
-def side_by_side(
-    example: pd.DataFrame,
-    language: str = "Spanish",
-    titles: tuple[str, str] = ("Fluent, and wrong", "Code-switched, and right"),
-) -> Figure:
+def side_by_side(example: pd.DataFrame) -> Figure:
     """Figure 3 with an example of our own: one question, a wrong and a right response.
 
     `example` has response (both | untrained | trained), and the columns of Figure 2's example.
     """
-    text = " ".join(example["text"])
-    families = style.fonts(text)
+    titles = {"untrained": "Fluent, and wrong", "trained": "Code-switched, and right"}
     responses = dict(tuple(example.groupby("response")))
 
     def write(ax: Axes, top: float) -> float:
-        top = _parts(ax, responses["both"], 4, top, 490, families) - 4
+        top = _parts(ax, responses["both"], 4, top, 490) - 4
         ends = []
-        for x, name, title in zip((4, 258), ("untrained", "trained"), titles, strict=True):
-            below = style.flow(ax, [(title, {**HEAD, "fontsize": 8.5})], x, top, 236) - 2
-            ends.append(_parts(ax, responses[name], x, below, 236, families))
+        for x, (name, title) in zip((4, 258), titles.items(), strict=True):
+            below = _flow(ax, [(title, {**HEAD, "fontsize": 8.5})], x, top, 236) - 2
+            ends.append(_parts(ax, responses[name], x, below, 236))
         return min(ends)
 
-    alt = f"Two responses to one question in {language}, {' | '.join(titles)}: {text}"
-    return _written(write, PAGE, alt)
+    alt = f"Two responses to one question in Spanish, {' | '.join(titles.values())}: "
+    return _written(write, PAGE, alt + " ".join(example["text"]))
 
 
 @style.applied()
@@ -159,14 +127,42 @@ def _written(write: Callable[[Axes, float], float], width: float, alt: str) -> F
     return drawn
 
 
-def _parts(
-    ax: Axes, example: pd.DataFrame, x: float, top: float, width: float, families: list[str]
-) -> float:
+def _parts(ax: Axes, example: pd.DataFrame, x: float, top: float, width: float) -> float:
     """Writes each part as a paragraph with its name in front; returns where the last one ends."""
     for part, rows in example.groupby("part", sort=False):
         name = f"<{part}>" if part.startswith("step") else part.capitalize()
         spans = [(name, {**HEAD, "fontsize": 7.5})]
         for row in rows.itertuples():
-            spans.append((row.text, {**ROLES[row.role], "fontfamily": families}))
-        top = style.flow(ax, spans, x, top, width) - 2.5
+            spans.append((row.text, ROLES[row.role]))
+        top = _flow(ax, spans, x, top, width) - 2.5
     return top
+
+
+def _flow(ax: Axes, spans: list[tuple[str, dict]], x: float, y: float, width: float) -> float:
+    """Writes one paragraph from (x, y) down, broken at `width`; returns the y below it.
+
+    `spans` are texts with properties of matplotlib's Text, `fontsize` in the first one.
+    """
+    size, left, leading = spans[0][1]["fontsize"], x, 1.45
+    for text, properties in spans:
+        look = {"fontsize": size, **properties}
+        space = _advance(" ", look)
+        for word in text.split():
+            advance = _advance(word, look)
+            if word.startswith((".", ",", ":", ";")):
+                x -= space
+            if x > left and x + advance > left + width:
+                x, y = left, y - leading * size
+            place = (x, y - size)
+            ax.annotate(word, place, xycoords="axes points", annotation_clip=False, **look)
+            x += advance + space
+    return y - leading * size
+
+
+def _advance(text: str, look: dict) -> float:
+    """The width of a text, white space at its ends included, as the font has it."""
+    font = Text(**look).get_fontproperties()
+    widths = []
+    for written in (f"|{text}|", "||"):
+        widths.append(text_to_path.get_text_width_height_descent(written, font, False)[0])
+    return widths[0] - widths[1]

@@ -4,8 +4,6 @@ Small tables of `figures/source_data` in, a matplotlib Figure out; every mark is
 Where a function takes `scores` (of `measured.results_of`), a run's models are drawn as well.
 """
 
-from itertools import cycle
-
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -27,7 +25,7 @@ NAMES = {"lc": "Language consistency (%)", "la": "Logical accuracy (%)"}
 
 
 @style.applied()
-def tradeoff(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+def tradeoff(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
     """Figure 4: language consistency against logical accuracy of every model of Table 2.
 
     Areas grow with the number of parameters. `label_dx` and `label_dy` of the table say where a
@@ -42,23 +40,23 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
     drawn, (ax,) = style.figure(PAGE, 4.9, alt)
     ax.set(xlabel=NAMES["lc"], ylabel=NAMES["la"], xlim=(-7, 106), ylim=(-7, 78))
     ax.grid()
-    for kind, marker, color, label in (
-        ("baseline", "o", BLUE, "baseline"),
-        ("cure-med", "*", RED, "CURE-MED"),
+    for kind, marker, color, label, ink, scale in (
+        ("baseline", "o", BLUE, "baseline", "black", 1),
+        ("cure-med", "*", RED, "CURE-MED", "#A33B00", 3),  # a star fills a third of its circle
     ):
         part = table[table["kind"].eq(kind)].sort_values("params_b", ascending=False)
-        area = _area(part["params_b"]) if marker == "o" else _area(3 * part["params_b"])
+        area = _area(scale * part["params_b"])
         look = dict(marker=marker, color=color, label=label, alpha=0.8, **MARK)
         ax.scatter(part["lc_mean"], part["la_mean"], s=area, **look)
         for row, size in zip(part.itertuples(), area, strict=True):
-            _label(ax, row, np.sqrt(size) / 2, "black" if marker == "o" else "#A33B00")
+            _label(ax, row, np.sqrt(size) / 2, ink)
     title = "bubble area: parameters"
-    if scores is not None:
-        for marker, row in zip(cycle("DsPXv"), beside.overall_scores(scores).dropna().itertuples()):
-            look = dict(marker=marker, color=PURPLE, label=f"this run: {row.model}", **MARK)
-            ax.scatter(row.lc, row.la, s=_area(row.params_b), **look)
-        if scores["model"].str.contains("†").any():
-            title += "\n† over 5% cut off, empty or not judged"
+    models = beside.overall_scores(scores).dropna()
+    for marker, row in zip("DsPXv", models.itertuples(), strict=False):
+        look = dict(marker=marker, color=PURPLE, label=f"this run: {row.model}", **MARK)
+        ax.scatter(row.lc, row.la, s=_area(row.params_b), **look)
+    if models["model"].str.contains("†").any():
+        title += "\n† over 5% cut off, empty or not judged"
     legend = ax.legend(loc="upper left", title=title)
     for handle in legend.legend_handles:
         handle.set_sizes([50])
@@ -71,27 +69,27 @@ def _area(params_b):
 
 def _label(ax: Axes, row, radius: float, color: str) -> None:
     """The name of a model of Table 2 where its row says; a line to its mark if that is far."""
+    name = row.model.replace("-Qwen2.5", "")
+    place, offset = (row.lc_mean, row.la_mean), (row.label_dx, row.label_dy)
     line = None
-    if np.hypot(row.label_dx, row.label_dy) > FAR:
+    if np.hypot(*offset) > FAR:
         line = dict(arrowstyle="-", color=GREY, linewidth=0.5, shrinkA=0)
         line |= dict(shrinkB=radius, relpos=(0, 0.5))
-    name, place = row.model.replace("-Qwen2.5", ""), (row.lc_mean, row.la_mean)
-    look = dict(textcoords="offset points", ha="center", va="center", fontsize=7, color=color)
-    ax.annotate(name, place, (row.label_dx, row.label_dy), arrowprops=line, **look)
+    style.note(ax, name, place, offset, va="center", color=color, arrowprops=line)
 
 
 # Figures 5 and 6 ---------------------------------------------------------------------------------
 
 
 @style.applied()
-def scaling(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+def scaling(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
     """Figure 5: base and CURE-MED over the five Qwen2.5 sizes of Table 2.
 
-    Bands are one standard deviation over three runs.
+    Bands are one standard deviation over three runs. A run's first and last model stand left.
     """
+    table = table.sort_values("params_b")
     base = table["model"].isin([f"Qwen2.5-Instruct-{size}" for size in SIZES])
     families = {"Qwen2.5-Instruct": table[base], "CURE-MED": table[table["kind"].eq("cure-med")]}
-    families = {name: part.sort_values("params_b") for name, part in families.items()}
     told = []
     for name, part in families.items():
         for what, metric in (("consistency", "lc"), ("accuracy", "la")):
@@ -99,14 +97,24 @@ def scaling(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
             told.append(f"{name}: {what} {values}")
     alt = "Two line charts over five model sizes, language consistency and logical accuracy. "
     drawn, axes = style.figure(PAGE, 2.7, alt + "; ".join(told), 2)
-    look_of_base = dict(linestyle="--", marker="o", color=BLUE, markersize=4)
-    look_of_ours = dict(linestyle="-", marker="*", color=RED, markersize=8)
+    looks = (
+        dict(linestyle="--", marker="o", color=BLUE, markersize=4),
+        dict(linestyle="-", marker="*", color=RED, markersize=8),
+    )
     for ax, metric in zip(axes, ("lc", "la"), strict=True):
-        _over_sizes(ax, families, "Qwen2.5-Instruct", metric, -12, look_of_base)
-        _over_sizes(ax, families, "CURE-MED", metric, 6, look_of_ours)
+        for (name, part), look, above in zip(families.items(), looks, (-12, 6), strict=True):
+            mean, std = part[f"{metric}_mean"].to_numpy(), part[f"{metric}_std"].to_numpy()
+            ax.plot(mean, label=name, **look)
+            band = dict(color=look["color"], alpha=0.25, linewidth=0)
+            ax.fill_between(range(len(mean)), mean - std, mean + std, **band)
+            for place in enumerate(mean):
+                style.note(ax, f"{place[1]:.1f}", place, (0, above), color=look["color"])
         ax.set_xticks(range(len(SIZES)), SIZES)
-        if scores is not None:
-            _first_and_last(ax, beside.overall_scores(scores)[metric].dropna().tolist())
+        run = beside.overall_scores(scores)[metric].dropna().tolist()
+        if run:
+            ends = [run[0], run[-1]]
+            ax.plot([-1, -1], ends, "D:", color=PURPLE, markersize=4, label="this run")
+            ax.set_xticks(range(-1, len(SIZES)), ["this run", *SIZES])
         title = NAMES[metric].removesuffix(" (%)")
         ax.set(title=title, xlabel="parameters", ylabel="%", ylim=(-8, 108))
         ax.margins(x=0.08)
@@ -115,32 +123,13 @@ def scaling(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
     return drawn
 
 
-def _over_sizes(ax: Axes, families: dict, name: str, metric: str, above: int, look: dict) -> None:
-    """A family's line with its band; each value is written `above` points over its mark."""
-    mean, std = families[name][f"{metric}_mean"], families[name][f"{metric}_std"]
-    x, color = np.arange(len(mean)), look["color"]
-    ax.plot(x, mean, label=name, **look)
-    ax.fill_between(x, mean - std, mean + std, color=color, alpha=0.25, linewidth=0)
-    written = dict(textcoords="offset points", ha="center", fontsize=7, color=color)
-    for place, value in enumerate(mean):
-        ax.annotate(f"{value:.1f}", (place, value), (0, above), **written)
-
-
-def _first_and_last(ax: Axes, values: list[float]) -> None:
-    """A run's first and last model, joined by a line left of the published sizes."""
-    if values:
-        ends = [values[0], values[-1]]
-        ax.plot([-1, -1], ends, "D:", color=PURPLE, markersize=4, label="this run")
-        ax.set_xticks(range(-1, len(SIZES)), ["this run", *SIZES])
-
-
 @style.applied()
-def medical_baselines(table: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+def medical_baselines(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
     """Figure 6: logical accuracy of CURE-MED and of medical models on four benchmarks."""
-    if scores is not None:
-        last = beside.overall_scores(scores).dropna(subset="la").tail(1)
-        last = last.assign(model="this run: " + last["model"], benchmark="CUREMED-BENCH")
-        table = pd.concat([table, last.rename(columns={"la": "accuracy"})], ignore_index=True)
+    last = beside.overall_scores(scores).dropna(subset="la").tail(1)
+    last = last.rename(columns={"la": "accuracy"}).assign(benchmark="CUREMED-BENCH")
+    last["model"] = "this run: " + last["model"]
+    table = pd.concat([table, last], ignore_index=True)
     best = table.loc[table.groupby("benchmark", sort=False)["accuracy"].idxmax()]
     told = [f"{row.model} with {row.accuracy:.1f}% on {row.benchmark}" for row in best.itertuples()]
     alt = "Bars of logical accuracy of medical models on four benchmarks; the best: "
@@ -157,16 +146,15 @@ def medical_baselines(table: pd.DataFrame, scores: pd.DataFrame | None = None) -
             patch.set_hatch(hatch)
     ax.set(xlabel="", ylabel="Logical accuracy (%)", ylim=(0, 90))
     ax.get_legend().remove()
-    columns = 4 if len(names) > 6 else 6
     place = dict(loc="outside upper center", columnspacing=1, handlelength=1.2)
-    drawn.legend(handles, names, ncols=columns, **place)
+    drawn.legend(handles, names, ncols=6 if last.empty else 4, **place)
     return drawn
 
 
 # Per language and tier ---------------------------------------------------------------------------
 
 
-def per_language(tables: dict[str, pd.DataFrame], scores: pd.DataFrame | None = None) -> Figure:
+def per_language(tables: dict[str, pd.DataFrame], scores: pd.DataFrame = beside.NO_RUN) -> Figure:
     """Heat maps of Tables 6 and 7 (`tables`: size to table): LA and LC before and after CURE-MED.
 
     Languages stand by tier, as the curriculum takes them.
@@ -182,7 +170,7 @@ def per_language(tables: dict[str, pd.DataFrame], scores: pd.DataFrame | None = 
     return _heat_maps(maps, scores, "before and after CURE-MED, per language")
 
 
-def proprietary(la: pd.DataFrame, lc: pd.DataFrame, scores: pd.DataFrame | None = None) -> Figure:
+def proprietary(la: pd.DataFrame, lc: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
     """Heat maps of Tables 9 and 10: LA and LC per language of the five proprietary models."""
     maps = {}
     for metric, table in (("la", la), ("lc", lc)):
@@ -192,7 +180,7 @@ def proprietary(la: pd.DataFrame, lc: pd.DataFrame, scores: pd.DataFrame | None 
 
 
 @style.applied()
-def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame | None, about: str) -> Figure:
+def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame, about: str) -> Figure:
     for (metric, model), rows in beside.last_scores(scores).groupby(["metric", "model"]):
         row = rows.set_index("language")["value"].rename(f"this run: {model}")
         maps[metric] = pd.concat([maps[metric], row.to_frame().T])
@@ -206,14 +194,13 @@ def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame | None, about
     counts = [len(languages.in_tier(tier)) for tier in languages.TIERS]
     ends = np.cumsum(counts)
     for ax, (metric, table), pad in zip(axes, maps.items(), (15, 5), strict=True):
-        style.heat_map(ax, table.reindex(columns=style.BY_TIER))
+        style.heat_map(ax, table)
         ax.set_title(NAMES[metric], pad=pad, loc="left")
         for end in ends[:-1]:
             ax.axvline(end, color="white", linewidth=3)
-    style.slanted(axes[-1], style.BY_TIER)
-    look = dict(textcoords="offset points", ha="center", fontsize=7.5, fontweight="bold")
     for tier, count, end in zip(languages.TIERS, counts, ends, strict=True):
-        axes[0].annotate(tier, (end - count / 2, 0), (0, 4), **look)
+        place = (end - count / 2, 0)
+        style.note(axes[0], tier, place, (0, 4), fontsize=7.5, fontweight="bold")
     return drawn
 
 

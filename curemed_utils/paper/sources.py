@@ -21,9 +21,7 @@ def published(name: str) -> pd.DataFrame:
     FileNotFoundError lists the tables that are there.
     """
     files = sorted(paths.SOURCE_DATA.glob("*.csv"))
-    matches = [file for file in files if file.stem == name]
-    if not matches:
-        matches = [file for file in files if file.stem.startswith(name)]
+    matches = [file for file in files if file.stem.startswith(name)]
     if len(matches) != 1:
         folder = paths.show(paths.SOURCE_DATA)
         tables = ", ".join(file.stem for file in files)
@@ -53,17 +51,13 @@ def per_tier(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """
     counts = published("figure08")[["language", "tier", "n_test"]]
     rows = table.merge(counts, on="language")
+    n = rows.groupby("tier")["n_test"].sum()
     levels = {}
     for metric in ("la", "lc"):
-        columns = {"base": f"{metric}_base", "CURE-MED": f"{metric}_cure_med"}
-        tiers = {}
-        for tier in languages.TIERS:
-            part = rows[rows["tier"].eq(tier)]
-            n = part["n_test"]
-            tiers[tier] = {
-                name: (part[column] * n).sum() / n.sum() for name, column in columns.items()
-            }
-        levels[metric.upper()] = pd.DataFrame(tiers)
+        columns = [f"{metric}_base", f"{metric}_cure_med"]
+        right = rows[columns].mul(rows["n_test"], axis=0).groupby(rows["tier"]).sum()
+        by_tier = right.div(n, axis=0).T.set_axis(["base", "CURE-MED"])
+        levels[metric.upper()] = by_tier[list(languages.TIERS)]
     return levels
 
 

@@ -6,33 +6,28 @@ They are rebuilt from `figures/source_data`; a run's rows or columns stand after
 from pathlib import Path
 
 import pandas as pd
+import yaml
 from pandas.io.formats.style import Styler
 
-from curemed_utils import languages, paper
+from curemed_utils import paper
 from curemed_utils.paper import beside
 
-VARIANTS = {
-    "base": "base",
-    "naive_sft": "naive SFT",
-    "codeswitch_sft": "CURE-MED (SFT only)",
-    "naive_rft": "naive RFT",
-    "codeswitch_sft_curriculum_rl": "CURE-MED",
-    "cure-med": "CURE-MED",
-}
+TEXTS = yaml.safe_load(Path(__file__).with_name("tables.yaml").read_text(encoding="utf-8"))
+VARIANTS = TEXTS["variants"]
 TITLES = {"lc": "consistency (LC, %)", "la": "accuracy (LA, %)"}
-OF_A_RUN = " This run: its own held-out prompts."
+WITH_A_RUN = (2, 6, 7, 8, 9, 10)
 
 
-def table(number: int, scores: pd.DataFrame | None = None) -> Styler:
+def table(number: int, scores: pd.DataFrame = beside.NO_RUN) -> Styler:
     """Table `number` (1-12), its best values bold and, in Table 2, the best baselines in italics.
 
-    `scores` (of `measured.results_of`) adds a run to Tables 2 and 6-10. ValueError for any other
-    number.
+    `scores` (of `measured.results_of`) adds a run to Tables 2 and 6-10.
     """
-    if number not in MAKERS:
-        raise ValueError(f"the paper has tables 1 to 12, no table {number}")
     source = paper.published(f"table{number:02d}")
-    return MAKERS[number](number, source.drop(columns="source"), scores)
+    caption = f"Table {number}: {TEXTS['captions'][number]}"
+    if number in WITH_A_RUN and len(scores):
+        caption += " This run: its own held-out prompts."
+    return MAKERS[number](source.drop(columns="source"), scores).set_caption(caption)
 
 
 def latex(styler: Styler, label: str) -> str:
@@ -49,7 +44,7 @@ def latex(styler: Styler, label: str) -> str:
     return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$")
 
 
-def write(folder: str | Path, scores: pd.DataFrame | None = None) -> list[Path]:
+def write(folder: str | Path, scores: pd.DataFrame = beside.NO_RUN) -> list[Path]:
     """Writes `<folder>/table01.tex` … `table12.tex`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -62,12 +57,11 @@ def write(folder: str | Path, scores: pd.DataFrame | None = None) -> list[Path]:
     return files
 
 
-def _styled(frame: pd.DataFrame, caption: str) -> Styler:
-    """`frame` with `caption`; decimals have two digits, and LaTeX's characters are escaped."""
+def _styled(frame: pd.DataFrame) -> Styler:
+    """Decimals have two digits, and LaTeX's characters are escaped."""
     no_name = {"index": [None] * frame.index.nlevels, "columns": [None] * frame.columns.nlevels}
     styler = frame.map(_written).rename_axis(**no_name).style.format(escape="latex")
-    styler = styler.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
-    return styler.set_caption(caption)
+    return styler.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
 
 
 def _written(value) -> str:
@@ -81,103 +75,82 @@ def _mark(styler: Styler, cells: pd.DataFrame, css: str = "font-weight: bold") -
     return styler.apply(lambda _: cells.map(lambda yes: css if yes else ""), axis=None)
 
 
-def _datasets(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
+def _with_deviation(rows: pd.DataFrame, measure: str = "") -> list[str]:
+    columns = zip(rows[f"{measure}mean"], rows[f"{measure}std"], strict=True)
+    return [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in columns]
+
+
+def _datasets(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
     rows["size"] = [f"{float(size):,.0f}" for size in rows["size"]]
-    frame = rows.set_index("dataset").rename(columns=lambda name: name.replace("_", " "))
-    return _styled(frame, "Table 1: medical benchmarks compared.")
+    return _with_words(rows.set_index("dataset"))
 
 
-def _main(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
-    caption = "Table 2: mean and standard deviation over three runs. Bold: best of all; "
-    caption += "italics: best baseline."
-    lines = []
-    for row in rows.itertuples():
-        line = {"model": row.model, "size": row.size_class, "parameters (B)": f"{row.params_b:g}"}
-        line[TITLES["lc"]] = f"{row.lc_mean:.2f} ± {row.lc_std:.2f}"
-        line[TITLES["la"]] = f"{row.la_mean:.2f} ± {row.la_std:.2f}"
-        lines.append(line)
-    if scores is not None:
-        caption += OF_A_RUN
-        for row in beside.overall_scores(scores).itertuples():
-            size = f"{row.params_b:.2g}"
-            line = {"model": row.model, "size": "this run", "parameters (B)": size}
-            line[TITLES["lc"]], line[TITLES["la"]] = row.lc, row.la
-            lines.append(line)
-    frame = pd.DataFrame(lines).set_index("model")
-    best = pd.DataFrame(False, frame.index, frame.columns)
+def _ratings(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+    return _with_words(rows.set_index("language"))
+
+
+def _with_words(frame: pd.DataFrame) -> Styler:
+    return _styled(frame.rename(columns=lambda name: name.replace("_", " ")))
+
+
+def _main(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+    ours = beside.overall_scores(scores)
+    sizes = [f"{size:g}" for size in rows["params_b"]]
+    sizes += [f"{size:.2g}" for size in ours["params_b"]]
+    size_classes = [*rows["size_class"], *["this run"] * len(ours)]
+    frame = pd.DataFrame({"size": size_classes, "parameters (B)": sizes})
+    best = pd.DataFrame(False, frame.index, [*frame.columns, *TITLES.values()])
     best_baseline = best.copy()
     baselines = rows[rows["kind"].eq("baseline")]
     for metric, title in TITLES.items():
-        column = frame.columns.get_loc(title)
-        best.iloc[rows[f"{metric}_mean"].argmax(), column] = True
-        best_baseline.iloc[baselines[f"{metric}_mean"].idxmax(), column] = True
-    styler = _mark(_styled(frame, caption), best)
-    return _mark(styler, best_baseline, "font-style: italic")
+        frame[title] = [*_with_deviation(rows, f"{metric}_"), *ours[metric]]
+        best.loc[rows[f"{metric}_mean"].idxmax(), title] = True
+        best_baseline.loc[baselines[f"{metric}_mean"].idxmax(), title] = True
+    models = [*rows["model"], *ours["model"]]
+    styler = _mark(_styled(frame.set_axis(models)), best.set_axis(models))
+    return _mark(styler, best_baseline.set_axis(models), "font-style: italic")
 
 
-def _ablation(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
+def _ablation(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
     rows["metric"] = rows["metric"].str.upper()
     rows["variant"] = rows["variant"].map(VARIANTS)
-    rows["cell"] = [f"{row.mean:.2f} ± {row.std:.2f}" for row in rows.itertuples()]
-    keys = ["metric", "model_size"]
-    index = rows.set_index(keys).index.unique()
-    order = [name for name in dict.fromkeys(VARIANTS.values()) if name in set(rows["variant"])]
-    cells = rows.pivot(index=keys, columns="variant", values="cell").loc[index, order]
-    means = rows.pivot(index=keys, columns="variant", values="mean").loc[index, order]
-    caption = "Table 3: ablation, mean and standard deviation over three runs."
-    return _mark(_styled(cells, caption), means.eq(means.max(axis=1), axis=0))
+    rows["cell"] = _with_deviation(rows)
+    place = dict(index=["metric", "model_size"], columns="variant", sort=False)
+    means = rows.pivot_table("mean", **place)
+    cells = rows.pivot_table("cell", aggfunc="first", **place)
+    return _mark(_styled(cells), means.eq(means.max(axis=1), axis=0))
 
 
-def _ood(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
+def _ood(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
     rows["variant"] = rows["variant"].map(VARIANTS)
-    keys = ["model_size", "variant"]
-    index = rows.set_index(keys).index.unique()
-    frame = rows.pivot(index=keys, columns="language", values="accuracy")
-    frame = frame.loc[index, rows["language"].unique()]
-    best = frame.eq(frame.groupby(level="model_size").transform("max"))
-    benchmark = rows["benchmark"].iloc[0]
-    caption = f"Table {number}: accuracy (%) on {benchmark}, out of distribution."
-    return _mark(_styled(frame, caption), best)
+    frame = rows.pivot_table("accuracy", ["model_size", "variant"], "language", sort=False)
+    return _mark(_styled(frame), frame.eq(frame.groupby(level="model_size").transform("max")))
 
 
-def _ratings(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
-    frame = rows.set_index("language").rename(columns=lambda name: name.replace("_", " "))
-    return _styled(frame, "Table 5: mean ratings (1-5) by two groups of raters.")
-
-
-def _per_language(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
-    size = {6: "7B", 7: "3B"}[number]
-    caption = f"Table {number}: per language, {size}; LA and LC in %, Δ in points."
+def _per_language(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
     parts = {"base": "base", "cure_med": "CURE-MED", "delta": "Δ"}
     frame = rows.set_index("language")
     columns = [(name[:2].upper(), parts[name[3:]]) for name in frame.columns]
     frame.columns = pd.MultiIndex.from_tuples(columns)
     for (model, metric), part in beside.last_scores(scores).groupby(["model", "metric"]):
         frame[metric.upper(), f"this run: {model}"] = part.set_index("language")["value"]
-    frame = frame.reindex(columns=["LA", "LC"], level=0)
-    return _styled(frame, caption if scores is None else caption + OF_A_RUN)
+    return _styled(frame.reindex(columns=["LA", "LC"], level=0))
 
 
-def _overall(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
-    caption = "Table 8: proprietary models, micro average over all questions (%)."
-    if scores is not None:
-        caption += OF_A_RUN
-        models = beside.overall_scores(scores)
-        models["model"] = "this run: " + models["model"]
-        rows = pd.concat([rows, models[["model", "lc", "la"]]])
-    frame = rows.set_index("model")[["lc", "la"]].rename(columns=str.upper)
-    return _styled(frame, caption)
+def _overall(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+    models = beside.overall_scores(scores)
+    models["model"] = "this run: " + models["model"]
+    frame = pd.concat([rows, models]).set_index("model")[["lc", "la"]]
+    return _styled(frame.rename(columns=str.upper))
 
 
-def _models(number: int, rows: pd.DataFrame, scores: pd.DataFrame | None) -> Styler:
-    metric = {9: "la", 10: "lc"}[number]
-    caption = f"Table {number}: {metric.upper()} (%) of proprietary models, per language."
-    frame = rows.pivot(index="language", columns="model", values=metric)
-    frame = frame.loc[list(languages.PUBLISHED), rows["model"].unique()]
+def _models(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+    metric = "la" if "la" in rows else "lc"
+    frame = rows.pivot_table(metric, "language", "model", sort=False)
     last = beside.last_scores(scores)
     for model, part in last[last["metric"].eq(metric)].groupby("model"):
         frame[f"this run: {model}"] = part.set_index("language")["value"]
-    return _styled(frame, caption if scores is None else caption + OF_A_RUN)
+    return _styled(frame)
 
 
 MAKERS = {

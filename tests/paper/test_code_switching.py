@@ -2,7 +2,7 @@
 
 import pytest
 
-from curemed_utils import paper, trace
+from curemed_utils import paper
 from curemed_utils.paper import code_switching
 
 MARKED = {"French": "figure02", "Spanish": "figure03"}
@@ -36,16 +36,3 @@ def test_switches_in_another_script_are_exact():
         ("here.", "english"),
     ]
     assert code_switching.spans("  ", "Thai") == code_switching.spans("", "French") == []
-
-
-def test_an_example_of_untagged_text_is_one_response():
-    example = code_switching.example("¿Qué es?", "Una gripe", "Spanish")
-    assert example["part"].tolist() == ["question", "response"]
-
-
-def test_an_example_s_answer_is_right_or_wrong_where_that_is_known():
-    response = trace.render(["a"], "La  gripe")
-    example = code_switching.example("¿Qué es?", response, "Spanish", correct=False)
-    assert example.iloc[-1].to_dict() == {"part": "answer", "role": "wrong", "text": "La gripe"}
-    example = code_switching.example("¿Qué es?", response, "Spanish")
-    assert example.iloc[-1]["role"] == "target"

@@ -39,7 +39,6 @@ def test_a_run_that_has_not_begun_says_what_is_missing(tmp_path):
         "evaluation/stage3_low/verdicts.jsonl: notebook 07",
         "the levels of each tier: notebook 06",
     ]
-    assert measured.before_and_after(tmp_path) is None
 
 
 def test_a_half_done_run_gives_what_it_has(tmp_path, sample):
@@ -82,13 +81,4 @@ def test_scores_of_held_out_prompts_stand_beside_the_paper_s(evaluated, tiny_bas
     assert overall["la"].to_dict() == {"base": 0, "stage3_low †": 50}
     last = beside.last_scores(scores)
     assert set(last["language"]) == {"French"} and set(last["model"]) == {"stage3_low †"}
-    assert beside.last_scores(None).empty
-
-
-def test_one_prompt_is_shown_before_and_after_training(evaluated):
-    example = measured.before_and_after(evaluated, "French")
-    assert example["response"].unique().tolist() == ["both", "untrained", "trained"]
-    answers = example[example["part"].eq("answer")].set_index("response")
-    assert answers["role"].to_dict() == {"untrained": "wrong", "trained": "right"}
-    assert answers.loc["trained", "text"] == "Réponse 1"  # the one that the last model gets right
-    assert measured.before_and_after(evaluated, "Thai") is None
+    assert beside.last_scores(beside.NO_RUN).empty

@@ -1,4 +1,4 @@
-"""The same bytes everywhere, and fonts for every script."""
+"""The same bytes everywhere."""
 
 import os
 import subprocess
@@ -47,14 +47,3 @@ def test_the_committed_figures_are_those_of_the_committed_tables(tmp_path, name)
     for file in files:
         committed = (paths.FIGURES / file.name).read_bytes()
         assert file.read_bytes() == committed, "run make figures and commit what it draws"
-
-
-def test_a_script_without_a_font_is_named(monkeypatch):
-    monkeypatch.setattr(style.font_manager.fontManager, "ttflist", [])
-    with pytest.raises(style.MissingFont, match=r"SYLLABLE.*install a font of that script"):
-        style.fonts("ልጁ")
-    assert style.boxed("asma ልጁ") == "asma □□"
-
-
-def test_latin_scripts_need_no_further_font():
-    assert style.fonts("Ọ̀rọ̀ àìsàn, Đau bụng, ƙarfe, ışık") == ["DejaVu Sans"]
