@@ -42,7 +42,7 @@ def other_benchmarks(accuracies: pd.DataFrame) -> pd.DataFrame:
     """
     printed = pd.concat([published(name) for name in ("table04", "table11", "table12")])
     printed["name"] = printed["model_size"] + " " + printed["variant"]
-    names, keys = printed["name"].unique(), ["benchmark", "language"]
-    wide = printed.pivot(index=keys, columns="name", values="accuracy")[names]
+    keys = ["benchmark", "language"]
+    wide = printed.pivot_table("accuracy", keys, "name", sort=False)
     wide = wide.reset_index().rename_axis(columns=None)
     return wide.merge(accuracies, on=keys, how="outer")

@@ -3,7 +3,6 @@
 import base64
 import io
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
@@ -47,14 +46,13 @@ def rewards(logs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     Columns: stage, step (from 1), reward, accuracy, language, format. A part that the log lacks, or
     where nothing could be verified, is NaN.
     """
-    stages = []
+    names = [name for name, *_ in REWARDS.values()]
+    stages = {}
     for stage, log in logs.items():
-        log = log.dropna(subset=["reward"])
-        table = pd.DataFrame({"stage": stage, "step": range(1, len(log) + 1)}, index=log.index)
-        for column, (name, *_) in REWARDS.items():
-            table[column] = log.get(name, np.nan)
-        stages.append(table)
-    return pd.concat(stages, ignore_index=True)
+        table = log.dropna(subset="reward").reindex(columns=names)
+        table.index = pd.RangeIndex(1, len(table) + 1)
+        stages[stage] = table.set_axis(list(REWARDS), axis="columns")
+    return pd.concat(stages, names=["stage", "step"]).reset_index()
 
 
 @style.applied()

@@ -156,8 +156,7 @@ def verifier_agreement(table: pd.DataFrame) -> Figure:
         f"over {table['n_scored'].sum():,} responses; "
         f"lowest {worst['agreement']:.0f}% for {worst['model']} in {worst['language']}"
     )
-    values = table.pivot(index="model", columns="language", values="agreement")
-    values = values.loc[table["model"].unique()]
+    values = table.pivot_table("agreement", "model", "language", sort=False)
     drawn, (ax,) = style.figure(PAGE, 0.9 + 0.3 * len(values), alt)
     style.heat_map(ax, values)
     ax.set_title(f"Agreement with published verdicts (%), {mean:.1f} over all")

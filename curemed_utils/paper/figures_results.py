@@ -174,20 +174,19 @@ def proprietary(la: pd.DataFrame, lc: pd.DataFrame, scores: pd.DataFrame = besid
     """Heat maps of Tables 9 and 10: LA and LC per language of the five proprietary models."""
     maps = {}
     for metric, table in (("la", la), ("lc", lc)):
-        wide = table.pivot(index="model", columns="language", values=metric)
-        maps[metric] = wide.loc[table["model"].unique()]
+        maps[metric] = table.pivot_table(metric, "model", "language", sort=False)
     return _heat_maps(maps, scores, "of five proprietary models, per language")
 
 
 @style.applied()
 def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame, about: str) -> Figure:
     for (metric, model), rows in beside.last_scores(scores).groupby(["metric", "model"]):
-        row = rows.set_index("language")["value"].rename(f"this run: {model}")
-        maps[metric] = pd.concat([maps[metric], row.to_frame().T])
+        maps[metric].loc[f"this run: {model}"] = rows.set_index("language")["value"]
     lows = []
     for metric, table in maps.items():
-        lowest, where = table.min(axis=1).min(), table.min().idxmin()
-        lows.append(f"lowest {NAMES[metric].lower()}: {lowest:.1f} in {where}")
+        lowest = table.min()
+        where = f"{lowest.min():.1f} in {lowest.idxmin()}"
+        lows.append(f"lowest {NAMES[metric].lower()}: {where}")
     alt = f"Heat maps of logical accuracy and language consistency {about}; {'; '.join(lows)}"
     height = 1.3 + 0.46 * max(map(len, maps.values()))
     drawn, axes = style.figure(PAGE, height, alt, rows=2, sharex=True)
@@ -223,7 +222,7 @@ def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
             ax.plot([0, 1], table[tier], line, label=tier, **look)
         for x, gap in enumerate(gaps[title]):
             ax.text(x, -12, f"gap {gap:.0f}", ha="center", fontsize=7.5)
-        ax.set_xticks([0, 1], [str(name).replace("_", " ") for name in table.index])
+        ax.set_xticks([0, 1], table.index.str.replace("_", " "))
         ax.set(title=title, ylim=(-18, 104), xlim=(-0.4, 1.4))
         ax.grid(axis="y")
     axes[0].set_ylabel("%")
