@@ -1,10 +1,10 @@
-"""Checkpoints of a run: the base, what made each one, finishing one without losing another."""
+"""Checkpoints of a run: the base, what made each one, a stage at work."""
 
 import hashlib
 import importlib.metadata
 import json
 import shutil
-import time
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -19,8 +19,7 @@ PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizer
 def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int = 0) -> Path:
     """Puts the model to start from at the run's checkpoint `base` and returns that path.
 
-    `tiny` is built from `rows`; a local folder or a hub id becomes a link to its files. What
-    stood there for another model, rows or seed is set aside, not deleted.
+    `tiny` is built from `rows`; a local folder or a hub id becomes a link to its files.
     """
     base = paths.checkpoint(run_dir, "base")
     if model_id != "tiny":
@@ -47,44 +46,38 @@ def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int =
 
 
 def link(base: Path, model_id: str) -> Path:
-    """Makes `base` a link to a local model, or to the files of a hub id once they are fetched."""
+    """Makes `base` a link to a local model or to the fetched files of a hub id."""
+    from huggingface_hub import snapshot_download
+
     source = Path(model_id).expanduser()
     if not source.is_dir():
-        source = _fetch(model_id)
-    if not (source / "config.json").exists():
-        shown = paths.show(source)
-        raise FileNotFoundError(f"model_id {model_id!r}: {shown} holds no config.json")
-    if base.is_symlink() and base.resolve() == source.resolve():
-        return base
+        try:
+            source = Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
+        except Exception as error:  # every way a download can fail has a class of its own
+            raise FileNotFoundError(
+                f"model_id {model_id!r} is neither 'tiny', a local folder nor fetched "
+                f"({type(error).__name__}: {error})"
+            ) from error
+    source = _check_whole(source, f"model_id {model_id!r}: ").resolve()
     base.parent.mkdir(parents=True, exist_ok=True)
     set_aside(base)
-    base.symlink_to(source.resolve(), target_is_directory=True)
+    base.symlink_to(source, target_is_directory=True)
     return base
 
 
-def _fetch(model_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
-    except Exception as error:  # every way a download can fail has a class of its own
-        raise FileNotFoundError(
-            f"model_id {model_id!r} is neither 'tiny', a local folder nor a model that can be "
-            f"fetched ({type(error).__name__}: {error})"
-        ) from error
-
-
 def find(run_dir: Path, name: str | Path) -> Path:
-    """The finished checkpoint `name` of a run, or the one at an absolute path `name`.
-
-    Raises FileNotFoundError that says which notebook makes it.
-    """
+    """The finished checkpoint `name` of a run, or the one at an absolute path `name`."""
     path = paths.checkpoint(run_dir, name)
-    if (path / "config.json").exists():
-        return path
-    if name in languages.CHECKPOINTS:
+    if name in languages.CHECKPOINTS and not (path / "config.json").exists():
         raise paths.missing(run_dir, path)
-    raise FileNotFoundError(f"{paths.show(path)} is no checkpoint: it holds no config.json")
+    return _check_whole(path)
+
+
+def _check_whole(folder: Path, what: str = "") -> Path:
+    if not (folder / "config.json").exists():
+        shown = paths.show(folder)
+        raise FileNotFoundError(f"{what}{shown} is no checkpoint: it holds no config.json")
+    return folder
 
 
 def info(path: str | Path) -> dict:
@@ -99,55 +92,46 @@ def is_made_from(path: Path, made_from: dict) -> bool:
 
 
 def identity(path: str | Path) -> str:
-    """What tells one checkpoint from another wherever it lies.
-
-    Its fingerprint; for a foreign one a digest of its configuration and of its files' names and
-    sizes.
-    """
+    """A checkpoint's fingerprint, or a digest of a foreign one's config and sizes of files."""
     folder = Path(path)
-    made = info(folder)
-    if "fingerprint" in made:
-        return made["fingerprint"]
+    if info(folder):
+        return info(folder)["fingerprint"]
     files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
     return digest((folder / "config.json").read_bytes() + json.dumps(files).encode())
 
 
 def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
     """Puts `results` into the card of a checkpoint of ours; a foreign one is left as it is."""
-    file = Path(checkpoint) / "README.md"
-    if info(checkpoint) and file.exists():
-        card.add_results(file, results)
+    if info(checkpoint):
+        card.add_results(Path(checkpoint) / "README.md", results)
 
 
-def push(checkpoint: str | Path, repo_id: str, private: bool = True) -> str:
-    """Uploads a finished stage to the hub and returns its address.
+def push(checkpoint: str | Path, repo_id: str) -> str:
+    """Uploads a finished stage to a private repository of the hub and returns its address.
 
-    The token comes from the environment (HF_TOKEN). Only what a user of the model needs goes
-    out: no rollouts, since they hold the training questions.
+    The token comes from the environment (HF_TOKEN). No rollouts: they hold training questions.
     """
     from huggingface_hub import HfApi
 
     if not info(checkpoint):
         shown = paths.show(checkpoint)
         raise FileNotFoundError(f"{shown} is no finished checkpoint: it holds no stage.json")
-    api, kept_back = HfApi(), ["rollouts.parquet", "checkpoint-*", "completions/*"]
-    address = api.create_repo(repo_id, private=private, exist_ok=True)
-    api.upload_folder(repo_id=repo_id, folder_path=str(checkpoint), ignore_patterns=kept_back)
+    api, folder, kept_back = HfApi(), str(checkpoint), ["rollouts.parquet", "checkpoint-*"]
+    address = api.create_repo(repo_id, private=True, exist_ok=True)
+    api.upload_folder(repo_id=repo_id, folder_path=folder, ignore_patterns=kept_back)
     return str(address)
 
 
-# Tokenizers and digests --------------------------------------------------------------------------
-
-
 def load_tokenizer(start: str | Path):
-    """The checkpoint's tokenizer, padding on the left as generation needs."""
+    """The checkpoint's tokenizer, padding on the left for generation."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(start, padding_side="left")
 
 
-def check_tokenizer(start: str | Path) -> None:
-    """Raises ValueError where the tokenizer has no chat template or loses a response's tags."""
+def check_start(start: Path) -> None:
+    """FileNotFoundError for no checkpoint, ValueError for one whose tokenizer loses the tags."""
+    _check_whole(start, "start ")
     tokenizer = load_tokenizer(start)
     its = f"start {paths.show(start)}: its tokenizer"
     if not tokenizer.chat_template:
@@ -156,10 +140,8 @@ def check_tokenizer(start: str | Path) -> None:
     ids = tokenizer(tagged, add_special_tokens=False)["input_ids"]
     kept = tokenizer.decode(ids, skip_special_tokens=True)
     if "".join(kept.split()) != "".join(tagged.split()):
-        raise ValueError(
-            f"{its} turns the tags {tagged!r} into {kept!r}; add them as ordinary tokens "
-            "(tokenizer.add_tokens), not as special ones, and save it again"
-        )
+        cure = "add them as ordinary tokens (tokenizer.add_tokens), not as special ones"
+        raise ValueError(f"{its} turns the tags {tagged!r} into {kept!r}; {cure}")
 
 
 def digest(raw: bytes) -> str:
@@ -174,29 +156,25 @@ def fingerprint(made: dict) -> str:
 
 
 def partial(output: Path) -> Path:
-    """The folder in which a stage works until `output` is finished."""
+    """Where a stage works until `output` is finished."""
     return output.with_name(f"{output.name}.partial")
 
 
 def pause_mark(output: Path) -> Path:
-    """A file that a stage at work leaves when it pauses."""
+    """A file that a stage leaves when it pauses."""
     return partial(output) / "paused"
 
 
 def set_aside(path: Path) -> None:
-    """Moves what stands at `path` to `<path>.before-<time>`: no setting destroys a result."""
+    """Moves `path` to `<path>.before-<time>`: no setting destroys a result."""
     if path.is_symlink():
         path.unlink()
     elif path.exists():
-        now = f"{time.strftime('%Y%m%dT%H%M%S')}-{time.time_ns() % 10**6:06d}"
-        path.rename(path.with_name(f"{path.name}.before-{now}"))
+        path.rename(path.with_name(f"{path.name}.before-{datetime.now():%Y%m%dT%H%M%S-%f}"))
 
 
 def prepare(part: Path, fingerprint: str) -> None:
-    """Makes the working folder ready.
-
-    One left by other settings or data is set aside; half-written checkpoints go.
-    """
+    """Sets aside what other settings or data left; half-written checkpoints go."""
     mark = part / "fingerprint"
     if not (mark.exists() and mark.read_text() == fingerprint):
         set_aside(part)
@@ -207,22 +185,14 @@ def prepare(part: Path, fingerprint: str) -> None:
             shutil.rmtree(folder)
 
 
-def mark_whole(checkpoint: Path) -> None:
-    (checkpoint / MARK).touch()
-
-
 def last_whole(part: Path) -> str | None:
     """The newest checkpoint that was written to its end, if there is one."""
-    whole = [mark.parent for mark in part.glob(f"checkpoint-*/{MARK}")]
-    newest = max(whole, key=lambda folder: int(folder.name.split("-")[1]), default=None)
-    return newest and str(newest)
+    steps = [int(mark.parent.name.split("-")[1]) for mark in part.glob(f"checkpoint-*/{MARK}")]
+    return str(part / f"checkpoint-{max(steps)}") if steps else None
 
 
 def finish(part: Path, output: Path, made: dict, log: list[dict] = ()) -> None:
-    """Gives a stage's folder its final name, with what made it and a card that sums up `log`.
-
-    What stood there is set aside.
-    """
+    """Gives a stage's folder its final name, with what made it and a card."""
     made = made | {
         "fingerprint": fingerprint(made["made_from"]),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
@@ -232,12 +202,7 @@ def finish(part: Path, output: Path, made: dict, log: list[dict] = ()) -> None:
     card.model_card(output.name, made, log).save(part / "README.md")
     set_aside(output)
     part.rename(output)
-    tidy(output)
-
-
-def tidy(output: Path) -> None:
-    """Removes what only training needed from a finished stage."""
-    for leftover in (*output.glob("checkpoint-*"), output / "completions"):
+    for leftover in (*output.glob("checkpoint-*"), output / "completions"):  # of training alone
         shutil.rmtree(leftover, ignore_errors=True)
     for name in ("training_args.bin", "fingerprint", "paused", "adapter/training_args.bin"):
         (output / name).unlink(missing_ok=True)

@@ -1,7 +1,6 @@
-"""The curriculum (Section 3.4): which prompts a GRPO stage draws, when it ends, what came of it."""
+"""The curriculum (Section 3.4): the prompts of a GRPO stage, its end, what came of it."""
 
 import itertools
-import math
 from collections import defaultdict
 from collections.abc import Iterator
 
@@ -12,8 +11,7 @@ from curemed_utils.data import DataError, Row
 from curemed_utils.data.splits import draw
 
 NAMES = {
-    "retain": "the new tier whole and a fixed share of each earlier language's pool: "
-    "the released stage files",
+    "retain": "the new tier whole and a share of each earlier language: the released files",
     "mixture": "a share alpha of every batch from the phase before: the equation of Section 3.4",
     "plateau": "the pools of retain, but the next tier opens when the reward stops rising",
     "none": "all languages from the first step: naive RFT",
@@ -27,9 +25,8 @@ def pool(
 
     `retain` and `plateau` keep floor(retain * n) rows of each earlier language, as the released
     files do (Section 4.1; French 421 -> 357 -> 357), and the new tier whole. `mixture` keeps all
-    rows of all tiers so far, since alpha and not the pools decides how often each is drawn.
-    `none` takes everything in every stage. Raises DataError that names the stage's new languages
-    without a row.
+    rows so far, since alpha decides how often each is drawn; `none` all rows in every stage.
+    Raises DataError for a new language without a row.
     """
     if curriculum not in NAMES:
         raise ValueError(f"curriculum is {curriculum!r}, which is none of {', '.join(NAMES)}")
@@ -45,23 +42,20 @@ def pool(
         ordered = sorted(pools[name], key=lambda row: draw(row.id, seed))
         n = len(ordered)
         if curriculum in ("retain", "plateau") and _rank(name) < tier:
-            n = math.floor(retain * n + 1e-9)
+            n = int(retain * n + 1e-9)
         kept += ordered[:n]
     return kept
 
 
 def checked(rows: list[Row], stage: str, curriculum: str) -> list[Row]:
     """The rows; DataError where a language that is new in the stage has none of them."""
-    new = languages.NAMES
-    if curriculum != "none":
-        new = languages.in_tier(languages.STAGES[stage])
+    at_once = curriculum == "none"
+    new = languages.NAMES if at_once else languages.in_tier(languages.STAGES[stage])
     trained = {row.language for row in rows}
     missing = [name for name in new if name not in trained]
     if missing:
-        raise DataError(
-            f"{stage} has no rows in {', '.join(missing)}: raise max_per_language or rft_share, "
-            "or choose another data_source"
-        )
+        advice = "raise max_per_language or rft_share, or choose another data_source"
+        raise DataError(f"{stage} has no rows in {', '.join(missing)}: {advice}")
     return rows
 
 
@@ -73,13 +67,11 @@ def mixture(rows: list[Row], alpha: float, seed: int = 0) -> Iterator[Row]:
     """An endless sequence of prompts, a share `alpha` of it from before the newest tier.
 
     That share follows the same rule again: D_i = alpha D_(i-1) + (1 - alpha) D_Li (Section 3.4).
-    It is dealt out evenly: of any n consecutive prompts, alpha * n are old, to within one. Each
-    tier's rows come in seeded order, all of them before any comes again.
+    Of any n consecutive prompts, alpha * n are old, to within one. Each tier's rows come in
+    seeded order, all of them before any comes again.
     """
     if not 0 <= alpha < 1:
-        raise ValueError(
-            f"alpha must lie in 0-1, and below 1 so that the new tier is drawn at all, not {alpha}"
-        )
+        raise ValueError(f"alpha must lie in 0-1, and below 1 to draw the new tier, not {alpha}")
     newest = max(_rank(row.language) for row in rows)
     earlier = [row for row in rows if _rank(row.language) < newest]
     new = passes([row for row in rows if _rank(row.language) == newest], seed + newest)
@@ -92,7 +84,7 @@ def mixture(rows: list[Row], alpha: float, seed: int = 0) -> Iterator[Row]:
 
 
 def passes(rows: list[Row], seed: int) -> Iterator[Row]:
-    """The rows over and over, each pass in another seeded order, the same on every machine."""
+    """The rows over and over, each pass in another seeded order."""
     for number in itertools.count():
         yield from sorted(rows, key=lambda row: draw(f"{number} {row.id}", seed))
 
@@ -100,21 +92,17 @@ def passes(rows: list[Row], seed: int) -> Iterator[Row]:
 def plateaued(rewards: list[float], patience: int) -> bool:
     """Whether the last `patience` steps' mean reward is no higher than that of as many before.
 
-    `patience` 0 means never. The answer depends on the log alone, so a resumed stage ends where
-    an uninterrupted one does.
+    `patience` 0 means never. A resumed stage ends where an uninterrupted one does.
     """
     if not patience or len(rewards) < 2 * patience:
         return False
     return sum(rewards[-patience:]) <= sum(rewards[-2 * patience : -patience])
 
 
-# What came of it ---------------------------------------------------------------------------------
-
-
 def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Mean reward, LA, LC and format of each model on each tier, from verdicts on one probe.
+    """Mean reward, LA, LC and format (0-1) by model and tier, from verdicts on one probe.
 
-    Index: model in its order of training, tier; values 0-1. A mean leaves out what is unknown.
+    Models keep their order of training. A mean leaves out what is unknown.
     """
     parts = {"reward": "reward", "correct": "LA", "in_language": "LC", "well_formed": "format"}
     numbers = verdicts[["model", "tier", *parts]].astype(dict.fromkeys(parts, float))
@@ -126,8 +114,8 @@ def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
 def forgetting(levels: pd.DataFrame) -> pd.DataFrame:
     """The best earlier level less the present one, by model and tier (Chaudhry et al., 2018).
 
-    `levels` has models in their order of training as rows and tiers as columns; the first model
-    has no earlier one and is left out. Positive: forgotten; negative: still rising.
+    `levels` has models in their order of training as rows, tiers as columns; the first row goes.
+    Positive: forgotten; negative: still rising.
     """
     return (levels.cummax().shift() - levels).iloc[1:]
 
@@ -138,10 +126,9 @@ def gap(levels: pd.DataFrame) -> pd.Series:
 
 
 def zero_advantage(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """By language: the groups of a stage, and the share of them that taught nothing.
+    """By language: the groups of a stage, and the share of them whose rollouts all earned the same.
 
-    All rollouts of such a group earned the same. `rollouts` has one line a rollout, with step,
-    id, prompt_language and advantage (a checkpoint's `rollouts.parquet`).
+    `rollouts` are a checkpoint's `rollouts.parquet`: step, id, prompt_language, advantage.
     """
     idle = rollouts.assign(idle=rollouts["advantage"].abs() < 1e-6)
     groups = idle.groupby(["prompt_language", "step", "id"])["idle"].all()

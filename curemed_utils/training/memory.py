@@ -1,29 +1,16 @@
 """How much memory and disk a training stage may need, and what this machine has.
 
-An estimate that tends high, from the checkpoint's config.json alone, read off TRL 1.16, accelerate
-1.15 and DeepSpeed 0.19. With T tokens that a process holds at a time, h hidden size, i intermediate
-size, P parameters, n GPUs in all:
-
-- Weights: TRL loads float32; DeepSpeed casts to bf16 and keeps a float32 copy.
-- none: 18 bytes a trained parameter (weight 4, autocast's bf16 copy 2, gradient 4, AdamW 8),
-  4 a frozen one. ddp: 4 more for buckets.
-- zero2, zero3, zero3_offload: DeepSpeed's `estimate_zero{2,3}_model_states_mem_needs`, repeated
-  here since importing them looks for GPUs.
-- fsdp2: float32, 16 P/n; the largest layer gathered, the next one too, with its gradient: 8 bytes.
-- Activations: each layer's input, and one layer with its gradients, 4 T (8h + 4i). Attention makes
-  no T x T matrix. On a CPU nothing is recomputed: all layers.
-- LM head: TRL's tiles of 4096 x 32768 logits; the gathered head and its float32 gradient.
-- Rollouts by transformers: keys and values of a process's share of the batch; under ZeRO-3 also the
-  whole model gathered in bf16. By vLLM: its share of the GPU.
-- Kept free: 2 GiB and 5% of the GPU, a rule of thumb.
-- Disk: the finished weights, and for each of `keep_checkpoints` + 1 saves 16 bytes a trained
-  parameter (weights and AdamW's states).
+An estimate that tends high, from a checkpoint's config.json and the heads of its weight files.
+`papermill_params/README.md` says where each formula comes from.
 """
 
 import json
+import math
 import os
+import re
 import shutil
 import subprocess
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -41,18 +28,34 @@ class DoesNotFit(ValueError):
     """A stage whose checkpoints this machine's disk can't hold."""
 
 
-# The machine -------------------------------------------------------------------------------------
+class Machine(NamedTuple):
+    """GiB of the smallest GPU (0: none), and free of a node's main memory and of the disk."""
+
+    gpu: float
+    main: float
+    disk: float
+
+
+def machine(output: Path) -> Machine:
+    """This machine, or its share of a Slurm job, for a stage that writes to `output`."""
+    import psutil
+
+    gpu = min((float(gpu.split(",")[-1]) / 1024 for gpu in gpus()), default=0)
+    job = float(os.environ.get("SLURM_MEM_PER_NODE") or "inf") / 1024
+    main = min(psutil.virtual_memory().available / GIB, job)
+    folder = next(folder for folder in output.absolute().parents if folder.exists())
+    free = shutil.disk_usage(folder).free
+    for file in checkpoints.partial(output).rglob("*"):  # is replaced
+        free += file.stat().st_size if file.is_file() else 0
+    return Machine(gpu, main, free / GIB)
 
 
 @cache
 def gpus() -> list[str]:
-    """The GPUs of this machine as 'name, MiB', asked of the driver's own tool.
-
-    The process that asks never touches CUDA.
-    """
-    if not shutil.which("nvidia-smi"):
-        return []
+    """The GPUs in sight as 'name, MiB', by the driver's own tool: this never touches CUDA."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+    if not shutil.which(query[0]):
+        return []
     done = subprocess.run(query, capture_output=True, text=True)
     names = done.stdout.strip().splitlines() if done.returncode == 0 else []
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
@@ -62,134 +65,80 @@ def gpus() -> list[str]:
     return names[: len(chosen)]
 
 
-def _main_memory() -> float:
-    import psutil
-
-    job = float(os.environ.get("SLURM_MEM_PER_NODE") or "inf")  # MiB
-    return min(psutil.virtual_memory().available / GIB, job / 1024)
-
-
-def _free_disk(output: Path) -> float:
-    """GiB free for `output`; what an interrupted stage left counts, since it is replaced."""
-    folder = next(folder for folder in output.absolute().parents if folder.exists())
-    free = shutil.disk_usage(folder).free
-    for file in checkpoints.partial(output).rglob("*"):
-        free += file.stat().st_size if file.is_file() else 0
-    return free / GIB
-
-
-# The model ---------------------------------------------------------------------------------------
-
-
 class Shape(NamedTuple):
     """A model's sizes: parameters in all, in its largest layer, of adapters of rank 1."""
 
     total: int
     largest: int
     adapters: int
-    config: dict  # its config.json
 
 
 def shape(checkpoint: str | Path) -> Shape:
-    """The sizes of a checkpoint, from its config.json alone.
+    """The sizes of any causal language model; its weights are not read."""
+    from safetensors import safe_open
 
-    A Qwen2.5 is counted by hand, since importing its class takes seconds.
-    """
-    c = json.loads((Path(checkpoint) / "config.json").read_text(encoding="utf-8"))
-    if c["model_type"] != "qwen2":
-        return measured_shape(checkpoint)
-    h, inner, layers = c["hidden_size"], c["intermediate_size"], c["num_hidden_layers"]
-    kv = h // c["num_attention_heads"] * c["num_key_value_heads"]
-    attention = 2 * h * h + 2 * h * kv + h + 2 * kv  # q and o, k and v, biases
-    layer = attention + 3 * h * inner + 2 * h  # the MLP and two norms
-    embedding = c["vocab_size"] * h
-    adapters = layers * (2 * (h + h) + 2 * (h + kv) + 3 * (h + inner))
-    tied = c.get("tie_word_embeddings")
-    total = layers * layer + embedding * (1 if tied else 2) + h
-    return Shape(total, max(layer, embedding), adapters, c)
-
-
-def measured_shape(checkpoint: str | Path) -> Shape:
-    """The same for any causal language model, built without memory."""
-    import torch
-    from accelerate import init_empty_weights
-    from accelerate.utils import calculate_maximum_sizes
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    config = AutoConfig.from_pretrained(checkpoint)
-    with init_empty_weights(include_buffers=True):
-        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    model.tie_weights()
-    head, adapters = model.get_output_embeddings(), 0
-    for module in model.modules():
-        if isinstance(module, torch.nn.Linear) and module is not head:
-            adapters += module.in_features + module.out_features
-    largest = calculate_maximum_sizes(model)[1][0] // 4
-    text = config.get_text_config().to_dict()
-    return Shape(model.num_parameters(), largest, adapters, text)
-
-
-# The estimate ------------------------------------------------------------------------------------
+    layers, adapters = Counter(), 0
+    for file in Path(checkpoint).glob("*.safetensors"):
+        with safe_open(file, "numpy") as weights:
+            names = weights.keys()
+            for name in names:
+                size = weights.get_slice(name).get_shape()
+                layer = re.match(r".*?\.\d+\.", name)
+                layers[layer[0] if layer else name] += math.prod(size)
+                if layer and len(size) == 2:
+                    adapters += sum(size)
+    return Shape(layers.total(), max(layers.values(), default=0), adapters)
 
 
 def estimate(
-    stage: Stage,
-    processes: int = 1,
-    nodes: int = 1,
-    strategy: str = "none",
-    gpu_gib: float | None = None,
-    cpu_gib: float | None = None,
-    disk_gib: float | None = None,
+    stage: Stage, processes: int, nodes: int, strategy: str, machine: Machine
 ) -> pd.DataFrame:
     """What a stage may need: GiB `needed` of each item, and `available` but for parts of a sum.
 
-    `processes` counts GPUs on each node. The machine is this one unless told: `gpu_gib` memory
-    of a GPU, `cpu_gib` free main memory of a node, `disk_gib` free where the checkpoint goes.
-    Without a GPU the run is taken to be on a CPU.
+    `processes` counts GPUs on each node. On a machine without a GPU the stage trains on a CPU.
     """
-    if gpu_gib is None and gpus():
-        gpu_gib = min(float(gpu.split(",")[-1]) for gpu in gpus()) / 1024
-    cpu_gib = _main_memory() if cpu_gib is None else cpu_gib
-    disk_gib = _free_disk(stage.output) if disk_gib is None else disk_gib
-    plan = _Plan(stage, shape(stage.start), processes, nodes, strategy, gpu_gib or 0)
+    plan = _Plan(stage, processes, nodes, strategy, machine.gpu)
     parts = {
         "model states": plan.states(),
         "reference model": plan.reference(),
         "activations": plan.activations(),
         "LM head": plan.head(),
         "rollouts": plan.rollouts(),
-        "kept free": (2 + 0.05 * gpu_gib) * GIB if gpu_gib else 0,
+        "kept free": (2 + 0.05 * machine.gpu) * GIB if machine.gpu else 0,
     }
     training = parts["activations"] + parts["LM head"]
     process = parts["model states"] + parts["reference model"] + parts["kept free"]
     process += max(training, parts["rollouts"])
     rows = [(name, size, None) for name, size in parts.items()]
-    if gpu_gib:
-        rows.append((GPU, process, gpu_gib))
-    host = plan.host() if gpu_gib else process * processes
-    rows += [(MAIN, host, cpu_gib), (DISK, plan.disk(), disk_gib)]
+    if machine.gpu:
+        rows.append((GPU, process, machine.gpu))
+    host = plan.host() if machine.gpu else process * processes
+    rows += [(MAIN, host, machine.main), (DISK, plan.disk(), machine.disk)]
     table = pd.DataFrame(rows, columns=["item", "needed", "available"])
     return table.assign(needed=table["needed"] / GIB)
 
 
 class _Plan:
-    """The formulas at the top of this file, in bytes."""
+    """The formulas of each part, in bytes."""
 
-    def __init__(self, stage, model, processes, nodes, strategy, gpu_gib):
-        self.stage, self.model, self.strategy, self.gpu = stage, model, strategy, gpu_gib
+    def __init__(self, stage: Stage, processes: int, nodes: int, strategy: str, gpu: float):
+        self.stage, self.strategy, self.gpu = stage, strategy, gpu
         self.processes, self.nodes, self.world = processes, nodes, processes * nodes
         self.zero = strategy.startswith("zero")
-        self.size, self.inner = model.config["hidden_size"], model.config["intermediate_size"]
-        self.layers, self.vocabulary = model.config["num_hidden_layers"], model.config["vocab_size"]
-        self.trained, self.frozen = model.total, 0
+        self.model = shape(stage.start)
+        self.trained, self.frozen = self.model.total, 0
         if stage.lora_rank:
-            self.trained, self.frozen = model.adapters * stage.lora_rank, model.total
+            self.trained, self.frozen = self.model.adapters * stage.lora_rank, self.model.total
+        config = json.loads((stage.start / "config.json").read_text(encoding="utf-8"))
+        self.config = config.get("text_config", config)
+        self.size, self.inner = self.config["hidden_size"], self.config["intermediate_size"]
+        self.layers, self.vocabulary = self.config["num_hidden_layers"], self.config["vocab_size"]
         if isinstance(stage, SFT):
             self.length = stage.max_length
         else:
             self.length = stage.max_prompt_length + stage.max_completion_length
         self.tokens = stage.micro_batch * self.length
-        self.activation = 2 if gpu_gib else 4  # bytes: bf16 or float32
+        self.activation = 2 if gpu else 4  # bytes: bf16 or float32
 
     def states(self) -> float:
         """Weights, gradients and optimizer of one process."""
@@ -235,13 +184,13 @@ class _Plan:
         return tile + 4 * self.tokens * self.size + weights
 
     def rollouts(self) -> float:
-        engine, c = getattr(self.stage, "engine", ""), self.model.config
+        engine, config = getattr(self.stage, "engine", ""), self.config
         if engine == "vllm":
             return self.stage.vllm_memory * self.gpu * GIB
         if engine != "transformers":
             return 0
-        head = c.get("head_dim") or self.size // c["num_attention_heads"]
-        token = 2 * self.activation * self.layers * c["num_key_value_heads"] * head
+        head = config.get("head_dim") or self.size // config["num_attention_heads"]
+        token = 2 * self.activation * self.layers * config["num_key_value_heads"] * head
         each = self.length * token + 16 * self.vocabulary
         gathered = 2 * self.model.total if self.strategy.startswith("zero3") else 0
         return self.stage.batch_size // self.world * each + gathered

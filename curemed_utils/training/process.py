@@ -1,9 +1,8 @@
 """SFT and GRPO by TRL, one stage a call, in the process that `launch` starts.
 
-A stage trains in `<output>.partial`, where an interrupted run goes on from its last whole
-checkpoint, and takes its final name only when everything is written. The finished folder is an
+A stage trains in `<output>.partial` and takes its final name when everything is written: an
 ordinary checkpoint plus `stage.json` (what made it), `log.jsonl` and, after GRPO,
-`rollouts.parquet`. The stage's stop file pauses training after the step at work.
+`rollouts.parquet`.
 """
 
 import contextlib
@@ -13,7 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 from filelock import FileLock, Timeout
+from transformers import PrinterCallback
 
 from curemed_utils import data, paths
 from curemed_utils.training import callbacks, checkpoints, stages, trainers
@@ -24,30 +25,24 @@ WAIT = 600  # seconds for another process to save and end
 
 
 def train(kind: str, stage: Stage) -> Path:
-    """Runs one stage to its end and returns its checkpoint.
+    """Runs one stage to its end and returns its checkpoint; half-done work is resumed.
 
-    Done work is left alone, half-done work is resumed. Raises Paused where it was asked to stop
-    early, and RuntimeError where another number of processes was started than `world_size` or
-    another process still trains the same output.
+    Raises Paused where it was asked to stop early, and RuntimeError where `world_size` processes
+    were not started or another process still trains the same output.
     """
     started = int(os.environ.get("WORLD_SIZE", 1))
     if started != stage.world_size:
-        raise RuntimeError(
-            f"world_size is {stage.world_size}, but {started} process(es) were started"
-        )
+        asked = f"world_size is {stage.world_size}"
+        raise RuntimeError(f"{asked}, but {started} process(es) were started")
     made_from = stages.made_from(stage)
     if checkpoints.is_made_from(stage.output, made_from):
-        checkpoints.tidy(stage.output)
         return stage.output
     with _alone(stage.output):
         if not checkpoints.is_made_from(stage.output, made_from):
             return _train(kind, stage, made_from)
         if stage.world_size > 1:  # the other ranks don't wait: they are about to train
-            raise RuntimeError(
-                f"{stage.output.name} was finished by another process meanwhile; "
-                "call again to use it"
-            )
-        return stage.output
+            raise RuntimeError(f"another process has finished {stage.output.name}; call again")
+    return stage.output
 
 
 def _train(kind: str, stage: Stage, made_from: dict) -> Path:
@@ -56,13 +51,15 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
         checkpoints.prepare(part, checkpoints.fingerprint(made_from))
     build = {"sft": trainers.sft_trainer, "grpo": trainers.grpo_trainer}[kind]
     trainer, made = build(stage, part)
+    trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()
-    stop = callbacks.Stop(_stop_file(stage), getattr(stage, "patience", 0))
+    stop_file = Path(stage.stop_file or paths.stop_file(stage.run_dir))
+    stop = callbacks.Stop(stop_file, getattr(stage, "patience", 0))
     for callback in (stop, callbacks.Progress(), callbacks.Mark()):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=checkpoints.last_whole(part))
     if stop.paused:
-        _pause(trainer, stage, stop.stop_file)
+        _pause(trainer, stage, stop_file)
     _save(trainer, stage, part)
     trainer.accelerator.wait_for_everyone()  # a slower process may still write its last checkpoint
     if trainer.is_world_process_zero():
@@ -72,27 +69,17 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
     return stage.output
 
 
-def _stop_file(stage: Stage) -> Path:
-    return Path(stage.stop_file or paths.stop_file(stage.output.parents[1]))
-
-
 def _pause(trainer, stage: Stage, stop_file: Path) -> None:
     if trainer.is_world_process_zero():
         stop_file.unlink(missing_ok=True)
         checkpoints.pause_mark(stage.output).touch()  # accelerate hides this process's exit code
-    state = trainer.state
-    raise Paused(
-        f"{stage.output.name} paused after step {state.global_step} of {state.max_steps}; "
-        "the same call goes on"
-    )
+    done = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
+    raise Paused(f"{stage.output.name} paused after {done}; the same call goes on")
 
 
 @contextlib.contextmanager
 def _alone(output: Path) -> Iterator[None]:
-    """Holds the output for this stage alone.
-
-    A process left behind by a launcher that died ends after its step at work: wait for it.
-    """
+    """Holds the output for this stage; a process whose launcher died is waited for."""
     if int(os.environ.get("RANK", 0)):
         yield
         return
@@ -100,21 +87,18 @@ def _alone(output: Path) -> Iterator[None]:
     lock = FileLock(output.with_name(f".{output.name}.lock"))
     other = f"another process still trains {paths.show(output)}"
     try:
-        lock.acquire(timeout=0)
+        held = lock.acquire(timeout=0)
     except Timeout:
         print(f"{other}; waiting until it has saved and ended", flush=True)
         try:
-            lock.acquire(timeout=WAIT)
+            held = lock.acquire(timeout=WAIT)
         except Timeout:
             raise RuntimeError(f"{other} after {WAIT} s; stop it, then call again") from None
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def _save(trainer, stage: Stage, part: Path) -> None:
-    """The finished weights and the tokenizer; adapters are merged into what they trained on."""
     trainer.save_model(str(part / "adapter" if stage.lora_rank else part))
     if not trainer.is_world_process_zero():
         return
@@ -123,41 +107,30 @@ def _save(trainer, stage: Stage, part: Path) -> None:
         from peft import PeftModel
         from transformers import AutoModelForCausalLM
 
-        whole = AutoModelForCausalLM.from_pretrained(stage.start, dtype="auto")
-        adapted = PeftModel.from_pretrained(whole, part / "adapter")
-        adapted.merge_and_unload().save_pretrained(part)
+        model = AutoModelForCausalLM.from_pretrained(stage.start, dtype="auto")
+        model = PeftModel.from_pretrained(model, part / "adapter")
+        model.merge_and_unload().save_pretrained(part)
 
 
 def _finish(trainer, stage: Stage, part: Path, made: dict) -> None:
-    """Writes the logs beside the weights and gives the folder its final name."""
     if not any(part.glob("*.safetensors")):
-        raise RuntimeError(
-            f"{paths.show(part)} holds no weights after saving; "
-            "with ZeRO-3, zero3_save_16bit_model must be true"
-        )
+        why = "with ZeRO-3, zero3_save_16bit_model must be true"
+        raise RuntimeError(f"{paths.show(part)} holds no weights after saving; {why}")
     steps, log = trainer.state.global_step, trainer.state.log_history
     data.write_jsonl(log, part / "log.jsonl")
-    _join_rollouts(part, steps)
+    files = sorted(part.glob("completions/*.parquet"))  # one a step
+    if files:
+        rollouts = pd.concat(map(pd.read_parquet, files))
+        rollouts = rollouts[rollouts["step"] <= steps]
+        rollouts.to_parquet(part / "rollouts.parquet", index=False)
     checkpoints.finish(part, stage.output, made | {"steps": steps}, log)
-
-
-def _join_rollouts(part: Path, last_step: int) -> None:
-    """One table of what each step sampled, in place of TRL's file a step."""
-    import pandas as pd
-
-    tables = []
-    for file in sorted(part.glob("completions/*.parquet")):
-        if int(file.stem.split("_")[1]) <= last_step:
-            tables.append(pd.read_parquet(file))
-    if tables:
-        pd.concat(tables).to_parquet(part / "rollouts.parquet", index=False)
 
 
 def main(argv: list[str]) -> None:
     if len(argv) != 2 or argv[0] not in stages.KINDS:
         raise SystemExit("usage: python -m curemed_utils.training sft|grpo CONFIG.json")
-    kind, config = argv[0], json.loads(Path(argv[1]).read_text(encoding="utf-8"))
-    stage = stages.settings(kind, config)
+    kind, file = argv
+    stage = stages.settings(kind, json.loads(Path(file).read_text(encoding="utf-8")))
     if LAUNCHER not in os.environ:  # else the launcher has checked it once for all processes
         stages.check(stage)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # this process forks no other: use every core

@@ -10,11 +10,10 @@ def encode(
 ) -> tuple[list[dict], int]:
     """Each row as `input_ids` and `labels`, and how many rows of over `max_length` tokens went.
 
-    Labels are the ids of the completion (Section 3.2) and -100 before it, just as TRL makes them
-    of prompts and completions; but here a whole data set is rendered and tokenised in one call,
-    twenty times as fast. A token that spans the border counts to the completion. Raises
-    DataError for a row without a token to learn, ValueError for a chat template that renders the
-    prompt otherwise before a completion than for generation. The tokenizer must be a fast one.
+    Labels are the ids of the completion (Section 3.2) and -100 before it, just as TRL makes them,
+    but in one call, twenty times as fast. A token that spans the border counts to the completion.
+    Raises DataError for a row without a token to learn, ValueError for a chat template that
+    renders the prompt otherwise before a completion. The tokenizer must be a fast one.
     """
     posed = [prompts.messages(row) for row in rows]
     pairs = zip(posed, rows, strict=True)
@@ -26,17 +25,14 @@ def encode(
     examples = []
     for number, (row, start, text) in enumerate(zip(rows, starts, texts, strict=True)):
         if not text.startswith(start):
-            raise ValueError(
-                f"the chat template renders the prompt of row {row.id!r} otherwise "
-                "before a completion than for generation"
-            )
+            otherwise = "otherwise before a completion than for generation"
+            raise ValueError(f"the chat template renders the prompt of row {row.id!r} {otherwise}")
         places = range(len(start), len(text))
         tokens = (encoded.char_to_token(number, place) for place in places)
         first = next((token for token in tokens if token is not None), None)
         if first is None:
-            raise data.DataError(
-                f"row {row.id!r} has no token to learn: the chat template leaves its completion out"
-            )
+            cause = "the chat template leaves its completion out"
+            raise data.DataError(f"row {row.id!r} has no token to learn: {cause}")
         ids = encoded["input_ids"][number]
         if len(ids) <= max_length:
             examples.append({"input_ids": ids, "labels": [-100] * first + ids[first:]})

@@ -1,21 +1,20 @@
 """TRL's trainers with a stage's settings: SFT for Section 3.2, GRPO for Sections 3.3 and 3.4."""
 
 import itertools
-import json
 import os
 import random
 import socket
 from pathlib import Path
 
-from curemed_utils import data, judge, prompts
+from curemed_utils import data, judge, paths, prompts
 from curemed_utils.training import checkpoints, curricula, sft
 from curemed_utils.training.stages import GRPO, SFT, Stage
 
-ROW_FIELDS = ("id", "question", "language", "answer", "accepted")  # what the rewards see of a row
+SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see of a row
 
 
 def common(stage: Stage, part: Path) -> dict:
-    """What both of TRL's configs take: AdamW, its schedule, the batch, checkpoints, loggers."""
+    """What both of TRL's configs take; the optimizer is AdamW with betas 0.9 and 0.999."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -26,18 +25,15 @@ def common(stage: Stage, part: Path) -> dict:
         lr_scheduler_type=stage.scheduler,
         warmup_steps=stage.warmup,
         weight_decay=stage.weight_decay,
-        adam_beta1=0.9,
-        adam_beta2=0.999,
         per_device_train_batch_size=stage.micro_batch,
-        gradient_accumulation_steps=stage.accumulation,
+        gradient_accumulation_steps=stage.batch_size // (stage.micro_batch * stage.world_size),
         bf16=cuda,
         use_cpu=not cuda,
-        ddp_backend="gloo" if stage.world_size > 1 and not cuda else None,
         gradient_checkpointing=cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
         save_strategy="steps" if stage.save_steps else "no",
-        save_steps=stage.save_steps or 500,
+        save_steps=stage.save_steps,
         save_total_limit=stage.keep_checkpoints,
         report_to=stage.report_to,
         disable_tqdm=True,
@@ -63,19 +59,19 @@ def _lora(stage: Stage):
         return None
     from peft import LoraConfig
 
-    rank = stage.lora_rank
-    everywhere = dict(target_modules="all-linear", task_type="CAUSAL_LM")
-    return LoraConfig(r=rank, lora_alpha=2 * rank, **everywhere)
-
-
-# Supervised fine-tuning --------------------------------------------------------------------------
+    return LoraConfig(
+        r=stage.lora_rank,
+        lora_alpha=2 * stage.lora_rank,
+        target_modules="all-linear",
+        task_type="CAUSAL_LM",
+    )
 
 
 def sft_trainer(stage: SFT, part: Path):
     """TRL's SFTTrainer with loss on the completion alone (Section 3.2), and what it was made of.
 
-    With FlashAttention a micro-batch is one long sequence without padding; else it is padded to
-    its longest row, so that `micro_batch` 1 pads nothing. Packed rows don't see each other.
+    With FlashAttention a micro-batch is one long sequence without padding. Packed rows don't see
+    each other.
     """
     import datasets
     from trl import SFTConfig, pack_dataset
@@ -108,7 +104,7 @@ def sft_trainer(stage: SFT, part: Path):
         processing_class=tokenizer,
         peft_config=_lora(stage),
     )
-    return _quiet(trainer), {"rows": len(examples), "rows_over_length": left_out, **fast}
+    return trainer, {"rows": len(examples), "rows_over_length": left_out, **fast}
 
 
 def _sft_class() -> type:
@@ -116,10 +112,7 @@ def _sft_class() -> type:
     from trl import SFTTrainer
 
     class CPUTrainer(SFTTrainer):
-        """Makes logits only for positions with a label, which TRL has on GPUs alone.
-
-        TRL's compute_loss would ask for all positions, so that of its parent is called.
-        """
+        """Makes logits only for positions with a label; TRL's compute_loss asks for all."""
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             pad = torch.nn.functional.pad
@@ -134,16 +127,9 @@ def _sft_class() -> type:
 
 
 def _fill(rows: list, batch_size: int, seed: int) -> list:
-    """Rows that make the last batch of an epoch whole, so that an epoch is that much longer.
-
-    Left to itself, accelerate would repeat rows too, but others for each number of processes.
-    Dropping the last batch instead would teach nothing of a data set below one batch.
-    """
+    """Rows that make an epoch's last batch whole: the same for any number of processes."""
     drawn = random.Random(seed).sample(rows, len(rows))
     return [drawn[place % len(rows)] for place in range(-len(rows) % batch_size)]
-
-
-# Reinforcement learning --------------------------------------------------------------------------
 
 
 def grpo_trainer(stage: GRPO, part: Path):
@@ -151,16 +137,21 @@ def grpo_trainer(stage: GRPO, part: Path):
 
     Prompts of over `max_prompt_length` tokens are left out and counted.
     """
+    import datasets
     from trl import GRPOConfig, GRPOTrainer
 
     tokenizer = checkpoints.load_tokenizer(stage.start)
     rows = data.read_jsonl(stage.train_file)
     kept = _short(rows, tokenizer, stage.max_prompt_length)
-    counts = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
+    made = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
     mixed = stage.curriculum == "mixture"
     if mixed:
         n_prompts = stage.steps * stage.batch_size // stage.num_generations
-        kept = list(itertools.islice(curricula.mixture(kept, stage.alpha, stage.seed), n_prompts))
+        drawn = curricula.mixture(kept, stage.alpha, stage.seed)
+        kept = list(itertools.islice(drawn, n_prompts))
+    examples = []
+    for row in kept:
+        examples.append({"prompt": prompts.messages(row), **row.model_dump(include=SEEN)})
     config = GRPOConfig(
         **common(stage, part),
         **_engine(stage),
@@ -180,77 +171,47 @@ def grpo_trainer(stage: GRPO, part: Path):
         model=str(stage.start),
         args=config,
         reward_funcs=stage.rewards(_judge(stage)).functions(),
-        train_dataset=_prompts(kept),
+        train_dataset=datasets.Dataset.from_list(examples),
         processing_class=tokenizer,
         peft_config=_lora(stage),
     )
-    return _quiet(trainer), counts
+    return trainer, made
 
 
 def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:
     posed = [prompts.messages(row) for row in rows]
-    texts = tokenizer.apply_chat_template(posed, tokenize=False, add_generation_prompt=False)
+    texts = tokenizer.apply_chat_template(posed, tokenize=False)
     tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
     kept = [row for row, ids in zip(rows, tokens, strict=True) if len(ids) <= max_length]
     _some(kept, rows, f"max_prompt_length {max_length}")
     return kept
 
 
-def _prompts(rows: list[data.Row]):
-    """The table that TRL draws from: prompts, and what the rewards see."""
-    from datasets import Dataset, Features, List, Value
-
-    columns = []
-    for row in rows:
-        fields = {name: getattr(row, name) for name in ROW_FIELDS}
-        columns.append({"prompt": prompts.messages(row), **fields})
-    text = Value("string")
-    types = dict.fromkeys(ROW_FIELDS, text)
-    types["accepted"] = List(text)
-    types["prompt"] = List({"role": text, "content": text})
-    return Dataset.from_list(columns, features=Features(types))
-
-
 def _judge(stage: GRPO) -> judge.Judge | None:
-    """The stage's judge; each of several machines keeps its verdicts in a file of its own.
-
-    SQLite can't be shared by machines.
-    """
+    """The stage's judge; each of several machines has its own cache: SQLite can't be shared."""
     if not stage.judge_model:
         return None
-    cache = stage.judge_cache
+    cache = stage.judge_cache or paths.judge_cache(stage.run_dir)
     if stage.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", stage.world_size)):
         cache = cache.with_stem(f"{cache.stem}-{socket.gethostname()}")
     return judge.Judge(stage.judge_model, cache=cache, max_usd=stage.judge_max_usd or None)
 
 
 def _engine(stage: GRPO) -> dict:
-    """GRPOConfig's settings for where rollouts are generated."""
     if stage.engine == "transformers":
         return {}
-    longest = stage.max_prompt_length + stage.max_completion_length
-    shared = dict(use_vllm=True, vllm_max_model_length=longest)
-    if stage.engine == "vllm_server":
-        server = dict(vllm_mode="server", vllm_server_base_url=stage.vllm_server_url)
-        return shared | server
-    return shared | dict(
-        vllm_mode="colocate",
-        vllm_enable_sleep_mode=True,
+    return dict(
+        use_vllm=True,
+        vllm_max_model_length=stage.max_prompt_length + stage.max_completion_length,
+        vllm_mode="server" if stage.engine == "vllm_server" else "colocate",
+        vllm_server_base_url=stage.vllm_server_url or None,
+        vllm_enable_sleep_mode=stage.engine == "vllm",
         vllm_gpu_memory_utilization=stage.vllm_memory,
         vllm_tensor_parallel_size=stage.vllm_tensor_parallel,
     )
 
 
 def _some(kept: list, rows: list, limit: str) -> None:
-    """Prints how many rows are kept; DataError where none is."""
-    counts = {"rows": len(kept), "left_out": len(rows) - len(kept), "limit": limit}
-    print(json.dumps(counts), flush=True)
+    print(f"{len(kept)} rows, {len(rows) - len(kept)} left out by {limit}", flush=True)
     if not kept:
         raise data.DataError(f"all {len(rows)} rows are longer than {limit}; raise it")
-
-
-def _quiet(trainer):
-    from transformers.trainer_callback import PrinterCallback
-
-    trainer.remove_callback(PrinterCallback)
-    return trainer

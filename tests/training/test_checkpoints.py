@@ -135,5 +135,5 @@ def test_the_newest_whole_checkpoint_counts_not_the_last_by_name(tmp_path):
     for step in (9, 10, 100):
         (tmp_path / f"checkpoint-{step}").mkdir()
     for step in (9, 10):
-        checkpoints.mark_whole(tmp_path / f"checkpoint-{step}")
+        (tmp_path / f"checkpoint-{step}" / checkpoints.MARK).touch()
     assert checkpoints.last_whole(tmp_path) == str(tmp_path / "checkpoint-10")

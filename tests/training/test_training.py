@@ -197,11 +197,12 @@ def test_a_grpo_stage_rewards_trains_and_says_where_it_started(trained, grpo):
 def test_a_judge_behind_a_server_rewards_a_stage(grpo, tmp_path, monkeypatch):
     """Rollouts go to a server, its numbers to TRL; each different rollout is paid for once."""
     rules = {"accuracy_by": "judge", "language_by": "judge", "judge_model": "stand-in"}
-    rules |= {"judge_cache": paths.judge_cache(tmp_path), "steps": 1, "max_completion_length": 12}
+    rules |= {"steps": 1, "max_completion_length": 12}
     with running(reply="0.5") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         output = process.train("grpo", stages.settings("grpo", grpo | rules))
         assert server.stats()["twice"] == 0
+    assert paths.judge_cache(tmp_path).exists()
     assert log(output, "reward")[0]["rewards/accuracy/mean"] == pytest.approx(0.5)
 
 
@@ -227,7 +228,7 @@ def test_a_notebooks_parameters_train_a_stage_whose_steps_are_watched(run_dir, c
     assert [record["step"] for record in records] == [1, 2] and records[0]["of"] == 2
     made_from = checkpoints.info(output)["made_from"]
     assert (made_from["seed"], made_from["max_steps"], made_from["batch_size"]) == (3, 2, 2)
-    assert "estimated room, in GiB: main memory" in capsys.readouterr().out
+    assert "estimate of main memory of a node: " in capsys.readouterr().out
 
 
 def test_a_failing_process_is_reported_with_the_end_of_its_log(run_dir):
