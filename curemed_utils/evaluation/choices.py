@@ -1,47 +1,37 @@
 """Which options of a multiple-choice question a response chooses: by letter, or by their texts."""
 
 import unicodedata
+from pathlib import Path
 
 import regex
+import yaml
 
 from curemed_utils import data, trace
 
 _LOOK_ALIKE = str.maketrans("АВСЕ", "ABCE")  # Cyrillic letters that stand for Latin ones
 _ALONE = regex.compile(r"(?<![\p{L}\p{N}])[АВСЕ](?![\p{L}\p{N}])")
 _LATEX = regex.compile(r"\\[a-zA-Z]+(?=\s*\{)")  # \boxed{B}
+_WORDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 
 
-def _any(words: str) -> str:
-    return "|".join(words.split())
+def _any(kind: str) -> str:
+    words = []
+    for language in _WORDS.values():
+        words += language.get(kind, "").split()
+    return f"(?:{'|'.join(words)})"
 
 
-# English, Spanish, French, Italian and Russian; then scripts that put no space between words
-_AND = _any("and or y o et ou e и или")
-_CUE = _any(
-    r"answers? respuestas? réponses? rispost[ae] ответы? correct[aeo]?s? corrett[aeo]"
-    r" правильн\w+ верн\w+"
-)
-_CUE_UNSPACED = _any("答案 正解 回答 答え 解答 正确 正確 正しい 选 選")
-_LINK = _any(
-    "is are be would the options? choice letter es son las? opción opciones letra est sont les?"
-    r" lettre sono è il lettera opzione correct[ao]? corrett[ao] вариант\w* буква это ответ"
-    " 答案 选项 選項 选择 選択肢 選択 项 項 应 應 该 該 为 為 是 は が 的"
-)
-_REASON = _any(
-    "because since as due for is porque ya debido es car parce puisque est perché poiché è"
-    r" потому так поскольку является правильн\w* верн\w* correct\w* right"
-)
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}"
-
+_WORD = rf"[[\p{{L}}\p{{N}}]--[{_UNSPACED}]]"  # at its ends a word may go on
 _OPEN, _CLOSE = r"[(\[{*_\"'“«「【$]*", r"[)\]}*_\"'”»」】$]*"
 _LETTER = rf"{_OPEN}(?P<letter>[A-H]){_CLOSE}"
-_MORE = rf"(?:\s*[,、;/&+]\s*(?:(?:{_AND})\s+)?|\s+(?:{_AND})\s+|\s*[和与與と或及]\s*)"
-_LIST = rf"{_LETTER}(?:{_MORE}{_LETTER})*"
-_LINKED = rf"(?:[^\p{{L}}\p{{N}}\n.]{{0,5}}(?:{_LINK})){{0,5}}[^\p{{L}}\p{{N}}\n.]{{0,8}}"
+_AND = rf"{_any('and')}\s+"
+_MORE = rf"(?:\s*[,、;/&+]\s*(?:{_AND})?|\s+{_AND}|\s*[和与與と或及]\s*)"
+_LINKED = rf"(?:[^\p{{L}}\p{{N}}\n.]{{0,5}}{_any('link')}){{0,5}}[^\p{{L}}\p{{N}}\n.]{{0,8}}"
 # "A beta blocker", "C. difficile" and "D-dimer" hold no letter; "C because …" does.
 _END = (
-    rf"(?![\p{{L}}\p{{N}}--[{_UNSPACED}]])(?!['’‘-]\w)(?!\.\s?\p{{Ll}})"
-    rf"(?!\s+(?!(?:{_REASON})\b)[\p{{L}}--[{_UNSPACED}]])"
+    rf"(?!{_WORD})(?!['’‘-]\w)(?!\.\s?\p{{Ll}})"
+    rf"(?!\s+(?!{_any('reason')}\b)[\p{{L}}--[{_UNSPACED}]])"
 )
 
 
@@ -49,28 +39,26 @@ def _compiled(pattern: str) -> regex.Pattern:
     return regex.compile(pattern, regex.V1 | regex.M)
 
 
-_WHOLE = _compiled(rf"\s*(?:[Oo]ption\s+)?{_LIST}[\s.。:,]*")
+_WHOLE = _compiled(rf"\s*(?:[Oo]ption\s+)?{_LETTER}(?:{_MORE}{_LETTER})*[\s.。:,]*")
 _JOINED = _compiled(r"\s*(?P<letter>[A-H]){2,}[\s.。]*")
 _DECLARED = _compiled(
-    rf"(?i:(?:(?<!\p{{L}})(?:{_CUE})|{_CUE_UNSPACED}){_LINKED}){_LETTER}(?:{_MORE}?{_LETTER})*{_END}"
+    rf"(?i:(?:(?<!\p{{L}}){_any('cue')}|{_any('cue_unspaced')}){_LINKED})"
+    rf"{_LETTER}(?:{_MORE}?{_LETTER})*{_END}"
 )
 _LEADING = _compiled(
     rf"^\s*(?:[-•]\s+)?{_OPEN}(?P<letter>[A-H])"
     rf"(?:[)\]}}*_」】]+[.:]?|[.:、。](?!\s?\p{{Ll}})|\s+[-–—]\s){_CLOSE}"
 )
 _MENTIONED = _compiled(
-    rf"(?i:\b(?:option|choice|opción|opzione|вариант)\s+|选项|選項|選択肢){_LETTER}{_END}"
+    rf"(?i:\b{_any('option')}\s+|{_any('option_unspaced')}){_LETTER}{_END}"
     r"|[(【「]\s*(?P<letter>[A-H])\s*[)】」]"
-    r"|(?<![\p{L}\p{N}])(?P<letter>[B-H])\s*(?:[がは是]?(?:正|对|對)|(?i:is|es|est|è|является)\s+"
-    r"(?i:(?:the|la|le|il)\s+)?(?i:correct|right|best|answer|правильн|верн))"
+    r"|(?<![\p{L}\p{N}])(?P<letter>[B-H])\s*(?:[がは是]?(?:正|对|對)"
+    rf"|(?i:{_any('is')}\s+(?:{_any('the')}\s+)?{_any('right')}))"
 )
 
 
 def given_answers(text: str) -> list[str]:
-    """The answer blocks of a response, the last of which may be cut off.
-
-    Where there is none, all but the thinking.
-    """
+    """The answer blocks of a response, the last of which may be cut off, or all but thinking."""
     parts = trace.blocks(text, "answer", cut_off=True)
     if not parts:
         parts = [trace.without_blocks(trace.without_blocks(text, "thinking"), "think")]
@@ -80,10 +68,9 @@ def given_answers(text: str) -> list[str]:
 def by_letter(text: str, options: dict[str, str]) -> set[str] | str:
     """The letters that the answer in `text` declares, else why none can be read.
 
-    Read are, in this order: an answer of nothing but letters, as our prompts ask for it; the last
-    "answer is B", in seven languages; lines that begin "B."; a last line of letters; a single
-    letter in brackets or after "option". Letters inside an option's text ("Vitamin C") don't
-    count. Of several answer blocks all letters are taken.
+    Read are, in this order: an answer of nothing but letters; the last "answer is B", in seven
+    languages; lines that begin "B."; a last line of letters; a single letter in brackets or after
+    "option". Letters inside an option's text ("Vitamin C") don't count.
     """
     letters, fault = set(), ""
     for part in given_answers(text):
@@ -136,8 +123,8 @@ def _all(pattern: regex.Pattern, part: str) -> set[str]:
 def by_text(text: str, options: dict[str, str]) -> set[str] | str:
     """The letters of the options whose text stands in the answer, else why none can be read.
 
-    Texts are normalised and stand as whole words. A text inside a longer one that stands there
-    ("pneumonia" in "viral pneumonia") doesn't count. Options of an equal text count together.
+    Texts are normalised and stand as whole words, and not within a longer option that stands
+    there. Options of an equal text count together.
     """
     part = data.normalize("\n".join(given_answers(text)))
     if not part:
@@ -154,9 +141,8 @@ def by_text(text: str, options: dict[str, str]) -> set[str] | str:
 
 
 def _standing(option: str) -> regex.Pattern:
-    """`option` where no word goes on at its ends; words of unspaced scripts have no such ends."""
-    spaced = rf"[[\p{{L}}\p{{N}}]--[{_UNSPACED}]]"
-    first = rf"(?<!{spaced})" if _compiled(spaced).match(option[:1]) else ""
-    last = rf"(?!{spaced})" if _compiled(spaced).match(option[-1:]) else ""
+    """`option` where no word goes on at its ends."""
+    first = rf"(?<!{_WORD})" if _compiled(_WORD).match(option[:1]) else ""
+    last = rf"(?!{_WORD})" if _compiled(_WORD).match(option[-1:]) else ""
     pattern = f"{first}{regex.escape(option, special_only=True)}{last}"
     return regex.compile(pattern, regex.V1 | regex.I)

@@ -1,10 +1,10 @@
 """CUREMED-BENCH as tasks for lm-evaluation-harness, inspect_ai and lighteval.
 
-The exported rows hold the prompts of this workbook, and `score_response` is its scorer.
-Whoever runs the tasks needs this package and one of the harnesses, but no notebook.
-The head of each task file says how to start it.
+The exported rows hold the prompts of this workbook, and `score_response` is its scorer: whoever
+runs the tasks needs this package and one of the harnesses. The head of each task file says how.
 """
 
+import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,17 +18,17 @@ TASKS = Path(__file__).parent / "tasks"
 ROWS = "rows/test.jsonl"
 FIELDS = ("id", "language", "system", "question", "answer", "accepted")
 PARTS = ("accuracy", "language", "format")
+UNKNOWN = ("accuracy_unknown", "language_unknown")
 NAME = "curemed_bench"
 MAX_NEW_TOKENS = 1024
 
 
-def write_tasks(rows: Iterable[data.Row], folder: str | Path) -> Path:
+def write_tasks(rows: Iterable[data.Row], folder: Path) -> Path:
     """Writes the rows and the tasks of the three harnesses into `folder`, which may be moved.
 
     A row goes out with its prompt, answer and accepted answers, without its reasoning.
-    Raises DataError where there is no row or an id comes twice.
+    DataError where there is no row or an id comes twice.
     """
-    folder = Path(folder).expanduser()
     data.write_jsonl((_record(row) for row in rows), folder / ROWS)
     spoken = {record["language"] for record in read_records(folder)}
     ignored = shutil.ignore_patterns("__pycache__")
@@ -63,24 +63,28 @@ def _lm_eval(spoken: set[str]) -> dict[str, dict]:
 # What the task files use ------------------------------------------------------------------------
 
 
-def read_records(folder: str | Path, language: str = "") -> list[dict]:
+def read_records(folder: Path, language: str = "") -> list[dict]:
     """The rows that `write_tasks` wrote, of one language or all, with the keys `FIELDS`.
 
-    Raises ValueError for an unknown language, DataError for one without rows or a broken file.
+    ValueError for an unknown language, DataError for one without rows.
     """
-    file = Path(folder) / ROWS
     wanted = languages.get(language).name if language else ""
-    rows = [row for row in data.read_jsonl(file) if wanted in ("", row.language)]
+    rows = [row for row in data.read_jsonl(folder / ROWS) if wanted in ("", row.language)]
     if not rows:
-        raise data.DataError(f"{paths.show(file)}: holds no row in {wanted}")
+        raise data.DataError(f"{paths.show(folder / ROWS)}: holds no row in {wanted}")
     return [row.model_dump(include=set(FIELDS)) for row in rows]
 
 
-def rows_digest(folder: str | Path) -> str:
+def rows_digest(folder: Path) -> str:
     """A digest of the folder's rows and prompts, for a result to carry."""
-    return checkpoints.digest((Path(folder) / ROWS).read_bytes())
+    return checkpoints.digest((folder / ROWS).read_bytes())
 
 
-def score_response(response: str, record: dict) -> dict[str, float | None]:
-    """'accuracy', 'language' and 'format' of a response, None where nothing can tell."""
-    return rewards.score(response, data.Row(**record))
+def score_response(response: str, record: dict) -> dict[str, float]:
+    """PARTS of a response, NaN where nothing can tell, and UNKNOWN: 1 where they are NaN."""
+    scores = {}
+    for name, value in rewards.score(response, data.Row(**record)).items():
+        scores[name] = math.nan if value is None else value
+    for name in UNKNOWN:
+        scores[name] = float(math.isnan(scores[name.removesuffix("_unknown")]))
+    return scores

@@ -7,7 +7,6 @@ needs -M responses_api=false. Each part is a mean per language and over all rows
 A response without a verdict is left out of that mean and counted in `unscored_samples` of the log.
 """
 
-import math
 from pathlib import Path
 
 from inspect_ai import Task, task
@@ -45,8 +44,7 @@ def curemed():
     """The three parts of the workbook's score; inspect_ai takes NaN for unscored."""
 
     async def score(state, target):
-        parts = harness.score_response(state.output.completion, state.metadata)
-        value = {part: math.nan if known is None else known for part, known in parts.items()}
-        return Score(value=value)
+        scores = harness.score_response(state.output.completion, state.metadata)
+        return Score(value={part: scores[part] for part in harness.PARTS})
 
     return score

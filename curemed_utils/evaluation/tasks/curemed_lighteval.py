@@ -7,8 +7,6 @@ lighteval 0.13 cuts prompts to that length; generation_size below limits the res
 A response without a verdict is left out of that part's mean and counted in *_unknown.
 """
 
-import math
-from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +17,14 @@ from lighteval.tasks.prompt_manager import PromptManager
 from lighteval.tasks.requests import Doc, SamplingMethod
 
 from curemed_utils.evaluation import harness
+from curemed_utils.evaluation.harness import PARTS, UNKNOWN
 
 FOLDER = Path(__file__).parent
-UNKNOWN = ("accuracy_unknown", "language_unknown")
 
 
 def _with_system(prepare):
     """lighteval has one system prompt a run; these rows have one a language."""
 
-    @wraps(prepare)
     def prepared(self, doc):
         self.system_prompt = (doc.specific or {}).get("system", self.system_prompt)
         return prepare(self, doc)
@@ -45,20 +42,16 @@ def prompt(line: dict, task_name: str) -> Doc:
 
 class Parts(SampleLevelComputation):
     def compute(self, doc: Doc, model_response, **_) -> dict[str, float]:
-        parts = harness.score_response(model_response.text[0], doc.specific)
-        values = {name: math.nan if known is None else known for name, known in parts.items()}
-        for name in UNKNOWN:
-            values[name] = float(parts[name.removesuffix("_unknown")] is None)
-        return values
+        return harness.score_response(model_response.text[0], doc.specific)
 
 
 # numpy's functions: lighteval pickles them for its bootstrap, and those of this file can't be.
 METRIC = SampleLevelMetricGrouping(
-    metric_name=[*harness.PARTS, *UNKNOWN],
-    higher_is_better=dict.fromkeys(harness.PARTS, True) | dict.fromkeys(UNKNOWN, False),
+    metric_name=[*PARTS, *UNKNOWN],
+    higher_is_better=dict.fromkeys(PARTS, True) | dict.fromkeys(UNKNOWN, False),
     category=SamplingMethod.GENERATIVE,
     sample_level_fn=Parts(),
-    corpus_level_fn=dict.fromkeys(harness.PARTS, np.nanmean) | dict.fromkeys(UNKNOWN, np.sum),
+    corpus_level_fn=dict.fromkeys(PARTS, np.nanmean) | dict.fromkeys(UNKNOWN, np.sum),
 )
 
 

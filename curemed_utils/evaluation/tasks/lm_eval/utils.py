@@ -1,9 +1,6 @@
-"""CUREMED-BENCH for lm-evaluation-harness; `_common_yaml` says how to run it.
+"""CUREMED-BENCH for lm-evaluation-harness; `_common_yaml` says how to run it."""
 
-The means of accuracy and language leave out responses without a verdict, which
-accuracy_unknown and language_unknown count.
-"""
-
+import math
 from pathlib import Path
 
 import datasets
@@ -19,11 +16,8 @@ def rows(language: str = "", **_) -> dict[str, datasets.Dataset]:
 
 def process_results(doc: dict, results: list[str]) -> dict[str, float]:
     """The known parts of the score: the harness takes a mean over the rows that have the key."""
-    parts = harness.score_response(results[0], doc)
-    values = {name: value for name, value in parts.items() if value is not None}
-    for name in ("accuracy", "language"):
-        values[f"{name}_unknown"] = float(parts[name] is None)
-    return values
+    scores = harness.score_response(results[0], doc)
+    return {name: value for name, value in scores.items() if not math.isnan(value)}
 
 
 def total(values: list[float]) -> float:
