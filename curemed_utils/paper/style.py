@@ -90,7 +90,7 @@ def heat_map(ax: Axes, values: pd.DataFrame) -> None:
     look = dict(cmap="cividis", vmin=0, vmax=100, cbar=False, linewidths=0.5)
     look |= dict(annot=True, fmt=".0f", annot_kws={"fontsize": 7})
     sns.heatmap(values, ax=ax, **look)
-    for text, value in zip(ax.texts, values.stack(), strict=True):
+    for text, value in zip(ax.texts, values.stack().dropna(), strict=True):
         text.set_color("black" if value > 48 else "white")
     ax.set(xlabel="", ylabel="")
     ax.tick_params(axis="both", length=0)

@@ -178,6 +178,15 @@ def test_heat_maps_add_a_run_s_last_model(name):
         assert shown.loc["this run: stage3_low"].to_dict() == values.to_dict()
 
 
+def test_heat_maps_leave_empty_what_a_run_has_not_measured():
+    scores = drawn.SCORES[drawn.SCORES["language"].isin(["all", "Thai"])]
+    figure = figures_results.per_language({"3B": published("table07")}, scores)
+    for ax, value in zip(figure.axes, ("38", "68"), strict=True):
+        numbers = [text.get_text() for text in ax.texts if text.get_text().isdigit()]
+        assert len(numbers) == 2 * len(languages.PUBLISHED) + 1
+        assert numbers[-1] == value
+
+
 def test_the_tier_gap_is_the_micro_average_of_its_table():
     n = published("figure08").set_index("language")["n_test"]
     axes = drawn.figure("table06_07_tier_gap").axes
