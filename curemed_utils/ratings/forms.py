@@ -5,7 +5,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby, product
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -30,8 +30,8 @@ INSTRUCTIONS = Path(__file__).with_name("instructions.yaml")
 class Ratings:
     """What came back: `table` has a line for each place on a sheet, `faults` one for each slip.
 
-    Columns: group, language, rater, id, question, rating (1-5, NA where none), comment; file,
-    sheet, row (1 is the header), fault.
+    Columns: group, language, rater, id, question, rating (1-5, NA where none), comment; file, row
+    (1 is the header), fault.
     """
 
     table: pd.DataFrame = field(repr=False)
@@ -60,7 +60,9 @@ def write_sheets(
         raise ValueError(f"group is {group!r}, which is none of {', '.join(GROUPS)}")
     if items_per_rater < 1 or not 0 <= overlap <= 1:
         raise ValueError("items_per_rater must be 1 or more, and overlap lie in 0-1")
-    rows_by_id, folder = _by_id(rows), Path(folder)
+    rows_by_id, folder = {row.id: row for row in rows}, Path(folder)
+    if len(rows_by_id) < len(rows):
+        raise DataError("some rows share an id: ratings need ids that name one row")
     ids_of = {}
     for language, names in raters.items():
         ids_of[language] = _drawn(rows, language, names, items_per_rater, overlap, seed)
@@ -86,9 +88,7 @@ def write_sheets(
 def instructions(group: str) -> list[str]:
     """What a rater of the group reads first, a paragraph a line."""
     texts = yaml.safe_load(INSTRUCTIONS.read_text(encoding="utf-8"))
-    scale = [f"{number} - {label}" for number, label in enumerate(texts[group]["scale"], 1)]
-    opening = [text.format(group=group) for text in texts["opening"]]
-    return [*opening, texts[group]["task"], *texts["middle"], *scale, *texts["closing"]]
+    return texts["page"].format(group=group, **texts[group]).splitlines()
 
 
 def shown(row: Row) -> dict[str, str]:
@@ -98,13 +98,6 @@ def shown(row: Row) -> dict[str, str]:
         "reasoning": sheets.plain(trace.numbered_lines(row.reasoning)),
         "answer": sheets.plain(trace.without_tags(row.answer)),
     }
-
-
-def _by_id(rows: list[Row]) -> dict[str, Row]:
-    rows_by_id = {row.id: row for row in rows}
-    if len(rows_by_id) < len(rows):
-        raise DataError("some rows share an id: ratings need ids that name one row")
-    return rows_by_id
 
 
 def _drawn(
@@ -191,21 +184,21 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
         files = sheets.sheets_in(Path(source))
     if not files:
         raise DataError(f"{source}: holds no sheet (.csv, .xlsx)")
-    rows_by_id = _by_id(rows)
+    rows_by_id = {row.id: row for row in rows}
     assigned = _assigned({Path(path).parent for path in files})
     slips = []
     places = {place: [] for place in sorted(assigned) if place[3] in rows_by_id}
     if gone := sorted({place[3] for place in assigned} - set(rows_by_id)):
         fault = f"{len(gone)} items that were given out are not among the rows, the first is"
-        slips.append(Slip("", "", 0, f"{fault} {gone[0]!r}"))
+        slips.append(Slip("", 0, f"{fault} {gone[0]!r}"))
     for path in files:
         lines, new_slips = sheets.read_sheet(path, COLUMNS, SCALE)
-        for _, sheet in groupby(lines, key=lambda line: line.sheet):
-            new_slips += _sheet_slips(list(sheet), rows_by_id, assigned)
+        if lines:
+            new_slips += _sheet_slips(lines, rows_by_id, assigned)
         slips += new_slips
-        touched = {slip[:3] for slip in new_slips}
+        touched = {slip.row for slip in new_slips}
         for line in lines:
-            if line[:3] not in touched:
+            if line.row not in touched:
                 place = (*_owner(line), line.cells["id"])
                 places.setdefault(place, []).append(line)
     records = []
@@ -241,12 +234,14 @@ def _sheet_slips(lines: list[Line], rows_by_id: dict[str, Row], assigned: set) -
     slips = []
     for line in lines:
         row = rows_by_id.get(line.cells["id"])
-        faults = [] if _owner(line) == owner else [f"{', '.join(OWNER)} differ from the other rows"]
+        faults = []
+        if _owner(line) != owner:
+            faults.append(f"{', '.join(OWNER)} differ from the other rows")
         if row is None:
             faults.append(f"no row has the id {line.cells['id']!r}")
         else:
             faults += _row_faults(line.cells, row, owner, assigned)
-        slips += [Slip(*line[:3], fault) for fault in faults]
+        slips += [Slip(*line[:2], fault) for fault in faults]
     return slips
 
 
@@ -271,9 +266,9 @@ def _settled(lines: list[Line], slips: list[Slip]) -> tuple[int | None, str]:
     ratings = {line.cells["rating"] for line in rated}
     for line in rated:
         if line.cells["rating"] != rated[0].cells["rating"]:
-            first = Slip(*rated[0][:3], rated[0].cells["rating"])
+            first = Slip(*rated[0][:2], rated[0].cells["rating"])
             fault = f"rated {line.cells['rating']} here, but elsewhere: {first}"
-            slips.append(Slip(*line[:3], fault))
+            slips.append(Slip(*line[:2], fault))
     comments = dict.fromkeys(line.cells["comment"] for line in lines)
     rating = int(ratings.pop()) if len(ratings) == 1 else None
     return rating, "; ".join(filter(None, comments))

@@ -26,23 +26,20 @@ Choices = Mapping[str, Sequence[str]]  # a column's name -> what may stand in it
 
 
 class Slip(NamedTuple):
-    """A mistake and its place. Row 1 is the header; `sheet` is empty for a text file."""
+    """A mistake and its place. Row 1 is the header."""
 
     file: str
-    sheet: str
     row: int
     fault: str
 
     def __str__(self) -> str:
-        sheet = f", sheet {self.sheet}" if self.sheet else ""
-        return f"{self.file}{sheet}, row {self.row}: {self.fault}"
+        return f"{self.file}, row {self.row}: {self.fault}"
 
 
 class Line(NamedTuple):
     """A row that holds anything, and its place; `cells` maps each column to its stripped text."""
 
     file: str
-    sheet: str
     row: int
     cells: dict[str, str]
 
@@ -141,38 +138,34 @@ def read_sheet(
     """
     file = paths.show(path)
     try:
-        worksheets = _worksheets(Path(path))
+        header, *table = _table(Path(path)) or [[]]
     except Exception as error:  # each of csv, zip, XML and openpyxl has classes of its own
         fault = f"can't be read ({type(error).__name__}: {error}); save it as 'CSV UTF-8' or .xlsx"
-        return [], [Slip(file, "", 1, fault)]
-    if not worksheets:
-        return [], [Slip(file, "", 1, "holds no sheet of items")]
+        return [], [Slip(file, 1, fault)]
+    header = [name.casefold() for name in header]
+    if wrong := [name for name in columns if header.count(name) != 1]:
+        fault = f"these columns must stand there once: {', '.join(wrong)}"
+        return [], [Slip(file, 1, f"{fault}. Take the header of the export")]
     lines, slips = [], []
-    for sheet, (first, *rest) in worksheets.items():
-        header = [name.casefold() for name in first]
-        if wrong := [name for name in columns if header.count(name) != 1]:
-            fault = f"these columns must stand there once: {', '.join(wrong)}"
-            slips.append(Slip(file, sheet, 1, f"{fault}. Take the header of the export"))
+    for row, texts in enumerate(table, 2):
+        if not any(texts):
             continue
-        for row, texts in enumerate(rest, 2):
-            if not any(texts):
-                continue
-            cells = dict.fromkeys(columns, "") | dict(zip(header, texts, strict=False))
-            faults = []
-            for name, allowed in choices.items():
-                text, cells[name] = cells[name], _chosen(cells[name], allowed)
-                if text and not cells[name]:
-                    wanted = f"none of {', '.join(allowed)}; write one of them, or nothing"
-                    faults.append(f"{name} {text[:40]!r} is {wanted}")
-            if any(texts[len(header) :]):
-                faults.append("has more cells than the header: text with a separator, not quoted")
-            slips += [Slip(file, sheet, row, fault) for fault in faults]
-            lines.append(Line(file, sheet, row, cells))
-    times = Counter((line.sheet, line.cells["id"]) for line in lines)
+        cells = dict.fromkeys(columns, "") | dict(zip(header, texts, strict=False))
+        lines.append(Line(file, row, cells))
+        for name, allowed in choices.items():
+            text, cells[name] = cells[name], _chosen(cells[name], allowed)
+            if text and not cells[name]:
+                wanted = f"none of {', '.join(allowed)}; write one of them, or nothing"
+                slips.append(Slip(file, row, f"{name} {text[:40]!r} is {wanted}"))
+        if any(texts[len(header) :]):
+            fault = "has more cells than the header: text with a separator, not quoted"
+            slips.append(Slip(file, row, fault))
+    times = Counter(line.cells["id"] for line in lines)
     for line in lines:
         id = line.cells["id"]
-        if times[line.sheet, id] > 1:
-            slips.append(Slip(*line[:3], f"{id!r} stands on several rows: none of them counts"))
+        if times[id] > 1:
+            fault = f"{id!r} stands on several rows: none of them counts"
+            slips.append(Slip(file, line.row, fault))
     return lines, slips
 
 
@@ -184,8 +177,8 @@ def _chosen(cell: str, allowed: Sequence[str]) -> str:
     return next((choice for choice in allowed if choice.casefold() == text), "")
 
 
-def _worksheets(path: Path) -> dict[str, list[list[str]]]:
-    """Texts of the cells by worksheet, '' for a text file; no instructions, no empty one."""
+def _table(path: Path) -> list[list[str]]:
+    """Texts of the cells; of a workbook those of the one worksheet beside the instructions."""
     if path.suffix.lower() in TEXT:
         raw = path.read_bytes()
         utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
@@ -193,18 +186,16 @@ def _worksheets(path: Path) -> dict[str, list[list[str]]]:
         text = re.sub(r"\Asep=.\r?\n", "", text)  # Excel's own first line
         separator = max(",;\t", key=text.partition("\n")[0].count)
         lines = io.StringIO(text, newline="")
-        worksheets = {"": list(csv.reader(lines, delimiter=separator, strict=True))}
+        rows = list(csv.reader(lines, delimiter=separator, strict=True))
     else:
         from openpyxl import load_workbook
 
         with closing(load_workbook(path, read_only=True)) as book:
-            worksheets = {sheet.title: list(sheet.values) for sheet in book.worksheets}
-    tables = {}
-    for name, rows in worksheets.items():
-        texts = [[_text(cell) for cell in cells] for cells in rows]
-        if name != INSTRUCTIONS and any(map(any, texts)):
-            tables[name] = texts
-    return tables
+            names = [name for name in book.sheetnames if name != INSTRUCTIONS]
+            if len(names) != 1:
+                raise ValueError(f"worksheets {names}, where one is wanted")
+            rows = list(book[names[0]].values)
+    return [[_text(cell) for cell in cells] for cells in rows]
 
 
 def _text(cell: object) -> str:

@@ -285,7 +285,7 @@ def test_every_mistake_of_every_file_is_said_with_its_row(folder, rows, make_row
         ratings.read_sheets(folder, rows)
 
 
-def test_a_fault_in_a_workbook_names_its_sheet(rows, tmp_path):
+def test_cells_of_a_workbook_that_are_no_rating_are_said(rows, tmp_path):
     ratings.write_sheets(rows, tmp_path, RATERS, "clinicians", overlap=1)
     path = tmp_path / "clinicians-French-ann.xlsx"
     book = openpyxl.load_workbook(path)
@@ -297,10 +297,18 @@ def test_a_fault_in_a_workbook_names_its_sheet(rows, tmp_path):
     book["Items"].title = "Feuille"
     book.save(path)
     returned, messages = faults(tmp_path, rows)
-    assert [row for row, _ in messages] == [4, 5, 6] and set(returned.faults["sheet"]) == {
-        "Feuille"
-    }
+    assert [row for row, _ in messages] == [4, 5, 6] and len(returned.table) == 20
     assert "2026-05-04" in messages[1][1] and "'=1+1'" in messages[2][1]
+
+
+def test_a_workbook_with_two_sheets_of_items_is_refused(rows, tmp_path):
+    ratings.write_sheets(rows, tmp_path, RATERS, "clinicians", overlap=1)
+    path = tmp_path / "clinicians-French-ann.xlsx"
+    book = openpyxl.load_workbook(path)
+    book.copy_worksheet(book["Items"]).title = "Others"
+    book.save(path)
+    [(row, fault)] = faults([path], rows)[1]
+    assert row == 1 and "worksheets ['Items', 'Others'], where one is wanted" in fault
 
 
 def test_a_rater_who_changes_their_mind_between_two_files_is_asked(folder, rows):
@@ -333,7 +341,7 @@ def test_a_sheet_of_a_stranger_is_refused_whole(folder, rows):
 @pytest.mark.parametrize(
     ("content", "messages"),
     [
-        (b"", "holds no sheet of items"),
+        (b"", "must stand there once: id, language"),
         ("id,rating\né".encode("latin-1"), "byte 0xe9 in position 10"),
         ("id,rating".encode("utf-16-le"), "must stand there once: id, language"),
         (
