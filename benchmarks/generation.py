@@ -37,12 +37,12 @@ def measure() -> dict:
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = tiny.build(texts, folder)
         # imports and first-call costs, outside the measurement
-        list(generation.in_batches(checkpoint, posed[:2], NEW_TOKENS, seed=0))
+        _answers(checkpoint, posed[:2])
         for _ in range(ROUNDS):
             for size in BATCHES:
                 some = posed[EVERY // 2 :: EVERY] if size == 1 else posed
                 started = time.perf_counter()
-                list(generation.in_batches(checkpoint, some, NEW_TOKENS, batch_size=size))
+                _answers(checkpoint, some, size)
                 rates[size].append(len(some) / (time.perf_counter() - started))
                 ratios[size].append(rates[size][-1] / rates[1][-1])
                 print(
@@ -63,6 +63,11 @@ def measure() -> dict:
         },
         "ratios_of_the_largest": [round(ratio, 2) for ratio in ratios[BATCHES[-1]]],
     }
+
+
+def _answers(checkpoint, posed, size=None) -> list:
+    settings = generation.Settings(max_new_tokens=NEW_TOKENS, batch_size=size)
+    return list(generation.in_batches(checkpoint, posed, [0] * len(posed), settings))
 
 
 if __name__ == "__main__":

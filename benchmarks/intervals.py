@@ -59,9 +59,8 @@ def _tables(make, models: int, groups: str | None):
     ids, answers = make
     rng = np.random.default_rng(7)
     topics = {i: i.split("-")[1] for i in ids["id"]} if groups else None
-    fixed = dict(
-        seed=0, sample=0, response="a", finish_reason="stop", in_language=True, complete=True
-    )
+    fixed = dict(set="test", seed=0, sample=0, response="a", finish_reason="stop")
+    fixed |= dict(in_language=True, complete=True)
     for _ in range(DRAWS // AT_ONCE):
         table = pd.concat([ids] * models, ignore_index=True).assign(
             **fixed, model=np.repeat([f"m{k}" for k in range(models)], len(ids))

@@ -26,9 +26,9 @@ def verdicts(model: str = "m", run: int = 0, **correct) -> pd.DataFrame:
     for language, values in correct.items():
         for number, value in enumerate(values):
             lines.append({"id": f"{language}-{number}", "language": language, "correct": value})
-    table = pd.DataFrame(lines).assign(model=model, seed=run, sample=0, response="a")
-    table = table.assign(finish_reason="stop", in_language=True, complete=True, well_formed=True)
-    return table.assign(reward=0.5).astype(dict.fromkeys(TRUTHS, "boolean"))
+    table = pd.DataFrame(lines).assign(model=model, set="test", seed=run, sample=0)
+    table = table.assign(response="a", finish_reason="stop", in_language=True, complete=True)
+    return table.assign(well_formed=True, reward=0.5).astype(dict.fromkeys(TRUTHS, "boolean"))
 
 
 def released_verdicts(

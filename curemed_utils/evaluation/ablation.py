@@ -18,19 +18,18 @@ ARMS = {
     "mixture": "the same, a share alpha of every batch from the phase before",
     "plateau": "the same as retain, but a stage ends when its reward stops rising",
 }
+_MEASURES = ["lc", "la", "reward", "well_formed"]
 _NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")  # of what a stage was made from
 
 
 def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, parameters: dict) -> None:
-    """Trains every arm for every seed under `<run_dir>/ablation/seed<n>`.
+    """Trains every arm for every seed under `<run_dir>/ablation/seed<n>`; what is done stays done.
 
     Rows and settings are those of the run's own SFT and first GRPO stage. `model_id` and `retain`
-    are what notebooks 03 and 01 were given. `parameters` are the machine's, by a notebook's names
-    (`processes`, `strategy`, `sft_micro_batch`, …).
+    are what notebooks 03 and 01 were given, `parameters` are the machine's, by a notebook's names.
     A seed changes the model's initialisation where it is built here, the order of rows and
     prompts, and the sampling; the splits stay, so that all arms answer the same questions.
     All arms with GRPO may take as many steps in all; plateau may take fewer.
-    What is done stays done: an interrupted call goes on.
     """
     sft = settings_of(run_dir, "sft") | {"train_file": paths.rows_file(run_dir, "sft")}
     grpo = settings_of(run_dir, "stage1_high") | {"judge_cache": paths.judge_cache(run_dir)}
@@ -44,9 +43,9 @@ def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, paramet
         sft["seed"] = grpo["seed"] = seed
         for name, traces in (("naive_sft", "monolingual"), ("codeswitch_sft", "code_switched")):
             _stage("sft", folder, name, "base", parameters, sft | {"traces": traces})
-        _write_pool(folder, "naive_rft", curricula.pool(rft_rows, "stage3_low", "none", retain))
+        pool = curricula.pool(rft_rows, "stage3_low", "none", retain)
         at_once = grpo | {"curriculum": "none", "steps": n_stages * first_steps}
-        _stage("grpo", folder, "naive_rft", "naive_sft", parameters, at_once)
+        _stage("grpo", folder, "naive_rft", "naive_sft", parameters, at_once, pool)
         for curriculum in ("retain", "mixture", "plateau"):
             in_stages = grpo | {"curriculum": curriculum}
             if curriculum == "plateau":
@@ -54,8 +53,8 @@ def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, paramet
             start = "codeswitch_sft"
             for number, stage in enumerate(languages.STAGES, 1):
                 name = curriculum if number == n_stages else f"{curriculum}_{stage}"
-                _write_pool(folder, name, curricula.pool(rft_rows, stage, curriculum, retain))
-                _stage("grpo", folder, name, start, parameters, in_stages)
+                pool = curricula.pool(rft_rows, stage, curriculum, retain)
+                _stage("grpo", folder, name, start, parameters, in_stages, pool)
                 start = name
 
 
@@ -65,12 +64,10 @@ def settings_of(run_dir: Path, stage: str) -> dict:
     return {name: value for name, value in made_from.items() if name not in _NO_SETTINGS}
 
 
-def _write_pool(folder: Path, stage: str, rows: list[data.Row]) -> None:
-    data.write_jsonl(rows, paths.rows_file(folder, stage))
-
-
-def _stage(kind: str, folder: Path, name: str, start: str, parameters: dict, config: dict) -> None:
-    """`launch.stage` that says one line, since there are dozens of them."""
+def _stage(kind, folder, name, start, parameters, config, pool=None) -> None:
+    """`launch.stage` on the rows of a pool, in one line of output: there are dozens of stages."""
+    if pool is not None:
+        data.write_jsonl(pool, paths.rows_file(folder, name))
     with redirect_stdout(io.StringIO()):
         made = launch.stage(kind, folder, name, start=start, parameters=parameters, **config)
     print(f"{folder.name}: {name}, {checkpoints.info(made)['steps']} steps", flush=True)
@@ -79,9 +76,9 @@ def _stage(kind: str, folder: Path, name: str, start: str, parameters: dict, con
 def measure(
     run_dir: Path, seeds: list[int], sets: dict[str, list[data.Row]], **settings
 ) -> pd.DataFrame:
-    """The verdicts of every trained arm and seed, told apart by the columns `model` and `run`.
+    """The verdicts of every arm (column `model`) and seed (`run`), sampled with that seed.
 
-    `settings` go to `evaluation.evaluate`; each seed samples with its own number.
+    `settings` go to `evaluation.evaluate`.
     """
     verdicts = []
     for seed in seeds:
@@ -95,11 +92,10 @@ def measure(
 def table(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample deviation over seeds for each arm and set of prompts, as Table 3 gives them.
 
-    LC, LA and the well-formed share are in percent, the reward is not. `runs` counts seeds. A
-    deviation over one seed is unknown.
+    LC, LA and the well-formed share are in percent, the reward is not. `runs` counts seeds.
     """
     by_seed = evaluation.table(verdicts, ["model", "set", "run"])
-    groups = by_seed[["lc", "la", "reward", "well_formed"]].groupby(["model", "set"], sort=False)
+    groups = by_seed[_MEASURES].groupby(["model", "set"], sort=False)
     over_seeds = groups.agg(["mean", "std"]).assign(runs=groups.size())
     measured = over_seeds.index.get_level_values("model")
     return over_seeds.reindex([arm for arm in ARMS if arm in measured], level="model")
@@ -108,7 +104,7 @@ def table(verdicts: pd.DataFrame) -> pd.DataFrame:
 def shown(over_seeds: pd.DataFrame) -> pd.DataFrame:
     """`table` as text, mean ± deviation."""
     texts = pd.DataFrame(index=over_seeds.index)
-    for measure in ("lc", "la", "reward", "well_formed"):
+    for measure in _MEASURES:
         pairs = over_seeds[measure][["mean", "std"]].to_numpy()
         texts[measure] = [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in pairs]
     return texts

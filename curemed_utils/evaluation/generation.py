@@ -8,9 +8,12 @@ whether it heeds it is the server's.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+from pydantic import BaseModel, Field, field_validator
 
 from curemed_utils import paths
 from curemed_utils.judge import Client, price_of
@@ -18,17 +21,16 @@ from curemed_utils.judge.wire import Reply
 from curemed_utils.training import checkpoints
 
 BATCH = {"transformers": 64, "vllm": 512, "server": 256}  # responses asked for at a time
-PROMPT_STYLES = ("chat", "user_only", "plain")
 
 
-class Response(NamedTuple):
+@dataclass(frozen=True)
+class Response:
     """What a model said and how it ended.
 
     `finish_reason`: 'stop' (the model ended its turn), 'length' (cut off at the limit), 'unknown'
     (a server that didn't say), 'error' (there is no response: `text` is None, `error` says why), or
-    a server's own word, e.g. 'content_filter'.
-    Token counts leave out the end of turn; None where a server didn't tell. A reasoning model's
-    count holds its hidden tokens.
+    a server's own word. Token counts leave out the end of turn, hold hidden reasoning, and are None
+    where a server didn't tell.
     """
 
     text: str | None
@@ -38,6 +40,41 @@ class Response(NamedTuple):
     error: str | None = None
 
 
+class Settings(BaseModel, frozen=True, extra="forbid"):
+    """How responses are had; the head of `models.yaml` explains engines and prompt styles.
+
+    Temperature 0 is greedy; `batch_size` is BATCH's if None. The rest is for engine 'server': its
+    address (default: OPENAI_BASE_URL), the variable that holds its key, further fields of a request
+    (None takes one out), the file that keeps every answer, and the most that all may have cost.
+    """
+
+    engine: Literal["transformers", "vllm", "server"] = "transformers"
+    temperature: float = Field(0.8, ge=0)
+    max_new_tokens: int = Field(1024, ge=1)
+    prompt_style: Literal["chat", "user_only", "plain"] = "chat"
+    batch_size: int | None = Field(None, ge=1)
+    base_url: str = ""
+    key_name: str = "OPENAI_API_KEY"
+    request: dict | None = None
+    cache: Path = Path("responses.sqlite")
+    max_usd: float | None = None
+
+    @field_validator("prompt_style")
+    @classmethod
+    def _takes_turns(cls, style: str, info) -> str:
+        if style == "plain" and info.data.get("engine") == "server":
+            raise ValueError("'plain' needs another engine: a server's chat has turns")
+        return style
+
+
+class _Prompt(NamedTuple):
+    place: int
+    seed: int
+    messages: list[dict[str, str]]
+    text: str = ""
+    ids: Sequence[int] = ()
+
+
 def seed_of(seed: int, run: int) -> int:
     """The seed of run number `run` (from 0): 31 bits, unrelated to those of other `seed`s."""
     digest = hashlib.sha256(f"{seed}/{run}".encode()).digest()
@@ -45,55 +82,40 @@ def seed_of(seed: int, run: int) -> int:
 
 
 def in_batches(
-    model: str | Path,
-    prompts: list[list[dict[str, str]]],
-    max_new_tokens: int = 1024,
-    temperature: float = 0.8,
-    seed: int | list[int] = 0,
-    batch_size: int | None = None,
-    engine: str = "transformers",
-    prompt_style: str = "chat",
-    **options,
+    model: str | Path, prompts: list[list[dict[str, str]]], seeds: list[int], settings: Settings
 ) -> Iterator[dict[int, Response]]:
     """Responses by the place of their prompt, a batch the moment it is there.
 
-    A prompt is a list of chat messages. Temperature 0 is greedy. `seed` is one for all prompts or
-    one for each. Nothing else shapes the responses.
-    `engine`: 'transformers' (`model` is a checkpoint or hub id), 'vllm' (the same) or 'server'
-    (`model` as any OpenAI-compatible server names it; `options` are those of `_server`).
-    `prompt_style`: 'chat' (the model's chat template), 'user_only' (for templates without a system
-    turn: it joins the user's) or 'plain' (no template: for base models).
-    Code from a model's repository is never run. ValueError for what can't work.
+    `model` is a checkpoint, a hub id, or what the server calls it. A prompt is a list of chat
+    messages and has its own seed. Code from a model's repository is never run.
     """
-    if engine not in BATCH:
-        raise ValueError(f"engine {engine!r} is none of {', '.join(BATCH)}")
-    if prompt_style not in PROMPT_STYLES:
-        raise ValueError(f"prompt_style {prompt_style!r} is none of {', '.join(PROMPT_STYLES)}")
-    size = BATCH[engine] if batch_size is None else batch_size
-    seeds = [seed] * len(prompts) if isinstance(seed, int) else seed
-    if size < 1 or max_new_tokens < 1 or temperature < 0 or len(seeds) != len(prompts):
-        raise ValueError(
-            f"batch_size {size} and max_new_tokens {max_new_tokens} must be 1 or more, "
-            f"temperature {temperature} 0 or more, "
-            f"and seeds ({len(seeds)}) as many as prompts ({len(prompts)})"
-        )
-    if prompt_style == "user_only":
+    if not prompts:
+        return
+    if settings.prompt_style == "user_only":
         prompts = [[{"role": "user", "content": _joined(prompt)}] for prompt in prompts]
-    if engine == "server":
-        if prompt_style == "plain":
-            raise ValueError("prompt_style 'plain' needs another engine: a server's chat has turns")
-        run = _server
-    else:
-        options["tokenizer"] = checkpoints.load_tokenizer(model)
-        prompts = [_text(prompt, options["tokenizer"], prompt_style) for prompt in prompts]
-        run = _transformers if engine == "transformers" else _vllm
-    if prompts:
-        yield from run(model, prompts, seeds, max_new_tokens, temperature, size, **options)
+    asked = list(map(_Prompt, range(len(prompts)), seeds, prompts))
+    if settings.engine != "server":
+        asked = _tokenized(model, asked, settings.prompt_style)
+    if settings.engine == "transformers":
+        # Longest first: what does not fit into memory fails at once.
+        asked.sort(key=lambda prompt: -len(prompt.ids))
+    engine = {"transformers": _transformers, "vllm": _vllm, "server": _server}[settings.engine]
+    size = settings.batch_size or BATCH[settings.engine]
+    batches = [asked[first : first + size] for first in range(0, len(asked), size)]
+    for batch, responses in zip(batches, engine(model, batches, settings), strict=True):
+        places = [prompt.place for prompt in batch]
+        yield dict(zip(places, responses, strict=True))
 
 
-def _batched(places: Iterable[int], size: int) -> list[list[int]]:
-    places = list(places)
-    return [places[first : first + size] for first in range(0, len(places), size)]
+def _tokenized(model: str | Path, asked: list[_Prompt], style: str) -> list[_Prompt]:
+    """Prompts as the model reads them."""
+    tokenizer = checkpoints.load_tokenizer(model)
+    texts = [_text(prompt.messages, tokenizer, style) for prompt in asked]
+    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
+    tokenized = []
+    for prompt, text, of_prompt in zip(asked, texts, ids, strict=True):
+        tokenized.append(prompt._replace(text=text, ids=of_prompt))
+    return tokenized
 
 
 def _joined(prompt: list[dict[str, str]]) -> str:
@@ -101,7 +123,6 @@ def _joined(prompt: list[dict[str, str]]) -> str:
 
 
 def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
-    """A prompt as the model reads it."""
     if style == "plain":
         return f"{tokenizer.bos_token or ''}{_joined(prompt)}\n\n"
     name = f"the tokenizer of {paths.show(tokenizer.name_or_path)}"
@@ -118,8 +139,8 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
 
 
 def _transformers(
-    checkpoint, texts, seeds, max_new_tokens, temperature, size, tokenizer
-) -> Iterator[dict[int, Response]]:
+    checkpoint: str | Path, batches: list[list[_Prompt]], settings: Settings
+) -> Iterator[list[Response]]:
     import torch
     from transformers import AutoModelForCausalLM, LogitsProcessorList
 
@@ -128,21 +149,25 @@ def _transformers(
     if cuda:
         placed = {"dtype": torch.bfloat16, "device_map": "auto"}
     model = AutoModelForCausalLM.from_pretrained(checkpoint, **placed).eval()
-    ends = _ends(model, tokenizer)
+    n_new, longest = settings.max_new_tokens, len(batches[0][0].ids)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context and longest + n_new > context:
+        raise ValueError(
+            f"the longest prompt ({longest} tokens) and max_new_tokens {n_new} "
+            f"exceed the model's {context} tokens"
+        )
+    tokenizer = checkpoints.load_tokenizer(checkpoint)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    _check_context(ids, max_new_tokens, model)
-    # Longest first: what does not fit into memory fails at once.
-    longest_first = sorted(range(len(ids)), key=lambda place: -len(ids[place]))
-    for batch in _batched(longest_first, size):
-        inputs = tokenizer.pad({"input_ids": [ids[place] for place in batch]}, return_tensors="pt")
-        inputs = inputs.to(model.device)
+    ends = model.generation_config.eos_token_id  # some models have several
+    ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
+    for batch in batches:
+        ids = {"input_ids": [prompt.ids for prompt in batch]}
+        inputs = tokenizer.pad(ids, return_tensors="pt").to(model.device)
         start = inputs["input_ids"].shape[1]
         processors = LogitsProcessorList()
-        if temperature:
-            draws = [_draws(texts[place], seeds[place], max_new_tokens) for place in batch]
-            draws = torch.stack(draws).to(model.device)
-            processors.append(_Sampler(draws, start, temperature))
+        if settings.temperature:
+            draws = torch.stack([_draws(prompt, n_new) for prompt in batch]).to(model.device)
+            processors.append(_Sampler(draws, start, settings.temperature))
         # On a CPU, growing the cache costs a batch (not one response) more than its empty end.
         cache = {} if cuda or len(batch) == 1 else {"cache_implementation": "static"}
         with torch.inference_mode():
@@ -151,15 +176,14 @@ def _transformers(
                 logits_processor=processors,
                 do_sample=False,
                 repetition_penalty=1.0,
-                max_new_tokens=max_new_tokens,
-                eos_token_id=ends,
+                max_new_tokens=n_new,
+                eos_token_id=sorted(ends),
                 pad_token_id=tokenizer.pad_token_id,
                 **cache,
             )
-        responses = {}
-        for place, tokens in zip(batch, output[:, start:].tolist(), strict=True):
-            response = _response(tokens, ends, tokenizer)
-            responses[place] = response._replace(n_prompt_tokens=len(ids[place]))
+        responses = []
+        for prompt, tokens in zip(batch, output[:, start:].tolist(), strict=True):
+            responses.append(_response(tokens, ends, tokenizer, len(prompt.ids)))
         yield responses
 
 
@@ -183,46 +207,30 @@ class _Sampler:
         return scores.scatter(1, token, float("inf"))
 
 
-def _draws(text: str, seed: int, n: int):
+def _draws(prompt: _Prompt, n: int):
     """`n` numbers in 0-1 that depend on prompt and seed alone."""
     import torch
 
-    digest = hashlib.sha256(f"{seed}\n{text}".encode(errors="surrogatepass")).digest()
+    seeded = f"{prompt.seed}\n{prompt.text}".encode(errors="surrogatepass")
+    digest = hashlib.sha256(seeded).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     return torch.rand(n, dtype=torch.float64, generator=generator)
 
 
-def _ends(model, tokenizer) -> list[int]:
-    """Every token that ends a turn: some models have several."""
-    listed = model.generation_config.eos_token_id
-    listed = listed if isinstance(listed, list) else [listed]
-    return sorted({token for token in [*listed, tokenizer.eos_token_id] if token is not None})
-
-
-def _check_context(ids: list[list[int]], max_new_tokens: int, model) -> None:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    longest = max(map(len, ids))
-    if context and longest + max_new_tokens > context:
-        raise ValueError(
-            f"the longest prompt ({longest} tokens) and max_new_tokens {max_new_tokens} "
-            f"exceed the model's {context} tokens"
-        )
-
-
-def _response(tokens: list[int], ends: list[int], tokenizer) -> Response:
+def _response(tokens: list[int], ends: set[int], tokenizer, n_prompt_tokens: int) -> Response:
     """A response from its new tokens, up to the first that ends the turn."""
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     body = tokens[:end]
     text = tokenizer.decode(body, skip_special_tokens=True)
-    return Response(text, "length" if end is None else "stop", len(body))
+    return Response(text, "length" if end is None else "stop", len(body), n_prompt_tokens)
 
 
-# vLLM -------------------------------------------------------------------------------------------
+# vLLM and servers -------------------------------------------------------------------------------
 
 
 def _vllm(
-    checkpoint, texts, seeds, max_new_tokens, temperature, size, tokenizer
-) -> Iterator[dict[int, Response]]:
+    checkpoint: str | Path, batches: list[list[_Prompt]], settings: Settings
+) -> Iterator[list[Response]]:
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
@@ -232,62 +240,40 @@ def _vllm(
         ) from None
     import torch
 
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
     model = LLM(model=str(checkpoint), tensor_parallel_size=max(1, torch.cuda.device_count()))
-    how = {"temperature": temperature, "max_tokens": max_new_tokens}
-    for batch in _batched(range(len(ids)), size):
-        prompts = [{"prompt_token_ids": ids[place]} for place in batch]
-        sampling = [SamplingParams(seed=seeds[place], **how) for place in batch]
+    how = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
+    for batch in batches:
+        prompts = [{"prompt_token_ids": prompt.ids} for prompt in batch]
+        sampling = [SamplingParams(seed=prompt.seed, **how) for prompt in batch]
         outputs = model.generate(prompts, sampling, use_tqdm=False)
-        responses = {}
-        for place, output in zip(batch, outputs, strict=True):
+        responses = []
+        for prompt, output in zip(batch, outputs, strict=True):
             first = output.outputs[0]
             ended = first.finish_reason == "stop"  # then the last token is the end of turn
             n_tokens = len(first.token_ids) - ended
             reason = first.finish_reason or "unknown"
-            responses[place] = Response(first.text, reason, n_tokens, len(ids[place]))
+            responses.append(Response(first.text, reason, n_tokens, len(prompt.ids)))
         yield responses
 
 
-# A server ---------------------------------------------------------------------------------------
-
-
 def _server(
-    model,
-    prompts,
-    seeds,
-    max_new_tokens,
-    temperature,
-    size,
-    cache: str | Path = "responses.sqlite",
-    base_url: str | None = None,
-    key_name: str = "OPENAI_API_KEY",
-    request: dict | None = None,
-    **limits,
-) -> Iterator[dict[int, Response]]:
-    """`cache`: the file that keeps every answer. `base_url`: default OPENAI_BASE_URL.
-
-    `key_name`: the environment variable that holds the key. `request`: further fields of a request,
-    None takes one out (reasoning models want max_tokens and temperature None and
-    max_completion_tokens). `limits` go to `judge.Client`.
-    """
-    key = os.environ.get(key_name)
-    if key_name != "OPENAI_API_KEY" and not key:
-        why = f"the environment variable {key_name} is not set; it holds that server's key"
-        raise ValueError(f"{base_url or model}: {why}")
-    fields = {"model": str(model), "temperature": temperature, "max_tokens": max_new_tokens}
-    fields |= request or {}
-    seeded = "seed" not in fields  # a server that refuses the field: request={"seed": None}
-    fields = {name: value for name, value in fields.items() if value is not None}
-    limits = {"timeout": 600.0, "price": price_of(str(model))} | limits
-    with Client(cache, base_url, key, **limits) as server:
-        for batch in _batched(range(len(prompts)), size):
-            asked = []
-            for place in batch:
-                seed = {"seed": seeds[place]} if seeded else {}
-                asked.append(fields | {"messages": prompts[place]} | seed)
-            responses = map(_from_server, server.ask(asked))
-            yield dict(zip(batch, responses, strict=True))
+    model: str, batches: list[list[_Prompt]], settings: Settings
+) -> Iterator[list[Response]]:
+    key = os.environ.get(settings.key_name)
+    if settings.key_name != "OPENAI_API_KEY" and not key:
+        why = f"the environment variable {settings.key_name} is not set; it holds that server's key"
+        raise ValueError(f"{settings.base_url or model}: {why}")
+    fields = {"model": model, "temperature": settings.temperature}
+    fields |= {"max_tokens": settings.max_new_tokens} | (settings.request or {})
+    limits = {"timeout": 600.0, "price": price_of(model), "max_usd": settings.max_usd}
+    with Client(settings.cache, settings.base_url, key, **limits) as server:
+        for batch in batches:
+            requests = []
+            for prompt in batch:
+                request = {"seed": prompt.seed, "messages": prompt.messages} | fields
+                request = {name: value for name, value in request.items() if value is not None}
+                requests.append(request)
+            yield [_from_server(reply) for reply in server.ask(requests)]
 
 
 def _from_server(reply: Reply) -> Response:

@@ -21,37 +21,32 @@ _FEW = 5  # groups; strata with fewer can't show how much they vary
 
 def estimates(
     verdicts: pd.DataFrame,
-    by: tuple[str, ...] = ("model",),
     groups: dict[str, str] | None = None,
     metrics: tuple[str, ...] = METRICS,
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """A line per group of `by` (columns of `verdicts`), metric and statistic.
+    """A line per model, metric and statistic.
 
     Statistics: micro, over all responses, as published · macro, the mean over languages · worst,
     the lowest language (`worst` names it) · tier_gap, the mean over high-resource languages minus
-    that over low-resource ones, where both are there. Grouped by language, only micro.
+    that over low-resource ones, where both are there.
     In percent: value, low and high (95% interval), sd (standard deviation over runs, NaN with one).
-    Counts: n_runs, n_languages, n_items, n_groups, n_unknown (responses without a verdict: left
-    out, in *_paper counted as in `evaluation.table`).
+    Counts: n_runs, n_items, n_groups, n_unknown (responses without a verdict: left out, in *_paper
+    counted as in `evaluation.table`).
 
-    Intervals speak of other questions, not of other runs; runs of an item are averaged within it.
+    Intervals speak of other questions, not of other runs: runs of an item are averaged within it.
     They rest on a Bayesian bootstrap (Rubin 1981) over groups, within languages where a group has
-    one language, so that the sizes of languages stay. For micro and macro its variance gives the
-    effective number of items of a Wilson score interval, since percentile and BCa limits miss the
-    truth too often near 0 and 100%. For tier_gap they are percentiles; NaN if nothing varies. For
-    worst, the lowest of the languages' lower limits and of their upper ones, the latter with
-    Bonferroni's correction: cautious, whichever is truly worst; its value is the lowest observed
-    and so lies, on average, under the truth.
+    one language. For micro and macro its variance gives the effective number of items of a Wilson
+    score interval, since percentile and BCa limits miss the truth too often near 0 and 100%. For
+    tier_gap they are percentiles; NaN if nothing varies. For worst, the lowest of the languages'
+    lower limits and of their upper ones, the latter with Bonferroni's correction: cautious,
+    whichever is truly worst. Its value lies, on average, under the truth.
     """
-    by = list(by)
-    keys = [name for name in by if name not in ("language", "tier")]
-    frame = frame_of(verdicts, keys, groups)
-    frame["part"] = _codes(verdicts, by)
-    frame["cell"] = _codes(frame, [*keys, "language"])  # one language of a part
+    frame = frame_of(verdicts, groups)
+    frame["cell"] = _codes(frame, ["model", "language"])
     truths = measures(verdicts)[list(metrics)].reset_index(drop=True)
-    answers = _as_numbers(truths, frame["part"])
+    answers = _as_numbers(truths, frame["model"])
     has_verdict = answers.notna().to_numpy()
     values = np.hstack([answers.fillna(0.0), has_verdict])
     draws = np.split(resampled(frame, values, seed, resamples), 2, axis=2)
@@ -61,7 +56,8 @@ def estimates(
         by_run.append(_sums(frame["cell"], values * in_run))
     runs = np.split(np.stack(by_run), 2, axis=2)
     lines = []
-    for place in frame.groupby("part").indices.values():
+    for model in frame["model"].unique():
+        place = np.flatnonzero(frame["model"] == model)
         part = frame.iloc[place]
         names = part.drop_duplicates("cell").set_index("cell")["language"]
         for m, metric in enumerate(metrics):
@@ -71,17 +67,14 @@ def estimates(
                 "n_runs": part["run"].nunique(),
                 "n_items": part["item"].nunique(),
                 "n_groups": judged["group"].nunique(),
-                "n_languages": int((n_groups > 0).sum()),
                 "n_unknown": int(truths[metric].iloc[place].isna().sum()),
             }
             drawn = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in draws))
             of_runs = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in runs))
             each_run = of_runs.statistics()
             limits = _limits(drawn, n_groups.to_numpy(), counts["n_groups"])
-            for statistic in ["micro"] if "language" in by else limits:
-                line = verdicts.iloc[place[0]][by].to_dict()
-                line |= {"metric": metric, "statistic": statistic}
-                value, low, high = limits[statistic]
+            for statistic, (value, low, high) in limits.items():
+                line = {"model": model, "metric": metric, "statistic": statistic}
                 line |= {"value": 100 * value, "low": 100 * low, "high": 100 * high}
                 line["sd"] = 100 * pd.Series(each_run[statistic]).std()
                 line["worst"] = drawn.lowest() if statistic == "worst" else ""
@@ -89,27 +82,18 @@ def estimates(
     return pd.DataFrame(lines)
 
 
-# Responses as numbers ---------------------------------------------------------------------------
-
-
-def frame_of(
-    verdicts: pd.DataFrame, keys: list[str], groups: dict[str, str] | None
-) -> pd.DataFrame:
-    """`verdicts` as numbers: item, run, group and stratum, beside id, language and keys.
+def frame_of(verdicts: pd.DataFrame, groups: dict[str, str] | None) -> pd.DataFrame:
+    """`verdicts` as numbers: item, run, group and stratum, beside id, language and model.
 
     A group is what is drawn together, a stratum the groups among which it is drawn.
     """
-    frame = verdicts[list({*keys, "id", "language"})].reset_index(drop=True)
-    of_set = ["set"] if "set" in verdicts else []
-    of_run = [name for name in ("seed", "sample") if name in verdicts]
-    frame["item"] = _codes(verdicts, [*of_set, "id"])
-    frame["run"] = _codes(verdicts, of_run)
-    repeated = frame.loc[frame.duplicated([*keys, "item", "run"]), "id"]
+    frame = verdicts[["model", "id", "language"]].reset_index(drop=True)
+    frame["item"] = _codes(verdicts, ["set", "id"])
+    frame["run"] = _codes(verdicts, ["seed", "sample"])
+    repeated = frame.loc[frame.duplicated(["model", "item", "run"]), "id"]
     if len(repeated):
-        raise DataError(
-            f"{len(repeated)} responses, such as to {repeated.iloc[0]!r}, repeat item, seed and "
-            "sample: a model is there twice, or `by` lacks the column model"
-        )
+        some = f"{len(repeated)} responses, such as to {repeated.iloc[0]!r}"
+        raise DataError(f"{some}, repeat item, seed and sample: a model is there twice")
     frame["group"] = frame["item"]
     if groups is not None:
         names = frame["id"].map(groups)
@@ -118,7 +102,7 @@ def frame_of(
             some = f"{len(strange)} ids, such as {strange[0]!r}"
             raise DataError(f"{some}, are not in `groups`: give every test row its group")
         frame["group"] = pd.factorize(names)[0]
-    frame["stratum"] = _codes(verdicts, [*of_set, "language"])
+    frame["stratum"] = _codes(verdicts, ["set", "language"])
     spans_several = frame.groupby("group")["stratum"].transform("nunique") > 1
     frame["stratum"] = frame["stratum"].mask(spans_several, -1)
     if (frame.groupby("stratum")["group"].nunique() < _FEW).any():
@@ -126,33 +110,28 @@ def frame_of(
     return frame
 
 
-def _as_numbers(truths: pd.DataFrame, part: pd.Series) -> pd.DataFrame:
+def _as_numbers(truths: pd.DataFrame, models: pd.Series) -> pd.DataFrame:
     """1 right, 0 wrong, NaN unknown.
 
-    As published, unknown counts as wrong, unless nobody gave a verdict in the whole part.
+    As published, unknown counts as wrong, unless a model has no verdict at all.
     """
     numbers = truths.astype("Float64").astype(float)
     for metric in [name for name in numbers if name.endswith("_paper")]:
-        anybody = numbers[metric].groupby(part).transform("count") > 0
+        anybody = numbers[metric].groupby(models).transform("count") > 0
         numbers[metric] = numbers[metric].mask(numbers[metric].isna() & anybody, 0.0)
     return numbers
 
 
 def _codes(frame: pd.DataFrame, names: list[str]) -> np.ndarray:
     """Numbers from 0 for the rows' different values of `names`, in order of appearance."""
-    if not names:
-        return np.zeros(len(frame), int)
     return frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
-
-
-# Draws ------------------------------------------------------------------------------------------
 
 
 def resampled(frame: pd.DataFrame, values: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """Sums of `values` (rows x columns) in each cell: (1 + resamples) x cells x columns.
 
-    `frame` has group, stratum and cell of each row. The first sums are those of the rows as they
-    are; in all others each group has a random weight, and the weights of a stratum have mean 1.
+    The first sums are those of the rows as they are; in all others each group of `frame` has a
+    random weight, and the weights of a stratum have mean 1.
     """
     rng = np.random.default_rng(seed)
     sums = np.zeros((1 + resamples, frame["cell"].max() + 1, values.shape[1]), np.float32)
@@ -173,7 +152,7 @@ def resampled(frame: pd.DataFrame, values: np.ndarray, seed: int, resamples: int
 
 
 def _sums(code: np.ndarray, values: np.ndarray, size: int = 0) -> np.ndarray:
-    """`values` (rows x columns) summed within each code; `size` codes, or as many as occur."""
+    """`values` (rows x columns) summed within each code; at least `size` codes."""
     return np.stack([np.bincount(code, column, size) for column in values.T], axis=1)
 
 
@@ -216,9 +195,6 @@ def _mean_of_known(rates: np.ndarray) -> np.ndarray:
     return _divided(np.nansum(rates, axis=1), (~np.isnan(rates)).sum(axis=1))
 
 
-# Limits -----------------------------------------------------------------------------------------
-
-
 def _limits(draws: _Tally, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
     """Value and 95% limits of each statistic, 0-1; `n_groups` in each language, `n` in all."""
     statistics = draws.statistics()
@@ -241,7 +217,7 @@ def _limits(draws: _Tally, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
 
 
 def _wilson(rates: np.ndarray, n: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's limits of the observed rates, from their variance over draws (draws x columns).
+    """Wilson's limits of the first of `rates` (draws x columns), from their variance over draws.
 
     Where nothing varies, the `n` groups stand for themselves.
     """

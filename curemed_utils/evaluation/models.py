@@ -5,9 +5,10 @@ from typing import Literal
 
 import pandas as pd
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from curemed_utils import data, languages, paths
+from curemed_utils.evaluation.generation import Settings
 from curemed_utils.evaluation.responses import evaluate
 from curemed_utils.judge import Judge
 from curemed_utils.training import checkpoints
@@ -15,39 +16,27 @@ from curemed_utils.training import checkpoints
 MODELS = Path(__file__).with_name("models.yaml")
 
 
-class Model(BaseModel):
+class Model(Settings):
     """One row; the top of `models.yaml` says what the fields mean."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(pattern=r"^[\w(][\w .()+-]*$")  # a folder's name as well
     id: str = ""
     params_b: float | None = Field(None, gt=0)  # billions
     size_class: Literal["small", "medium", "large", "proprietary"]
-    engine: Literal["transformers", "vllm", "server"] = "transformers"
-    prompt_style: Literal["chat", "user_only", "plain"] = "chat"
-    max_new_tokens: int = Field(1024, gt=0)
     context: int | None = Field(None, gt=0)  # tokens
-    base_url: str = ""
-    key_name: str = "OPENAI_API_KEY"
-    request: dict = {}
     note: str = ""
 
 
 def load(path: str | Path = MODELS) -> dict[str, Model]:
-    """The models of a YAML file by name, in its order.
-
-    DataError lists faults by row (from 1), name and field.
-    """
+    """The models of a YAML file by name; DataError lists faults by row (from 1), name and field."""
     path = Path(path).expanduser()
     try:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise data.DataError(f"{paths.show(path)}: can't be read as YAML ({error})") from None
-    if not isinstance(rows, list) or not rows:
-        wanted = "must be a list of rows, each with name, id and size_class"
-        raise data.DataError(f"{paths.show(path)}: {wanted}")
-    models, ids, faults = {}, {}, []
+    if not isinstance(rows, list):
+        raise data.DataError(f"{paths.show(path)}: must be a list of rows")
+    models, names, faults = {}, {}, []
     for number, row in enumerate(rows, 1):
         name = row.get("name") if isinstance(row, dict) else row
         place = f"row {number} ({name!r}), field"
@@ -62,12 +51,10 @@ def load(path: str | Path = MODELS) -> dict[str, Model]:
             faults.append(f"{place} 'name': the name of a checkpoint of a run")
         if model.name in models:
             faults.append(f"{place} 'name': there twice")
-        if model.engine == "server" and model.prompt_style == "plain":
-            why = "'plain' does not go with engine 'server', whose chat has turns"
-            faults.append(f"{place} 'prompt_style': {why}")
-        first = ids.setdefault((model.id, model.base_url), model.name) if model.id else model.name
-        if first != model.name:
-            faults.append(f"{place} 'id': {model.id} is {first}'s already")
+        if model.id:
+            first = names.setdefault((model.id, model.base_url), name)
+            if first != name:
+                faults.append(f"{place} 'id': {model.id} is {first}'s already")
         models[model.name] = model
     if faults:
         head = f"{paths.show(path)}: {len(faults)} faults"
@@ -81,17 +68,13 @@ def evaluate_baseline(
     sets: dict[str, list[data.Row]],
     judge: Judge | None = None,
     path: str | Path = MODELS,
-    into: str = "evaluation",
-    max_usd: float | None = None,
     **settings,
 ) -> pd.DataFrame:
     """`evaluation.evaluate` for one row of a file of models.
 
-    Verdicts go to `<run_dir>/<into>/<name>/verdicts.jsonl`. `settings` are those of
-    `evaluation.respond` and go before the row's own, e.g. engine='transformers' where vLLM is not
-    installed. `max_usd` caps what a server's answers may have cost, for a model that `prices.yaml`
-    has a price of. Weights become a link at `<run_dir>/checkpoints/<name>`, fetched from the hub if
-    need be. ValueError for an unknown name or a row without an id.
+    `settings` are those of `evaluation.respond` and go before the row's own. Weights become a link
+    at `<run_dir>/checkpoints/<name>`, fetched from the hub if need be. ValueError for an unknown
+    name or a row without an id.
     """
     models = load(path)
     if name not in models:
@@ -100,18 +83,13 @@ def evaluate_baseline(
     if not model.id:
         why = model.note or "fill it in"
         raise ValueError(f"model {name!r} has no id yet in {paths.show(path)}: {why}")
-    of_row = model.model_dump(include={"engine", "prompt_style", "max_new_tokens"})
+    of_row = model.model_dump(include=set(Settings.model_fields), exclude_unset=True)
     settings = of_row | settings
-    n_new = settings["max_new_tokens"]
+    n_new = settings.get("max_new_tokens", model.max_new_tokens)
     if model.context and n_new >= model.context:
         no_room = f"leaves no room for a prompt in the {model.context} tokens of {name!r}"
         raise ValueError(f"max_new_tokens {n_new} {no_room}")
-    if settings["engine"] != "server":
+    source = model.id
+    if settings.get("engine") != "server":
         source = checkpoints.link(paths.checkpoint(run_dir, name), model.id)
-        return evaluate(run_dir, name, sets, judge, into, source, **settings)
-    server = {"base_url": model.base_url or None, "key_name": model.key_name}
-    server |= {"request": model.request or None, "max_usd": max_usd}
-    for field, value in server.items():
-        if value is not None:
-            settings.setdefault(field, value)
-    return evaluate(run_dir, name, sets, judge, into, model.id, **settings)
+    return evaluate(run_dir, name, sets, judge, source=source, **settings)

@@ -1,5 +1,6 @@
 """The authors' released GPT-4o verdicts, read and counted again (Tables 8 to 10)."""
 
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,15 +36,13 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
 
     Columns: model, metric ('la' | 'lc'), language (a name, or 'all': the micro average over all
     rows), value (percent), n (rows), n_blank. As published, a blank verdict counts in the
-    denominator. Any model folder that is there is scored.
+    denominator.
     """
     lines = []
     for file in released_files(root):
-        scores = read_released(file.path, file.metric)["verdict"]
-        line = {"model": file.model, "metric": file.metric, "language": file.language}
-        line["n_true"] = int(scores.sum())
-        line["n"] = len(scores)
-        line["n_blank"] = int(scores.isna().sum())
+        verdicts = read_released(file.path, file.metric)["verdict"]
+        line = file._asdict() | {"n_true": verdicts.sum(), "n": len(verdicts)}
+        line["n_blank"] = verdicts.isna().sum()
         lines.append(line)
     counts = pd.DataFrame(lines)
     groups = counts.groupby(["model", "metric"], as_index=False)
@@ -54,35 +53,26 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
 
 
 def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
-    """Every CSV of published verdicts under `root` (or `CUREMED_RELEASE`).
-
-    DataError names a CSV in another folder or with another name.
-    """
+    """Every CSV of published verdicts under `root`; DataError names one that isn't where it was."""
     closed = paths.release(root) / "baseline_inference" / "closed_source"
     files = []
     for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
         metric = METRIC_OF_FOLDER.get(path.parent.name)
         language = path.name.split("_")[0]
         if metric is None or language not in languages.BY_NAME:
-            raise DataError(
-                f"{paths.show(path)}: neither folder nor name says what it is; "
-                "expected BaseModel_logic_evaluation/French_….csv"
-            )
+            expected = "expected BaseModel_logic_evaluation/French_….csv"
+            raise DataError(f"{paths.show(path)}: neither folder nor name fits; {expected}")
         folder = str(path.parent.parent.relative_to(closed))
-        key = "".join(character for character in folder if character.isalnum()).lower()
+        key = re.sub(r"[\W_]", "", folder).lower()
         model = RELEASED_MODELS.get(key, folder)
         files.append(ReleasedFile(path, model, metric, language))
     if not files:
-        hint = "set CUREMED_RELEASE to the release's root"
-        raise FileNotFoundError(f"no verdict CSVs under {paths.show(closed)}; {hint}")
+        raise FileNotFoundError(f"no CSV under {paths.show(closed)}: set CUREMED_RELEASE")
     return files
 
 
 def read_released(path: Path, metric: str, texts: tuple[str, ...] = ()) -> pd.DataFrame:
-    """The columns `texts` of one released CSV, and `verdict` (boolean, NA where blank).
-
-    DataError names file and row of a fault.
-    """
+    """The columns `texts` of one released CSV, and `verdict` (boolean, NA where blank)."""
     column = SCORE_COLUMN[metric]
     try:
         rows = pd.read_csv(path, usecols=[*texts, column], dtype=str, keep_default_na=False)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,63 +29,42 @@ def respond(
     checkpoint: str | Path,
     rows: list[data.Row],
     samples: int = 1,
-    temperature: float = 0.8,
-    max_new_tokens: int = 1024,
     seed: int = 0,
-    batch_size: int | None = None,
-    engine: str = "transformers",
-    prompt_style: str = "chat",
-    request: dict | None = None,
     kept: str | Path | None = None,
     progress: str = "",
-    **access,
+    **settings,
 ) -> pd.DataFrame:
     """`samples` seeded runs (Section 4: three) of a model over the rows, with their verdicts.
 
-    The arguments are those of `generation.in_batches`; `request` and `access` are for engine
-    'server', which takes for `checkpoint` what the server calls the model.
-    The file `kept` (JSON Lines) takes each batch the moment it is there, and is asked first: what
-    it holds for a row, run and settings is not generated again. A response that could not be had
-    (finish_reason 'error') has no verdict and is not kept.
-    `progress` names a progress bar; empty shows none.
+    `settings` are the fields of `generation.Settings`; with engine 'server', `checkpoint` is what
+    the server calls the model. The file `kept` (JSON Lines) takes each batch the moment it is
+    there; what it holds for a row, run and settings is not generated again. A response that could
+    not be had has no verdict and is not kept. `progress` names a progress bar.
 
     One line a response: id, language, tier, sample (the run's number), response, finish_reason,
     n_tokens, seed (with sample it gives the run's own, `generation.seed_of`), n_prompt_tokens,
     error, engine, temperature, max_new_tokens, prompt_style, and the fields of `verdict`.
     """
-    settings = {
-        "engine": engine,
-        "temperature": temperature,
-        "max_new_tokens": max_new_tokens,
-        "prompt_style": prompt_style,
-    }
-    model = _identity(checkpoint, engine, access.get("base_url"))
-    made_by = settings | {"seed": seed, "request": request, "model": model}
+    if kept:
+        settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
+    settings = generation.Settings(**settings)
+    model = _identity(checkpoint, settings.engine, settings.base_url)
+    shaping = {"engine", "temperature", "max_new_tokens", "prompt_style"}
+    shaping = settings.model_dump(include=shaping)
+    made_by = shaping | {"seed": seed, "request": settings.request, "model": model}
     made_by = checkpoints.fingerprint(made_by)
     questions = _questions(rows, samples, made_by)
     responses = _read_kept(Path(kept)) if kept else {}
     left = {each.key: each for each in questions if each.key not in responses}
     left = list(left.values())
-    if engine == "server":
-        cache = Path(kept).with_suffix(".sqlite") if kept else "responses.sqlite"
-        access = {"cache": cache, "request": request} | access
-    batches = generation.in_batches(
-        checkpoint,
-        [each.prompt for each in left],
-        max_new_tokens,
-        temperature,
-        [generation.seed_of(seed, each.sample) for each in left],
-        batch_size,
-        engine,
-        prompt_style,
-        **access,
-    )
+    posed = [each.prompt for each in left]
+    seeds = [generation.seed_of(seed, each.sample) for each in left]
     with client.progress_bar(progress if left else "", left) as bar:
-        for batch in batches:
+        for batch in generation.in_batches(checkpoint, posed, seeds, settings):
             new = {left[place].key: response for place, response in batch.items()}
             responses |= new
             if kept:
-                _keep(new, {"made_by": made_by, "seed": seed} | settings, Path(kept))
+                _keep(new, {"made_by": made_by, "seed": seed} | shaping, Path(kept))
             bar.update(len(batch))
     tiers = {language.name: language.tier for language in languages.ALL}
     lines = []
@@ -98,11 +78,11 @@ def respond(
         line["seed"] = seed
         line["n_prompt_tokens"] = response.n_prompt_tokens
         line["error"] = response.error
-        lines.append(line | settings | verdict(response, row))
+        lines.append(line | shaping | verdict(response, row))
     return typed(pd.DataFrame(lines))
 
 
-def _identity(model: str | Path, engine: str, base_url: str | None) -> str:
+def _identity(model: str | Path, engine: str, base_url: str) -> str:
     if engine != "server":
         return checkpoints.identity(model)
     url = base_url or os.environ.get("OPENAI_BASE_URL") or wire.OPENAI
@@ -123,10 +103,7 @@ def _questions(rows: list[data.Row], samples: int, made_by: str) -> list[_Questi
 
 
 def _read_kept(file: Path) -> dict[str, Response]:
-    """Responses by key; DataError names a broken line.
-
-    A last line that a kill tore off is cut from the file.
-    """
+    """Responses by key. A last line that a kill tore off is cut from the file."""
     raw = file.read_bytes() if file.exists() else b""
     whole = raw.rfind(b"\n") + 1
     if whole < len(raw):
@@ -136,8 +113,8 @@ def _read_kept(file: Path) -> dict[str, Response]:
     for number, line in enumerate(raw[:whole].splitlines(), 1):
         try:
             record = json.loads(line)
-            fields = {name: record[name] for name in Response._fields}
-            responses[record["key"]] = Response(**fields)
+            of_response = {field.name: record[field.name] for field in fields(Response)}
+            responses[record["key"]] = Response(**of_response)
         except (ValueError, LookupError, TypeError) as error:
             why = f"no response ({type(error).__name__}: {error}); delete it to generate it again"
             raise data.DataError(f"{paths.show(file)}, line {number}: {why}") from None
@@ -149,7 +126,7 @@ def _keep(responses: dict[str, Response], made: dict, file: Path) -> None:
     with file.open("a", encoding="utf-8") as opened:
         for key, response in responses.items():
             if response.text is not None:
-                record = {"key": key} | response._asdict() | made
+                record = {"key": key} | asdict(response) | made
                 opened.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
@@ -169,12 +146,10 @@ def evaluate(
 
     `settings` are those of `respond`. `source` is a checkpoint elsewhere, or what engine 'server'
     calls the model; then `model` only names the results.
-
-    Responses go to `<run_dir>/<into>/<model>/responses.jsonl` batch by batch, so that a killed
-    evaluation goes on where it was; verdicts to `verdicts.jsonl` beside it. A finished file made by
-    the same checkpoint, prompt, rows and settings is read back instead.
-    A `judge` adds its verdicts (`judged`); where it failed before, it is asked again, as is a
-    server for a missing response.
+    Responses go to `<run_dir>/<into>/<model>/responses.jsonl`, verdicts to `verdicts.jsonl` beside
+    it. A killed evaluation goes on where it was; a finished one, made by the same checkpoint,
+    prompt, rows and settings, is read back. A `judge` adds its verdicts (`judged`). What failed is
+    asked again.
     """
     checkpoint = source or checkpoints.find(run_dir, model)
     folder = paths.answers_folder(run_dir, model, into)
@@ -183,7 +158,7 @@ def evaluate(
     texts = [f"{name}{row.model_dump_json()}" for name, row in asked]
     engine = settings.get("engine", "transformers")
     made_from = {
-        "checkpoint": _identity(checkpoint, engine, settings.get("base_url")),
+        "checkpoint": _identity(checkpoint, engine, settings.get("base_url", "")),
         "prompt": prompts.fingerprint(),
         "rows": checkpoints.digest("".join(texts).encode()),
         "settings": json.loads(json.dumps(settings, default=str)),
@@ -198,9 +173,10 @@ def evaluate(
         _write(verdicts, file)
         if verdicts["response"].notna().all():
             mark.write_text(json.dumps(made_from, indent=1))
-    if judge is not None:
-        verdicts = read_verdicts(run_dir, model, into).drop(columns="model")
-        _write(judged(verdicts, {row.id: row for _, row in asked}, judge), file)
+    verdicts = read_verdicts(run_dir, model, into)
+    if judge is None:
+        return verdicts
+    _write(judged(verdicts.drop(columns="model"), {row.id: row for _, row in asked}, judge), file)
     return read_verdicts(run_dir, model, into)
 
 

@@ -13,21 +13,16 @@ from curemed_utils.judge import Judge
 MODELS = languages.CHECKPOINTS
 METRICS = ("la", "lc", "complete", "la_paper", "lc_paper")
 HARNESS = ("truncated", "empty", "judge_failed")  # faults of how a model was run, not of the model
-OUTCOMES = ("right", "wrong", *HARNESS, "undecided")
 MAX_FAULTS = 5.0  # percent; a result with more is marked
 TRUTHS = ("correct", "in_language", "complete", "well_formed", "judged_correct", "judged_language")
 
 
-# One response -----------------------------------------------------------------------------------
-
-
 def verdict(response: Response, row: data.Row) -> dict:
-    """What can be said of one response; None where nothing can tell.
+    """What can be said of one response; None where nothing can tell, or nothing came.
 
     `correct` is exact match against the row's accepted answers. `complete` means the model ended
     its turn and closed its answer. A response without an answer is not in the language, and not
     correct if the row has accepted answers: the model had its chance.
-    Where there is no response, all is None.
     """
     if response.text is None:
         return dict.fromkeys(("correct", "in_language", "complete", "well_formed", "reward"))
@@ -50,26 +45,22 @@ def _as_truth(score: float | None) -> bool | None:
     return None if score is None else score == 1.0
 
 
-# By a judge -------------------------------------------------------------------------------------
-
-
 def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]:
-    """What a judge sees of each response; `rows` maps the verdicts' ids to their rows."""
+    """What a judge sees of each response; `rows` by id."""
     items = []
     for row_id, response in zip(verdicts["id"], verdicts["response"], strict=True):
         row = rows[row_id]
-        reference = trace.answer_of(row.answer) or row.answer
-        item = {"question": row.question, "reference": reference, "response": response}
-        items.append(item | {"language": row.language})
+        item = {"question": row.question, "language": row.language, "response": response}
+        item["reference"] = trace.answer_of(row.answer) or row.answer
+        items.append(item)
     return items
 
 
 def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> pd.DataFrame:
-    """Adds the verdicts of a judge model (Appendix A); `rows` maps the verdicts' ids to their rows.
+    """Adds the verdicts of a judge model (Appendix A), NA where it failed; `rows` by id.
 
     New columns: `judge` (its model), `judge_prompt` (a digest), `judged_correct`,
-    `judged_language` and `judge_error`. A verdict is None where the judge failed.
-    Responses to rows without accepted answers take `correct` from the judge.
+    `judged_language` and `judge_error`. Without accepted answers, `correct` is the judge's.
     """
     items = judge_items(verdicts, rows)
     logic = judge.score("logic", items, progress="correct?")
@@ -85,11 +76,8 @@ def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> p
         judge_error=errors,
     )
     table = typed(table)
-    has_accepted = table["id"].map(lambda row_id: bool(rows[row_id].accepted)).astype(bool)
+    has_accepted = [bool(rows[row_id].accepted) for row_id in table["id"]]
     return table.assign(correct=table["correct"].where(has_accepted, table["judged_correct"]))
-
-
-# Files ------------------------------------------------------------------------------------------
 
 
 def read_verdicts(run_dir: Path, model: str, into: str = "evaluation") -> pd.DataFrame:
@@ -108,19 +96,14 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
     return table.astype(dict.fromkeys(columns, "boolean") | {"reward": "float"})
 
 
-# Many responses ---------------------------------------------------------------------------------
-
-
 def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Percentages, the mean reward and counts for each group of `by`.
 
     `la`, `lc`, `complete`, `well_formed`: responses without a verdict (`n_unknown_*`) are left out
-    of that measure alone; a measure nobody could take is NaN.
-    `la_paper` and `lc_paper` follow the paper, so that results stay comparable: the judge's
-    verdicts where there are any, else exact match, and language together with completeness.
-    There a response without a verdict stays in the denominator.
-    Where the verdicts hold responses and finish reasons, `faults` is the percentage of harness
-    faults (`outcomes`), and `marked` says that it is over 5%.
+    of that measure alone; a measure nobody could take is NaN. `la_paper` and `lc_paper` follow the
+    paper: the judge's verdicts where there are any, else exact match, and language together with
+    completeness; a response without a verdict stays in the denominator. `faults` is the
+    percentage of harness faults (`outcomes`), `marked` says that it is over 5%.
     """
     keys = [verdicts[name] for name in by]
     truths = measures(verdicts).assign(well_formed=verdicts["well_formed"])
@@ -135,35 +118,32 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     result["n"] = n
     for name in ("la", "lc"):
         result[f"n_unknown_{name}"] = n - groups[name].count()
-    if {"response", "finish_reason"} <= set(verdicts):
-        of_harness = outcomes(verdicts).isin(HARNESS)
-        result["faults"] = 100 * of_harness.groupby(keys, sort=False).mean()
-        result["marked"] = result["faults"] > MAX_FAULTS
+    of_harness = outcomes(verdicts).isin(HARNESS)
+    result["faults"] = 100 * of_harness.groupby(keys, sort=False).mean()
+    result["marked"] = result["faults"] > MAX_FAULTS
     return result
 
 
 def measures(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The METRICS of each response, NA without a verdict; `table` says what they mean."""
-    la, lc, complete = verdicts["correct"], verdicts["in_language"], verdicts["complete"]
-    la_paper, lc_paper = la, lc & complete
+    values = verdicts[["correct", "in_language", "complete"]].set_axis(METRICS[:3], axis=1)
+    values["la_paper"] = values["la"]
+    values["lc_paper"] = values["lc"] & values["complete"]
     if "judge" in verdicts:
         was_judged = verdicts["judge"].notna()
-        la_paper = verdicts["judged_correct"].where(was_judged, la_paper)
-        lc_paper = verdicts["judged_language"].where(was_judged, lc_paper)
-    columns = dict(zip(METRICS, (la, lc, complete, la_paper, lc_paper), strict=True))
-    return pd.DataFrame(columns).astype("boolean")
+        values["la_paper"] = verdicts["judged_correct"].where(was_judged, values["la"])
+        values["lc_paper"] = verdicts["judged_language"].where(was_judged, values["lc_paper"])
+    return values.astype("boolean")
 
 
-def outcomes(verdicts: pd.DataFrame, metric: str = "la_paper") -> pd.Series:
-    """What became of each response under `metric`: the first of these that holds.
+def outcomes(verdicts: pd.DataFrame) -> pd.Series:
+    """What became of each response: the first of these that holds.
 
     truncated (cut off at the token limit) · empty · judge_failed (no verdict, as the judge gave
-    none) · undecided (no verdict, as nothing could tell) · wrong · right.
-    A truncated response keeps its verdict in the metric: this says why it is so.
+    none) · undecided (no verdict, as nothing could tell) · wrong · right, both by `la_paper`.
     """
-    truth = measures(verdicts)[metric]
-    outcome = truth.map({True: "right", False: "wrong"}).astype(object)
-    outcome = outcome.mask(truth.isna(), "undecided")
+    truth = measures(verdicts)["la_paper"]
+    outcome = truth.map({True: "right", False: "wrong"}).astype(object).fillna("undecided")
     if "judge_error" in verdicts:
         failed = truth.isna() & verdicts["judge_error"].notna()
         outcome = outcome.mask(failed, "judge_failed")

@@ -95,7 +95,7 @@ def test_what_nothing_can_tell_stays_unknown(make_row):
 
 
 def frame(**columns):
-    verdicts = pd.DataFrame(columns)
+    verdicts = pd.DataFrame(columns).assign(response="a", finish_reason="stop")
     truths = ["correct", "in_language", "complete", "well_formed"]
     return verdicts.astype(dict.fromkeys(truths, "boolean") | {"reward": "float"})
 
@@ -205,7 +205,7 @@ def three(make_row):
     ]
     table = pd.DataFrame(
         [
-            {"id": row.id, "response": text} | judged(row, text)
+            {"id": row.id, "response": text, "finish_reason": "stop"} | judged(row, text)
             for row, text in zip(rows.values(), texts, strict=True)
         ]
     )

@@ -12,6 +12,7 @@ import pytest
 from curemed_utils import data, evaluation, paths, prompts
 from curemed_utils.data import DataError
 from curemed_utils.evaluation import generation, models
+from curemed_utils.evaluation.generation import Response, Settings
 from curemed_utils.training import checkpoints
 
 # Batches ------------------------------------------------------------------------------------------
@@ -22,10 +23,11 @@ def posed(sample):
     return [prompts.messages(row) for row in sample[::30]]
 
 
-def generate(model, prompts, *settings, **options):
-    """One response a prompt, in the prompts' order."""
+def generate(model, prompts, seeds=0, **settings):
+    """One response a prompt, in the prompts' order; `seeds` is one for all or one for each."""
     responses = {}
-    for batch in generation.in_batches(model, prompts, *settings, **options):
+    seeds = [seeds] * len(prompts) if isinstance(seeds, int) else seeds
+    for batch in generation.in_batches(model, prompts, seeds, Settings(**settings)):
         responses |= batch
     return [responses[place] for place in range(len(prompts))]
 
@@ -49,7 +51,7 @@ def plain_greedy(checkpoint, prompt, n):
 
 
 def test_greedy_in_a_batch_is_the_plain_loops(tiny_base, posed):
-    found = generate(tiny_base, posed, 12, temperature=0)
+    found = generate(tiny_base, posed, max_new_tokens=12, temperature=0)
     assert [response.text for response in found] == [
         plain_greedy(tiny_base, prompt, 12) for prompt in posed
     ]
@@ -57,10 +59,10 @@ def test_greedy_in_a_batch_is_the_plain_loops(tiny_base, posed):
 
 
 def test_a_sampled_response_depends_on_its_prompt_and_seed_alone(tiny_base, posed):
-    together = generate(tiny_base, posed, 12, seed=3)
-    assert generate(tiny_base, posed, 12, seed=3, batch_size=2) == together
-    assert generate(tiny_base, posed[2:3], 12, seed=3) == together[2:3]
-    other = generate(tiny_base, [posed[2]] * 2, 12, seed=[3, 4])
+    together = generate(tiny_base, posed, 3, max_new_tokens=12)
+    assert generate(tiny_base, posed, 3, max_new_tokens=12, batch_size=2) == together
+    assert generate(tiny_base, posed[2:3], 3, max_new_tokens=12) == together[2:3]
+    other = generate(tiny_base, [posed[2]] * 2, [3, 4], max_new_tokens=12)
     assert other[0] == together[2] and other[1].text != other[0].text
 
 
@@ -77,8 +79,8 @@ def test_sampling_draws_from_the_models_distribution():
 def test_a_response_ends_at_any_of_the_models_ends(tiny_base):
     tokenizer = checkpoints.load_tokenizer(tiny_base)
     tokens = tokenizer("Fieber", add_special_tokens=False)["input_ids"]
-    found = generation._response([*tokens, 7, *tokens], [2, 7], tokenizer)
-    assert found == ("Fieber", "stop", len(tokens), None, None)
+    found = generation._response([*tokens, 7, *tokens], {2, 7}, tokenizer, 5)
+    assert found == Response("Fieber", "stop", len(tokens), 5)
 
 
 def test_prompt_styles(tiny_base):
@@ -99,11 +101,11 @@ def test_prompt_styles(tiny_base):
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"engine": "tgi"}, "engine 'tgi'"),
-        ({"prompt_style": "alpaca"}, "prompt_style 'alpaca'"),
-        ({"batch_size": 0}, "batch_size 0"),
-        ({"temperature": -1.0}, "temperature -1.0"),
-        ({"seed": [1]}, r"seeds \(1\) as many as prompts"),
+        ({"engine": "tgi"}, "engine\n.*'transformers', 'vllm' or 'server'"),
+        ({"prompt_style": "alpaca"}, "prompt_style\n.*'chat', 'user_only' or 'plain'"),
+        ({"batch_size": 0}, "batch_size\n.*greater than or equal to 1"),
+        ({"temperature": -1.0}, "temperature\n.*greater than or equal to 0"),
+        ({"top_p": 0.5}, "top_p\n.*not permitted"),
         ({"max_new_tokens": 40_000}, "exceed the model's 32768 tokens"),
         ({"engine": "server", "prompt_style": "plain"}, "a server's chat has turns"),
     ],
@@ -140,11 +142,11 @@ def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
     stand_in = ModuleType("vllm")
     stand_in.LLM, stand_in.SamplingParams = LLM, lambda **how: SimpleNamespace(**how)
     monkeypatch.setitem(sys.modules, "vllm", stand_in)
-    found = generate(tiny_base, posed[:3], 5, seed=[7, 8, 9], batch_size=2, engine="vllm")
+    found = generate(tiny_base, posed[:3], [7, 8, 9], max_new_tokens=5, batch_size=2, engine="vllm")
     assert [[how[1:] for how in batch] for batch in asked] == [[(7, 5), (8, 5)], [(9, 5)]]
-    assert found[:2] == [
-        ("ja", "stop", 2, asked[0][0][0], None),
-        ("ja", "length", 3, asked[0][1][0], None),
+    assert [found[0], found[1]] == [
+        Response("ja", "stop", 2, asked[0][0][0]),
+        Response("ja", "length", 3, asked[0][1][0]),
     ]
 
 
@@ -161,7 +163,8 @@ def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
 def ask(tmp_path, posed):
     def ask_server(server, **options):
         options = dict(base_url=server.url, cache=tmp_path / "answers.sqlite") | options
-        return generate("m", posed[:3], 9, seed=[1, 2, 3], engine="server", **options)
+        options |= dict(engine="server", max_new_tokens=9)
+        return generate("m", posed[:3], [1, 2, 3], **options)
 
     return ask_server
 
@@ -169,7 +172,7 @@ def ask(tmp_path, posed):
 def test_a_servers_answers_keep_how_they_ended_also_from_the_cache(serve, ask):
     server = serve(reply="oui")
     found = ask(server)
-    assert found == [("oui", "stop", 2, 100, None)] * 3
+    assert found == [Response("oui", "stop", 2, 100)] * 3
     assert ask(server) == found and server.stats()["seen"] == 3
     ask(server, request={"top_p": 0.5})
     assert server.stats()["distinct"] == 6
@@ -181,9 +184,9 @@ def test_a_servers_answers_keep_how_they_ended_also_from_the_cache(serve, ask):
         (
             {"finish_reason": "length"},
             {"prompt_tokens": 5, "completion_tokens": 9},
-            ("oui", "length", 9, 5, None),
+            Response("oui", "length", 9, 5),
         ),
-        ({}, {}, ("oui", "unknown", None, None, None)),
+        ({}, {}, Response("oui", "unknown", None)),
     ],
 )
 def test_what_a_server_does_not_say_is_not_made_up(serve, ask, choice, usage, expected):
@@ -322,8 +325,8 @@ from pathlib import Path
 from curemed_utils import data, evaluation
 from curemed_utils.evaluation import generation
 real = generation._transformers
-def slow(*given, **options):
-    for batch in real(*given, **options):
+def slow(*given):
+    for batch in real(*given):
         yield batch
         time.sleep(0.5)
 generation._transformers = slow
@@ -337,9 +340,9 @@ def counted(monkeypatch):
     """How many prompts each call of the generator is given."""
     counts, in_batches = [], generation.in_batches
 
-    def count(model, prompts, *more, **options):
+    def count(model, prompts, *more):
         counts.append(len(prompts))
-        return in_batches(model, prompts, *more, **options)
+        return in_batches(model, prompts, *more)
 
     monkeypatch.setattr(generation, "in_batches", count)
     return counts

@@ -1,7 +1,6 @@
 """The task files of `harness.write_tasks`, alone and run by each harness that is installed."""
 
 import importlib.util
-import inspect
 import json
 import math
 import subprocess
@@ -14,7 +13,7 @@ import torch
 import yaml
 
 from curemed_utils import data, evaluation, paths, prompts, rewards
-from curemed_utils.evaluation import harness
+from curemed_utils.evaluation import generation, harness
 
 NAMES = ("French", "Hindi", "Japanese", "Yoruba")
 TASKS = [f"curemed_bench_{name.lower()}" for name in NAMES]
@@ -102,7 +101,7 @@ def test_the_task_files_of_all_harnesses_go_out(folder):
 
 
 def test_the_limit_is_that_of_the_workbook(folder):
-    default = inspect.signature(evaluation.respond).parameters["max_new_tokens"].default
+    default = generation.Settings().max_new_tokens
     common = (folder / "lm_eval" / "_common_yaml").read_text()
     assert default == harness.MAX_NEW_TOKENS and f"max_gen_toks: {default}}}" in common
 
