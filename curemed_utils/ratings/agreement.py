@@ -12,9 +12,9 @@ NO_INTERVAL = (np.nan, np.nan)
 def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     """A line for each group and language, and for 'all' languages.
 
-    Columns: n_items, n_raters, n_ratings, n_unrated (places on sheets without a rating); mean with
-    its 95% interval (low, high); share_4_5; n_shared (items that two or more rated); Krippendorff's
-    ordinal alpha with its interval; a note where a number is missing.
+    Columns: n_items, n_raters, n_unrated (places on sheets without a rating); mean with its 95%
+    interval (low, high); share_4_5; Krippendorff's ordinal alpha, of items that two or more rated,
+    with its interval; a note where a number is missing.
 
     An item counts once, whoever rated it, and the bootstrap draws items: intervals speak of other
     items, not of other raters. BCa, as ratings crowd at 5, where t intervals go beyond the scale.
@@ -40,13 +40,11 @@ def _group_means(group: str, language: str, places: pd.DataFrame, seed: int) -> 
         "language": language,
         "n_items": len(means),
         "n_raters": rated["rater"].nunique(),
-        "n_ratings": len(rated),
         "n_unrated": len(places) - len(rated),
         "mean": means.mean() if len(means) else np.nan,
         "low": low,
         "high": high,
         "share_4_5": (rated["rating"] >= 4).groupby(rated["id"]).mean().mean(),
-        "n_shared": len(shared),
         "alpha": alpha,
         "alpha_low": alpha_low,
         "alpha_high": alpha_high,

@@ -51,10 +51,9 @@ def write_sheets(
     """A sheet for every language and rater, as CSV and as XLSX, and `<group>.json`: who got what.
 
     `raters` maps a language to its raters' names; `group` is one of GROUPS. Each rater gets up to
-    `items_per_rater` rows of the language, drawn by `seed` (the paper: 50-100). The share `overlap`
-    is the same for all of them, for their agreement; the rest is divided. `fill(row, group, rater)`
-    gives cells that are filled in already. Sheets that exist stay, as they may hold ratings; raises
-    DataError if they are of another draw.
+    `items_per_rater` rows, drawn by `seed` (the paper: 50-100); the share `overlap` is the same for
+    all of them. `fill(row, group, rater)` gives cells that are filled in already. Sheets that exist
+    stay, as they may hold ratings; raises DataError if they are of another draw.
     """
     if group not in GROUPS:
         raise ValueError(f"group is {group!r}, which is none of {', '.join(GROUPS)}")
@@ -125,16 +124,12 @@ def _drawn(
 
 
 def _draw_file(folder: Path, group: str) -> Path:
+    """Who got what: ids by language and rater."""
     return folder / f"{group.replace(' ', '_')}.json"
 
 
-def _draw_in(path: Path) -> dict[str, dict[str, list[str]]]:
-    """Ids by language and rater."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-
-
 def _note_draw(path: Path, ids_of: dict) -> None:
-    old = _draw_in(path)
+    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if clash := [name for name in ids_of if old.get(name, ids_of[name]) != ids_of[name]]:
         where = f"{paths.show(path)}: holds another draw for {', '.join(clash)}"
         raise DataError(f"{where}, whose sheets may be out; use a new folder")
@@ -218,7 +213,10 @@ def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
     """(group, language, rater, id) of every place on a sheet that was given out."""
     assigned = set()
     for folder, group in product(folders, GROUPS):
-        for language, ids_of in _draw_in(_draw_file(folder, group)).items():
+        path = _draw_file(folder, group)
+        if not path.exists():
+            continue
+        for language, ids_of in json.loads(path.read_text(encoding="utf-8")).items():
             for rater, ids in ids_of.items():
                 assigned |= {(group, language, rater, id) for id in ids}
     return assigned

@@ -37,7 +37,7 @@ class Slip(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row that holds anything, and its place; `cells` maps each column to its stripped text."""
+    """A row that holds anything, and its place; `cells` maps columns to texts."""
 
     file: str
     row: int
@@ -53,9 +53,8 @@ def write_sheet(
 ) -> Path:
     """Writes a sheet with a row for each record, as CSV or XLSX by the name of `path`.
 
-    A record lacks the columns that are left blank. A workbook offers `choices` as drop-downs and
-    has `instructions` on a worksheet of its own. No text can run as a formula. Raises DataError for
-    a text that is too long for a cell.
+    A workbook offers `choices` as drop-downs and has `instructions` on a worksheet of its own. No
+    text can run as a formula. Raises DataError for a text that is too long for a cell.
     """
     path = Path(path)
     table = []

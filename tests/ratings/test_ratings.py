@@ -427,7 +427,7 @@ def test_alpha_is_the_published_one():
         for unit in range(12)
     ]
     returned = agreement.rating_means(rated(*lines)).iloc[0]
-    assert returned["alpha"] == pytest.approx(0.815, abs=5e-4) and returned["n_shared"] == 11
+    assert returned["alpha"] == pytest.approx(0.815, abs=5e-4)
     assert 0 < returned["alpha_low"] < 0.815 < returned["alpha_high"] <= 1
 
 
@@ -441,8 +441,7 @@ def test_an_item_counts_once_however_many_rated_it():
         returned["share_4_5"],
         returned["n_items"],
         returned["n_raters"],
-        returned["n_ratings"],
-    ) == (3, 0.5, 2, 9, 10)
+    ) == (3, 0.5, 2, 9)
 
 
 def test_intervals_stay_on_the_scale_and_hold_the_mean():
