@@ -48,14 +48,11 @@ def get(name: str) -> Language:
 def nearest(name: object, known: Iterable[str]) -> str:
     """The end of an error about a misspelt `name`: "; did you mean 'x'?", else "; known: x, y"."""
     spellings = {spelling.casefold(): spelling for spelling in known}
-    near = difflib.get_close_matches(str(name).casefold(), spellings, n=1)
-    if near:
-        return f"; did you mean {spellings[near[0]]!r}?"
+    for near in difflib.get_close_matches(str(name).casefold(), spellings, n=1):
+        return f"; did you mean {spellings[near]!r}?"
     return f"; known: {', '.join(spellings.values())}"
 
 
 def in_tier(tier: str) -> list[str]:
     """Names of the published languages of one tier, in alphabetical order."""
-    if tier not in TIERS:
-        raise ValueError(f"unknown tier {tier!r}{nearest(tier, TIERS)}")
     return [language.name for language in ALL if language.tier == tier and language.published]

@@ -1,6 +1,7 @@
 """Every path of the repository and of a run directory, and which notebook makes what."""
 
 import os
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -9,33 +10,7 @@ PROFILES = ROOT / "papermill_params"
 FIGURES = ROOT / "figures"
 SOURCE_DATA = FIGURES / "source_data"
 SAMPLE = Path(__file__).parent / "sample"
-
-RUN_DIRECTORY = (  # path under the run directory · the notebook that makes it · what it holds
-    ("data/{sft,rft,test}.jsonl", "01", "rows, whole topics in one file"),
-    ("data/stage*.jsonl", "01", "the rows that each GRPO stage may draw"),
-    ("curation.sqlite", "01", "replies to curation's requests"),
-    ("curation/{rows,items}.jsonl", "01", "curated rows; every item with its votes and outcome"),
-    ("dataset/", "01", "the rows as a dataset folder with its card"),
-    ("ratings/", "02", "rating sheets, out and back"),
-    ("clean/", "02", "the rows without defects, and a log of every change"),
-    ("checkpoints/base/", "03", "the model to start from, built or linked"),
-    ("checkpoints/sft/", "03", "after code-switched SFT"),
-    ("checkpoints/stage1_high/", "04", "after GRPO on the high tier"),
-    ("checkpoints/stage2_medium/", "05", "after GRPO with the medium tier"),
-    ("checkpoints/stage3_low/", "06", "after GRPO with the low tier"),
-    ("judge.sqlite", "04", "every answer of the judge, paid for once"),
-    ("probe/<model>/", "05", "answers to trained prompts, between stages"),
-    ("evaluation/labelling_sheet.csv", "09", "responses for native speakers to label"),
-    ("evaluation/<model>/", "07", "responses.jsonl and verdicts.jsonl"),
-    ("ood/<model>/", "07", "the same on other benchmarks"),
-    ("harness/", "07", "the test rows for other people's harnesses"),
-    ("figures/", "08", "the run's own figures and tables"),
-    ("ablation/seed<n>/", "10", "a run directory for each seed of Table 3"),
-    ("notebooks/", "all", "executed copies, and a mark for each one done"),
-    ("summary/<notebook>.json", "all", "numbers, versions and commit of each notebook"),
-    ("logs/", "all", "what each notebook and training stage printed"),
-    ("stop", "you", "make this file to pause training after its step"),
-)
+RUN_TREE = Path(__file__).with_name("run_directory.txt")  # a path a line, and its notebook
 
 
 # The run directory -------------------------------------------------------------------------------
@@ -151,14 +126,18 @@ def log(run_dir: Path, name: str) -> Path:
     return run_dir / "logs" / f"{name}.log"
 
 
+def run_tree() -> str:
+    """The run directory as README prints it: a line a path, its notebook, what it holds."""
+    return RUN_TREE.read_text(encoding="utf-8").rstrip()
+
+
 def maker(path: str | Path) -> str:
     """The number of the notebook that makes `path`, given relative to the run directory."""
-    text = Path(path).as_posix()
-    for pattern, notebook, _ in RUN_DIRECTORY:
-        beginning = pattern.partition("<")[0].partition("{")[0].partition("*")[0].rstrip("/")
-        if text.startswith(beginning):
+    for line in run_tree().splitlines():
+        pattern, notebook, _ = line.split(maxsplit=2)
+        if Path(path).as_posix().startswith(re.split(r"[<{*]", pattern)[0].rstrip("/")):
             return notebook
-    raise ValueError(f"no notebook makes {text}")
+    raise ValueError(f"no notebook makes {path}")
 
 
 def missing(run_dir: Path, path: Path) -> FileNotFoundError:
@@ -169,11 +148,6 @@ def missing(run_dir: Path, path: Path) -> FileNotFoundError:
     )
 
 
-def run_tree() -> str:
-    """The run directory as README prints it: a line a path, its notebook, what it holds."""
-    return "\n".join(f"{path:27} {notebook:4} {what}" for path, notebook, what in RUN_DIRECTORY)
-
-
 # Everything else ---------------------------------------------------------------------------------
 
 
@@ -182,19 +156,14 @@ def release(root: str | Path | None = None) -> Path:
 
     Raises FileNotFoundError that names the path tried and the variable to set.
     """
-    folder = root or os.environ.get("CUREMED_RELEASE")
-    if not folder:
-        raise FileNotFoundError(
-            "the released data are not set up: "
-            "set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
-        )
+    folder = root or os.environ.get("CUREMED_RELEASE") or ""
     path = Path(folder).expanduser()
-    if not (path / "datasets").is_dir() and not (path / "baseline_inference").is_dir():
-        raise FileNotFoundError(
-            f"{show(path)} holds neither datasets/ nor baseline_inference/: "
-            "set CUREMED_RELEASE to the unpacked release's root"
-        )
-    return path
+    if folder and any((path / part).is_dir() for part in ("datasets", "baseline_inference")):
+        return path
+    raise FileNotFoundError(
+        f"the released data are not {'in ' + show(path) if folder else 'set up'}: "
+        "set CUREMED_RELEASE to the folder that holds datasets/ and baseline_inference/"
+    )
 
 
 def show(path: str | Path) -> str:

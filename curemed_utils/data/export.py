@@ -17,7 +17,6 @@ from curemed_utils.data import DataError, Row, card
 from curemed_utils.data.splits import count
 
 UNSTATED = "unstated-licence"  # the card's tag where rows came without a licence
-UNREVIEWED = "No clinician and no native speaker has reviewed these rows."
 
 
 def export(
@@ -25,15 +24,14 @@ def export(
     folder: str | Path,
     name: str = "CURE-Med workbook export",
     licence: str = "",
-    limits: str = UNREVIEWED,
     topics_source: str = "not recorded",
 ) -> list[Path]:
     """Writes {'sft', 'rft', 'test'} as a dataset folder, whole or not at all, with its card.
 
     Configurations are the languages that have rows, in lower case, and 'all', the default.
-    `licence` is the hub's name of one ('apache-2.0'); empty means that none is stated. `limits`
-    says what nobody has reviewed. An earlier export in `folder` is replaced. Returns the paths,
-    README.md first. Raises DataError for no row, an unknown split, and a folder of other things.
+    `licence` is the hub's name of one ('apache-2.0'); empty means that none is stated. An earlier
+    export in `folder` is replaced. Returns the paths, README.md first. Raises DataError for no
+    row, an unknown split, and a folder of other things.
     """
     folder = Path(folder).expanduser().resolve()
     for split in splits:
@@ -41,8 +39,7 @@ def export(
             raise DataError(f"split {split!r} is none of {', '.join(data.SPLITS)}")
     if not any(splits.values()):
         raise DataError("there is no row to export")
-    is_empty = folder.is_dir() and not any(folder.iterdir())
-    if folder.exists() and not is_empty and not _is_export(folder):
+    if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
         fault = "is there and is no earlier export: name a new folder"
         raise DataError(f"{paths.show(folder)} {fault}")
     splits = {split: splits.get(split, []) for split in data.SPLITS}
@@ -50,8 +47,7 @@ def export(
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
         part = Path(temporary) / folder.name
         _write_tables(splits, part)
-        about = _card(splits, name, licence, limits=limits, topics_source=topics_source)
-        about.save(part / "README.md")
+        _card(splits, name, licence, topics_source).save(part / "README.md")
         if folder.exists():
             shutil.rmtree(folder)
         part.replace(folder)
@@ -59,11 +55,11 @@ def export(
 
 
 def push(folder: str | Path, repo_id: str, licence: str = "", private: bool = True) -> str:
-    """Uploads an export to the hub, private unless told otherwise, and gives its address.
+    """Uploads an export to the hub with the token of HF_TOKEN, and gives its address.
 
-    The token is that of HF_TOKEN. Rows without a licence (of the authors' release, of a hub
-    dataset) are refused unless `licence`, which then enters the card, says how they may be
-    published. Raises DataError for these and for a public repository where `private` is meant.
+    Rows without a licence (of the authors' release, of a hub dataset) are refused unless
+    `licence`, which then enters the card, says how they may be published. Raises DataError for
+    these and for a public repository where `private` is meant.
     """
     from huggingface_hub import HfApi
 
@@ -89,12 +85,8 @@ def push(folder: str | Path, repo_id: str, licence: str = "", private: bool = Tr
     if private and not api.repo_info(repo_id, repo_type="dataset").private:
         advice = "say push(..., private=False), or name another repository"
         raise DataError(f"{repo_id} is public already: {advice}")
-    api.upload_folder(
-        folder_path=folder,
-        repo_id=repo_id,
-        repo_type="dataset",
-        delete_patterns="parquet/**",
-    )
+    where = {"repo_id": repo_id, "repo_type": "dataset"}
+    api.upload_folder(folder_path=folder, delete_patterns="parquet/**", **where)
     return f"{api.endpoint}/datasets/{repo_id}"
 
 
@@ -119,27 +111,17 @@ def _write_tables(splits: dict[str, list[Row]], folder: Path) -> None:
                 is_text = isinstance(value, str) and columns.get(field) != Json()
                 columns[field] = Value("string") if is_text else Json()
     schema = Features(columns).arrow_schema
-    json_columns = [field for field, kind in columns.items() if kind == Json()]
     for name, rows in parts.items():
         for cells in rows:
-            _write_json(cells, json_columns)
+            for field in cells:
+                if columns[field] == Json():
+                    cells[field] = json.dumps(cells[field], ensure_ascii=False)
         file = folder / "parquet" / f"{name}.parquet"
         file.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(pa.Table.from_pylist(rows, schema), file)
 
 
-def _write_json(cells: dict, fields: list[str]) -> None:
-    """Puts JSON text in place of the row's values in these fields."""
-    for field in fields:
-        if field in cells:
-            try:
-                cells[field] = json.dumps(cells[field], ensure_ascii=False)
-            except (TypeError, ValueError) as error:
-                fault = f"field {field!r} can't be written as JSON ({error})"
-                raise DataError(f"row {cells['id']!r}: {fault}") from None
-
-
-def _card(splits: dict, name: str, licence: str, **texts: str) -> DatasetCard:
+def _card(splits: dict[str, list[Row]], name: str, licence: str, topics_source: str) -> DatasetCard:
     rows = [row for part in splits.values() for row in part]
     n_unstated = sum(map(_came_without_licence, rows))
     header = DatasetCardData(
@@ -155,11 +137,15 @@ def _card(splits: dict, name: str, licence: str, **texts: str) -> DatasetCard:
         header,
         Path(__file__).with_name("dataset_card.md"),
         composition=card.markdown(count(splits)),
+        topics_source=topics_source,
         sources=card.markdown(pd.DataFrame({"rows": sources}).sort_index()),
         licence=licence,
         n_unstated=n_unstated,
-        **texts,
     )
+
+
+def _came_without_licence(row: Row) -> bool:
+    return row.source.startswith(("release-", "hub-")) or row.id.startswith("release-")
 
 
 def _configs(splits: dict[str, list[Row]]) -> list[dict]:
@@ -174,8 +160,3 @@ def _configs(splits: dict[str, list[Row]]) -> list[dict]:
     configs = [{"config_name": name, "data_files": files[name]} for name in files]
     configs[0]["default"] = True
     return configs
-
-
-def _came_without_licence(row: Row) -> bool:
-    """Whether a row is of the authors' release or of a hub dataset."""
-    return row.source.startswith(("release-", "hub-")) or row.id.startswith("release-")

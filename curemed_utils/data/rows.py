@@ -19,10 +19,9 @@ class DataError(ValueError):
 class Row(BaseModel):
     """One open question (x, r, y*) of Section 3.1, and the multiple-choice item it came from.
 
-    `reasoning` and `answer` hold the tags of `trace.py`; released test rows have no reasoning.
-    `reasoning_monolingual` is the same argument wholly in `language`, for the ablation's naive
-    SFT. `accepted` is a closed list of short right answers, empty where only a judge can tell.
-    `lineage` is what made the row. Further fields are kept as they are.
+    `reasoning` and `answer` hold the tags of `trace.py`; `reasoning_monolingual` is the same
+    argument wholly in `language`. `accepted` is a closed list of short right answers, empty where
+    only a judge can tell. `lineage` is what made the row. Further fields are kept as they are.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -70,8 +69,7 @@ def read_jsonl(path: str | Path, source: str = "", language: str | None = None) 
     """Rows of one JSON Lines file.
 
     Rows without an id get `<source>-<line>`. With `language`, every row must carry it. Raises
-    DataError with the first ten faults by file and line: encoding, JSON, missing or blank
-    fields, labels, duplicate ids, no row at all.
+    DataError with the first ten faults by file and line.
     """
     path = Path(path)
     rows, faults, lines_of = [], [], {}
@@ -98,26 +96,22 @@ def read_jsonl(path: str | Path, source: str = "", language: str | None = None) 
 
 
 def _lines(path: Path) -> list[bytes]:
-    """Lines of a file without the byte-order mark."""
     try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()
+        return path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()  # byte-order mark
     except OSError as error:
         fault = f"{paths.show(path)}: can't be read ({error.strerror or error})"
         if path.parent.name == "data":
-            fault = str(paths.missing(path.parents[1], path))
-        raise DataError(fault) from None
+            fault = paths.missing(path.parents[1], path)
+        raise DataError(str(fault)) from None
 
 
 def parse_object(line: bytes) -> dict:
     """The JSON object in one line of a file; DataError says what else the line is."""
     try:
         record = json.loads(line.decode("utf-8"))
-        json.dumps(record, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        advice = "write the whole character"
-        raise DataError(f"holds half a surrogate pair (\\ud800-\\udfff); {advice}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not UTF-8 at byte {error.start}; save the file as UTF-8") from None
+        json.dumps(record, ensure_ascii=False).encode()  # fails for half a surrogate pair
+    except UnicodeError as error:
+        raise DataError(f"is not UTF-8 ({error}); save the file as UTF-8") from None
     except (ValueError, RecursionError) as error:
         raise DataError(f"is not JSON ({error})") from None
     if not isinstance(record, dict):

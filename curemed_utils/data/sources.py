@@ -1,5 +1,6 @@
 """Where rows come from: a folder with a file a language, the authors' release, the hub."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ def read_folder(folder: Path, prefix: str) -> list[Row]:
     Raises DataError that names the published languages without a file, and a misnamed file.
     """
     if not folder.is_dir():
-        advice = "released data lie under CUREMED_RELEASE: set CUREMED_RELEASE to their root"
+        advice = "set CUREMED_RELEASE to the root of the released data"
         raise DataError(f"{paths.show(folder)} is not a folder; {advice}")
     files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
     for name, path in files.items():
@@ -34,20 +35,29 @@ def read_folder(folder: Path, prefix: str) -> list[Row]:
     return rows
 
 
+def _checked(records: Iterable[dict], place: str) -> list[Row]:
+    """The rows of records; DataError names the place, the row from 0 and the field."""
+    rows = []
+    for number, record in enumerate(records):
+        try:
+            rows.append(checked_row(record))
+        except DataError as error:
+            raise DataError(f"{place}, row {number}: {error}") from None
+    return rows
+
+
 # The authors' release ----------------------------------------------------------------------------
 
 
 def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
     """The released rows; the 1,431 test questions stand only in the CSVs of judged outputs."""
     root = paths.release(root)
-    parts = {}
-    for split in ("sft", "rft"):
-        folder = root / "datasets" / f"{split.upper()}_data"
-        parts[split] = read_folder(folder, f"release-{split}")
-    parts["test"] = []
+    sft = read_folder(root / "datasets" / "SFT_data", "release-sft")
+    rft = read_folder(root / "datasets" / "RFT_data", "release-rft")
+    test = []
     for name in languages.PUBLISHED:
-        parts["test"] += _test_rows(release_file(root, "test", name), languages.get(name))
-    return parts
+        test += _test_rows(release_file(root, "test", name), languages.get(name))
+    return {"sft": sft, "rft": rft, "test": test}
 
 
 def release_file(root: Path, split: str, language: str) -> Path:
@@ -65,12 +75,12 @@ def release_file(root: Path, split: str, language: str) -> Path:
 def _test_rows(path: Path, language: languages.Language) -> list[Row]:
     columns = ["Question", "Response"]
     try:
-        table = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
+        table = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False)[columns]
+    except ValueError as error:
         raise DataError(f"{paths.show(path)}: {error}") from None
     source = f"release-test-{language.code}"
-    rows = []
-    for number, (question, answer) in enumerate(table[columns].itertuples(index=False)):
+    records = []
+    for number, (question, answer) in enumerate(table.itertuples(index=False)):
         record = {
             "id": f"{source}-{number}",
             "language": language.name,
@@ -78,18 +88,18 @@ def _test_rows(path: Path, language: languages.Language) -> list[Row]:
             "answer": trace.render_answer(answer.strip()) if answer.strip() else "",
             "source": source,
         }
-        try:
-            rows.append(checked_row(record))
-        except DataError as error:
-            raise DataError(f"{paths.show(path)}, row {number}: {error}") from None
-    return rows
+        records.append(record)
+    return _checked(records, paths.show(path))
 
 
 # The hub -----------------------------------------------------------------------------------------
 
 
 def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
-    """Rows by split of a dataset on the hub, or of a local folder that `datasets` opens."""
+    """Rows by split of a dataset on the hub, or of a local folder that `datasets` opens.
+
+    A cell without a value is a field left out.
+    """
     import datasets
 
     try:
@@ -98,18 +108,12 @@ def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
         fault = f"can't be loaded ({type(error).__name__}: {error})"
         advice = "Check the network and HF_TOKEN, or give a local folder as hub_dataset"
         raise DataError(f"data_source hub: {dataset!r} {fault}. {advice}") from error
-    return {split: hub_rows(part, split, dataset) for split, part in loaded.items()}
-
-
-def hub_rows(records, split: str, dataset: str) -> list[Row]:
-    """Rows of one split that `datasets` loaded; a cell without a value is a field left out."""
-    source = f"hub-{split}"
-    rows = []
-    for number, cells in enumerate(records):
-        record = {"id": f"{source}-{number}", "source": source}
-        record |= {name: cell for name, cell in cells.items() if cell is not None}
-        try:
-            rows.append(checked_row(record))
-        except DataError as error:
-            raise DataError(f"{dataset}, split {split!r}, row {number}: {error}") from None
-    return rows
+    parts = {}
+    for split, table in loaded.items():
+        records = []
+        for number, cells in enumerate(table):
+            record = {"id": f"hub-{split}-{number}", "source": f"hub-{split}"}
+            record |= {name: cell for name, cell in cells.items() if cell is not None}
+            records.append(record)
+        parts[split] = _checked(records, f"{dataset}, split {split!r}")
+    return parts

@@ -1,12 +1,15 @@
 """Which rows train and which test: sources to splits."""
 
 import hashlib
+import itertools
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from operator import attrgetter
 from pathlib import Path
 
 import pandas as pd
+from scipy.cluster.hierarchy import DisjointSet
 
 from curemed_utils import data, languages, paths
 from curemed_utils.data import DataError, Row
@@ -14,7 +17,7 @@ from curemed_utils.data.sources import HUB_DATASET
 
 SOURCES = ("sample", "release", "hub", "curated")
 _PASSES = 20  # over the groups of a split; three or four suffice as a rule
-_GAIN = 1e-12  # what is less is rounding
+_ROUNDING = 1e-12
 
 
 def draw(key: str, seed: int) -> str:
@@ -35,9 +38,9 @@ def load(
 ) -> dict[str, list[Row]]:
     """The rows of `source` as {'sft', 'rft', 'test'} (Section 4.1).
 
-    A source that holds all three splits keeps them: the release, and a hub dataset as an export
-    is one. Other rows are split here. `max_per_language` (0: no limit) keeps a seeded choice of
-    each language's rows, of each split where the source comes split, else before the split.
+    A source that holds all three splits keeps them; the rows of others are split here.
+    `max_per_language` (0: no limit) keeps a seeded choice of each language's rows, of each split
+    where the source comes split, else before the split.
     """
     if max_per_language < 0:
         raise ValueError(f"max_per_language must be 0 (no limit) or more, not {max_per_language}")
@@ -54,8 +57,7 @@ def load(
     if parts.keys() >= set(data.SPLITS):
         return {name: limit(parts[name], max_per_language, seed) for name in data.SPLITS}
     test = limit(parts.pop("test", []), max_per_language, seed)
-    rows = [row for part in parts.values() for row in part]
-    rows = limit(rows, max_per_language, seed)
+    rows = limit(list(itertools.chain(*parts.values())), max_per_language, seed)
     return split(rows, test_share, rft_share, seed, rft_seen, test)
 
 
@@ -87,8 +89,7 @@ def split(
 
     That is Section 4.1. A group (`groups_of`) never straddles two splits. `rft_seen` is the share
     of RFT groups that SFT learns as well: 0 in the paper, 0.26 of the rows in the released files.
-    A `test` set that the source brings is kept, and `test_share` has no say. Raises DataError for
-    an empty split.
+    A `test` set of the source is kept. Raises DataError for an empty split.
     """
     shares = {"test_share": test_share, "rft_share": rft_share, "rft_seen": rft_seen}
     for name, share in shares.items():
@@ -126,7 +127,7 @@ def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row
             left = {name: missing[name] - sign * size for name, size in sizes[group].items()}
             gains = [(missing[name] ** 2 - left[name] ** 2) / total[name] ** 2 for name in left]
             # fsum is exact: neither a machine nor the order of the rows rounds it differently
-            if math.fsum(gains) > _GAIN:
+            if math.fsum(gains) > _ROUNDING:
                 chosen ^= {group}
                 missing |= left
         if chosen == before:
@@ -142,29 +143,24 @@ def groups_of(rows: list[Row]) -> list[str]:
 
     A row ties its question to its topic, and what is tied together is one group.
     """
-    parent: dict[tuple[int, str], tuple[int, str]] = {}
-
-    def root(node: tuple[int, str]) -> tuple[int, str]:
-        while parent.setdefault(node, node) != node:
-            parent[node] = parent[parent[node]]
-            node = parent[node]
-        return node
-
-    questions = []
+    ties, questions = DisjointSet(), []
     for row in rows:
         question = (1, f"{row.language} {data.normalize(row.question)}")
         topic = (0, f"topic {row.topic}") if row.topic else question
-        # the smaller name leads, whatever the order of the rows
-        first, second = sorted((root(question), root(topic)))
-        parent[second] = first
+        ties.add(question)
+        ties.add(topic)
+        ties.merge(question, topic)
         questions.append(question)
-    return [root(question)[1] for question in questions]
+    group = {}
+    for tied in ties.subsets():
+        group |= dict.fromkeys(tied, min(tied)[1])  # whatever the order of the rows
+    return [group[question] for question in questions]
 
 
 def count(
-    splits: dict[str, list[Row]], by: Callable[[Row], str] = lambda row: row.language
+    splits: dict[str, list[Row]], by: Callable[[Row], str] = attrgetter("language")
 ) -> pd.DataFrame:
     """Rows per language (or any key) and split, with a total."""
-    counts = {name: Counter(by(row) for row in rows) for name, rows in splits.items()}
+    counts = {name: Counter(map(by, rows)) for name, rows in splits.items()}
     table = pd.DataFrame(counts).fillna(0).astype(int).sort_index()
     return pd.concat([table, table.sum().to_frame("all").T])

@@ -327,3 +327,26 @@ def test_a_release_without_verdict_csvs_says_what_is_missing(folder, tmp_path_fa
 def test_paths_are_shown_without_the_home_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert paths.show(tmp_path / "release" / "x.csv") == "~/release/x.csv"
+
+
+def test_readme_prints_the_tree_of_a_run():
+    assert paths.run_tree() in (paths.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("path", "notebook"),
+    [
+        ("data/rft.jsonl", "01"),
+        ("checkpoints/sft/log.jsonl", "03"),
+        ("evaluation/labelling_sheet.csv", "09"),
+        ("evaluation/base/verdicts.jsonl", "07"),
+        ("ablation/seed1/data/sft.jsonl", "10"),
+    ],
+)
+def test_a_path_of_a_run_has_its_notebook(path, notebook):
+    assert paths.maker(path) == notebook
+
+
+def test_what_no_notebook_makes_is_named():
+    with pytest.raises(ValueError, match="no notebook makes elsewhere/x"):
+        paths.maker("elsewhere/x")
