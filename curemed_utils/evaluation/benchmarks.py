@@ -92,8 +92,7 @@ def _language(benchmark: str, names: Iterable[str], record: dict) -> str:
 def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
     """The questions as rows for `evaluation.respond`, unchecked: their languages are others.
 
-    'open': the question alone, answered by the right option's text. 'options': with its options,
-    answered by a letter.
+    'open': the question alone, answered by an option's text; 'options': with them, by a letter.
     """
     _check("form", form, FORMS)
     rows = []
@@ -127,41 +126,34 @@ def score_answers(
 
     `rule`: 'letter' (the letters that the answer declares are exactly the right ones), 'text'
     (the right options' texts stand in the answer, and no other's) or 'judge' (task 'logic').
-    `responses` are of `evaluation.evaluate`; a question that a model has none to gets a line too.
-    Added: benchmark, language, rule, correct (NA where nothing can be read) and fault (why NA).
+    `responses` are of `evaluation.evaluate` to these questions. Added: benchmark, language, rule,
+    correct (NA where nothing can be read) and fault (why NA).
     """
     _check("rule", rule, READERS)
     if (judge is None) == (rule == "judge"):
         raise ValueError("rule 'judge' needs a judge, and the others ask none")
     by_id = {question.id: question for question in questions}
-    strange = sorted(set(responses["id"]) - set(by_id))
-    if strange:
-        raise DataError(f"{len(strange)} responses are to no question here: {strange[0]}, …")
-    asked = (
-        responses[["model"]].drop_duplicates().merge(pd.DataFrame({"id": list(by_id)}), how="cross")
-    )
-    kept = responses[["id", "model", "sample", "response", "finish_reason"]]
-    table = asked.merge(kept, how="left")
     lines = []
-    for record in table.to_dict("records"):
-        question = by_id[record["id"]]
-        line = {"benchmark": question.benchmark, "language": question.language, "rule": rule}
-        lines.append(line | _verdict(question, record, READERS[rule]))
-    table = table.join(pd.DataFrame(lines))
+    columns = ["id", "model", "sample", "response", "finish_reason"]
+    for line in responses[columns].to_dict("records"):
+        question = by_id[line["id"]]
+        line |= {"benchmark": question.benchmark, "language": question.language, "rule": rule}
+        lines.append(line | _verdict(question, line, READERS[rule]))
+    table = pd.DataFrame(lines)
     if judge:
         _ask_judge(table, by_id, judge)
     return table.astype({"correct": "boolean"})
 
 
-def _verdict(question: Question, record: dict, reader: Callable | None) -> dict:
-    text = record["response"]
+def _verdict(question: Question, line: dict, reader: Callable | None) -> dict:
+    text = line["response"]
     if pd.isna(text):
         return {"correct": None, "fault": "no response"}
     chosen = reader(text, question.options) if reader else set()
     if not text.strip():
         chosen = "empty"
     if isinstance(chosen, str):
-        truncated = record["finish_reason"] == "length"
+        truncated = line["finish_reason"] == "length"
         return {"correct": None, "fault": "truncated" if truncated else chosen}
     correct = _texts(question, chosen) == _texts(question, question.keys)
     return {"correct": correct, "fault": None}

@@ -1,7 +1,6 @@
 """CUREMED-BENCH as tasks for lm-evaluation-harness, inspect_ai and lighteval.
 
-The exported rows hold the prompts of this workbook, and `score_response` is its scorer: whoever
-runs the tasks needs this package and one of the harnesses. The head of each task file says how.
+Whoever runs them needs this package and a harness; the head of each task file says how.
 """
 
 import math
@@ -24,17 +23,15 @@ MAX_NEW_TOKENS = 1024
 
 
 def write_tasks(rows: Iterable[data.Row], folder: Path) -> Path:
-    """Writes the rows and the tasks of the three harnesses into `folder`, which may be moved.
+    """Writes the rows, without their reasoning, and the tasks into `folder`, which may be moved.
 
-    A row goes out with its prompt, answer and accepted answers, without its reasoning.
     DataError where there is no row or an id comes twice.
     """
     data.write_jsonl((_record(row) for row in rows), folder / ROWS)
     spoken = {record["language"] for record in read_records(folder)}
+    shutil.rmtree(folder / "lm_eval", ignore_errors=True)  # it may have other languages
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(TASKS, folder, ignore=ignored, dirs_exist_ok=True)
-    for old in (folder / "lm_eval").glob(f"{NAME}*.yaml"):
-        old.unlink()
     for name, config in _lm_eval(spoken).items():
         config["metadata"] = {"version": 1.0, "rows": rows_digest(folder)}
         text = yaml.safe_dump(config, sort_keys=False)
@@ -55,19 +52,13 @@ def _lm_eval(spoken: set[str]) -> dict[str, dict]:
     means = [{"metric": part, "weight_by_size": False} for part in PARTS]
     configs = {NAME: {"group": NAME, "task": list(tasks), "aggregate_metric_list": means}}
     for task, language in (tasks | {f"{NAME}_all": ""}).items():
-        chosen = {"dataset_kwargs": {"language": language}}
-        configs[task] = {"include": "_common_yaml", "task": task} | chosen
+        chosen = {"language": language}
+        configs[task] = {"include": "_common_yaml", "task": task, "dataset_kwargs": chosen}
     return configs
 
 
-# What the task files use ------------------------------------------------------------------------
-
-
 def read_records(folder: Path, language: str = "") -> list[dict]:
-    """The rows that `write_tasks` wrote, of one language or all, with the keys `FIELDS`.
-
-    ValueError for an unknown language, DataError for one without rows.
-    """
+    """The rows that `write_tasks` wrote, of one language or all; DataError where there is none."""
     wanted = languages.get(language).name if language else ""
     rows = [row for row in data.read_jsonl(folder / ROWS) if wanted in ("", row.language)]
     if not rows:
@@ -76,7 +67,7 @@ def read_records(folder: Path, language: str = "") -> list[dict]:
 
 
 def rows_digest(folder: Path) -> str:
-    """A digest of the folder's rows and prompts, for a result to carry."""
+    """Of the folder's rows and prompts, for a result to carry."""
     return checkpoints.digest((folder / ROWS).read_bytes())
 
 

@@ -508,9 +508,10 @@ def test_each_fault_is_apart_and_counted(questions):
         "fr_1": None,
         "fr_2": "Je pense que",
         "it_1": "A",
+        "it_2": None,
     }
     table = responses(**{f"medexpqa_{name}": text for name, text in texts.items()})
-    table["finish_reason"] = ["stop"] * 5 + ["length"] * 2
+    table["finish_reason"] = ["stop"] * 5 + ["length"] * 2 + ["stop"]
     _, scored = score(asked, table)
     faults = scored.set_index("id")["fault"].dropna().to_dict()
     assert faults == {
@@ -556,7 +557,7 @@ def test_options_of_an_equal_text_are_equally_right(questions):
 def test_the_judge_rule(questions, serve, tmp_path):
     server = serve(reply="True", poison={"Rougeole": "400"})
     asked = [questions[f"medexpqa-{code}-1"] for code in ("en", "es", "fr")]
-    table = responses(medexpqa_en_1="A", medexpqa_es_1=" ")
+    table = responses(medexpqa_en_1="A", medexpqa_es_1=" ", medexpqa_fr_1=None)
     with Judge("m", server.url, cache=tmp_path / "judge.sqlite") as judge:
         verdicts, scored = score(asked, table, "judge", judge)
     assert verdicts == [True, None, None]
@@ -581,17 +582,15 @@ def test_models_and_samples_stay_apart(questions):
     asked = [questions["medexpqa-en-1"], questions["medexpqa-en-2"]]
     tables = []
     for model, text in (("base", "A"), ("sft", "B")):
-        tables.append(responses(medexpqa_en_1=text).assign(model=model))
+        tables.append(responses(medexpqa_en_1=text, medexpqa_en_2=None).assign(model=model))
     _, scored = score(asked, pd.concat(tables))
     summary = benchmarks.accuracy_table(scored).set_index("model")
     assert summary["accuracy"].to_dict() == {"base": 100, "sft": 0}
     assert summary["n_unread"].tolist() == [1, 1]
 
 
-def test_responses_to_other_questions_are_told(questions):
+def test_an_unknown_rule_and_an_idle_judge_are_told(questions):
     asked = [questions["medexpqa-en-1"]]
-    with pytest.raises(DataError, match="1 responses are to no question here: other"):
-        score(asked, responses(other="A"))
     with pytest.raises(ValueError, match=r"unknown rule 'letters'; did you mean 'letter'"):
         score(asked, responses(), "letters")
     with pytest.raises(ValueError, match="the others ask none"):

@@ -4,7 +4,7 @@
 
 curemed_bench:french is one language. Leave max_new_tokens out of the model's parameters:
 lighteval 0.13 cuts prompts to that length; generation_size below limits the response.
-A response without a verdict is left out of that part's mean and counted in *_unknown.
+Responses without a verdict are counted in *_unknown, and no mean has them.
 """
 
 from pathlib import Path
