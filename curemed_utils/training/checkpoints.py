@@ -24,14 +24,14 @@ def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int =
     base = paths.checkpoint(run_dir, "base")
     if model_id != "tiny":
         return link(base, model_id)
-    from curemed_utils.training import tiny  # imports transformers
+    from curemed_utils.training import tiny
 
     turns = []
     for row in rows:
         turns += prompts.messages(row) + prompts.completion(row)
     texts = [turn["content"] for turn in turns]
     made_from = {
-        "model_id": model_id,
+        "model_id": "tiny",
         "seed": seed,
         "texts": digest("\n".join(texts).encode()),
         "recipe": digest(Path(tiny.__file__).read_bytes()),
@@ -54,11 +54,9 @@ def link(base: Path, model_id: str) -> Path:
         try:
             source = Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
         except Exception as error:  # every way a download can fail has a class of its own
-            raise FileNotFoundError(
-                f"model_id {model_id!r} is neither 'tiny', a local folder nor fetched "
-                f"({type(error).__name__}: {error})"
-            ) from error
-    source = _check_whole(source, f"model_id {model_id!r}: ").resolve()
+            tried = "neither 'tiny', a local folder nor a model that can be fetched"
+            raise FileNotFoundError(f"model_id {model_id!r} is {tried}: {error}") from error
+    source = _holding("config.json", source, f"model_id {model_id!r}: ").resolve()
     base.parent.mkdir(parents=True, exist_ok=True)
     set_aside(base)
     base.symlink_to(source, target_is_directory=True)
@@ -70,13 +68,13 @@ def find(run_dir: Path, name: str | Path) -> Path:
     path = paths.checkpoint(run_dir, name)
     if name in languages.CHECKPOINTS and not (path / "config.json").exists():
         raise paths.missing(run_dir, path)
-    return _check_whole(path)
+    return _holding("config.json", path)
 
 
-def _check_whole(folder: Path, what: str = "") -> Path:
-    if not (folder / "config.json").exists():
+def _holding(file: str, folder: Path, what: str = "") -> Path:
+    if not (folder / file).exists():
         shown = paths.show(folder)
-        raise FileNotFoundError(f"{what}{shown} is no checkpoint: it holds no config.json")
+        raise FileNotFoundError(f"{what}{shown} is no finished checkpoint: it holds no {file}")
     return folder
 
 
@@ -87,7 +85,7 @@ def info(path: str | Path) -> dict:
 
 
 def is_made_from(path: Path, made_from: dict) -> bool:
-    """Whether a finished checkpoint is there and was made from just this."""
+    """Whether a finished checkpoint is there, made from just this."""
     return info(path).get("fingerprint") == fingerprint(made_from)
 
 
@@ -101,7 +99,7 @@ def identity(path: str | Path) -> str:
 
 
 def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
-    """Puts `results` into the card of a checkpoint of ours; a foreign one is left as it is."""
+    """Puts `results` into the card of a checkpoint, if it is ours."""
     if info(checkpoint):
         card.add_results(Path(checkpoint) / "README.md", results)
 
@@ -113,17 +111,15 @@ def push(checkpoint: str | Path, repo_id: str) -> str:
     """
     from huggingface_hub import HfApi
 
-    if not info(checkpoint):
-        shown = paths.show(checkpoint)
-        raise FileNotFoundError(f"{shown} is no finished checkpoint: it holds no stage.json")
-    api, folder, kept_back = HfApi(), str(checkpoint), ["rollouts.parquet", "checkpoint-*"]
+    folder = _holding("stage.json", Path(checkpoint))
+    api, kept_back = HfApi(), ["rollouts.parquet", "checkpoint-*"]
     address = api.create_repo(repo_id, private=True, exist_ok=True)
     api.upload_folder(repo_id=repo_id, folder_path=folder, ignore_patterns=kept_back)
     return str(address)
 
 
 def load_tokenizer(start: str | Path):
-    """The checkpoint's tokenizer, padding on the left for generation."""
+    """The checkpoint's tokenizer, padding on the left."""
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(start, padding_side="left")
@@ -131,7 +127,7 @@ def load_tokenizer(start: str | Path):
 
 def check_start(start: Path) -> None:
     """FileNotFoundError for no checkpoint, ValueError for one whose tokenizer loses the tags."""
-    _check_whole(start, "start ")
+    _holding("config.json", start, "start ")
     tokenizer = load_tokenizer(start)
     its = f"start {paths.show(start)}: its tokenizer"
     if not tokenizer.chat_template:
@@ -150,9 +146,6 @@ def digest(raw: bytes) -> str:
 
 def fingerprint(made: dict) -> str:
     return digest(json.dumps(made, sort_keys=True).encode())
-
-
-# A stage at work ---------------------------------------------------------------------------------
 
 
 def partial(output: Path) -> Path:

@@ -48,7 +48,7 @@ def pool(
 
 
 def checked(rows: list[Row], stage: str, curriculum: str) -> list[Row]:
-    """The rows; DataError where a language that is new in the stage has none of them."""
+    """The rows; DataError where a language that is new in the stage has none."""
     at_once = curriculum == "none"
     new = languages.NAMES if at_once else languages.in_tier(languages.STAGES[stage])
     trained = {row.language for row in rows}
@@ -102,7 +102,7 @@ def plateaued(rewards: list[float], patience: int) -> bool:
 def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Mean reward, LA, LC and format (0-1) by model and tier, from verdicts on one probe.
 
-    Models keep their order of training. A mean leaves out what is unknown.
+    Models keep their order. A mean leaves out what is unknown.
     """
     parts = {"reward": "reward", "correct": "LA", "in_language": "LC", "well_formed": "format"}
     numbers = verdicts[["model", "tier", *parts]].astype(dict.fromkeys(parts, float))
@@ -121,7 +121,7 @@ def forgetting(levels: pd.DataFrame) -> pd.DataFrame:
 
 
 def gap(levels: pd.DataFrame) -> pd.Series:
-    """The high tier's level less the low tier's, by row; `levels` has tiers as columns."""
+    """The high tier's level less the low tier's, by row of `levels`."""
     return levels["high"] - levels["low"]
 
 

@@ -21,7 +21,7 @@ from curemed_utils.training import callbacks, checkpoints, stages, trainers
 from curemed_utils.training.launch import LAUNCHER
 from curemed_utils.training.stages import Paused, Stage
 
-WAIT = 600  # seconds for another process to save and end
+WAIT = 600  # seconds for another process to end
 
 
 def train(kind: str, stage: Stage) -> Path:
@@ -32,8 +32,7 @@ def train(kind: str, stage: Stage) -> Path:
     """
     started = int(os.environ.get("WORLD_SIZE", 1))
     if started != stage.world_size:
-        asked = f"world_size is {stage.world_size}"
-        raise RuntimeError(f"{asked}, but {started} process(es) were started")
+        raise RuntimeError(f"world_size is {stage.world_size}, but {started} process(es) started")
     made_from = stages.made_from(stage)
     if checkpoints.is_made_from(stage.output, made_from):
         return stage.output
@@ -55,8 +54,9 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
     trainer.accelerator.wait_for_everyone()
     stop_file = Path(stage.stop_file or paths.stop_file(stage.run_dir))
     stop = callbacks.Stop(stop_file, getattr(stage, "patience", 0))
-    for callback in (stop, callbacks.Progress(), callbacks.Mark()):
-        trainer.add_callback(callback)
+    trainer.add_callback(stop)
+    trainer.add_callback(callbacks.Progress)
+    trainer.add_callback(callbacks.Mark)
     trainer.train(resume_from_checkpoint=checkpoints.last_whole(part))
     if stop.paused:
         _pause(trainer, stage, stop_file)
@@ -133,7 +133,7 @@ def main(argv: list[str]) -> None:
     stage = stages.settings(kind, json.loads(Path(file).read_text(encoding="utf-8")))
     if LAUNCHER not in os.environ:  # else the launcher has checked it once for all processes
         stages.check(stage)
-    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # this process forks no other: use every core
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing forks: use every core
     try:
         train(kind, stage)
     except Paused as pause:

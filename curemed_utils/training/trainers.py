@@ -41,7 +41,7 @@ def common(stage: Stage, part: Path) -> dict:
 
 
 def kernels() -> dict:
-    """The fastest that this machine has: `attention` by its name, `liger` whether it is there."""
+    """The fastest of this machine: `attention` by its name, `liger` or not."""
     import torch
     from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
 

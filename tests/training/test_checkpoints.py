@@ -26,7 +26,9 @@ def test_a_missing_checkpoint_says_which_notebook_makes_it(tmp_path, name, noteb
 
 def test_a_checkpoint_elsewhere_is_found_by_its_path(tiny_base, tmp_path):
     assert checkpoints.find(tmp_path, tiny_base) == tiny_base
-    with pytest.raises(FileNotFoundError, match="elsewhere is no checkpoint: it holds no config"):
+    with pytest.raises(
+        FileNotFoundError, match="elsewhere is no finished checkpoint: it holds no config"
+    ):
         checkpoints.find(tmp_path, tmp_path / "elsewhere")
 
 
@@ -116,7 +118,7 @@ def test_pushing_sends_the_model_and_keeps_the_questions(finished, monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     assert checkpoints.push(finished, "me/model") == "hub/me/model"
-    assert calls["folder_path"] == str(finished) and "rollouts.parquet" in calls["ignore_patterns"]
+    assert calls["folder_path"] == finished and "rollouts.parquet" in calls["ignore_patterns"]
 
 
 def test_a_foreign_folder_is_not_pushed(tmp_path):

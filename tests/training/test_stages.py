@@ -193,7 +193,7 @@ def test_a_missing_train_file_says_which_notebook_makes_it(config, tmp_path):
 
 
 def test_a_start_that_is_not_there_is_named(config, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"start .*nowhere is no checkpoint"):
+    with pytest.raises(FileNotFoundError, match=r"start .*nowhere is no finished checkpoint"):
         check(config, start=tmp_path / "nowhere")
 
 

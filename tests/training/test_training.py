@@ -349,7 +349,7 @@ def test_adapters_are_merged_into_a_whole_model(trained, config):
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_a_process_count_that_was_not_started_is_refused(kind, config, grpo):
     config = {"sft": config, "grpo": grpo}[kind] | {"world_size": 2, "micro_batch": 1}
-    with pytest.raises(RuntimeError, match=r"world_size is 2, but 1 process\(es\) were started"):
+    with pytest.raises(RuntimeError, match=r"world_size is 2, but 1 process\(es\) started"):
         process.train(kind, stages.settings(kind, config))
 
 
