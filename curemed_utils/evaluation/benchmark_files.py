@@ -22,8 +22,8 @@ RIGHT = ("answer_idx", "correct_option", "answer")  # the first that a row has s
 
 
 class File(NamedTuple):
-    label: str  # how messages call it
-    inner: PurePath  # below the path that was given, without the names of zip files
+    label: str  # for messages
+    inner: PurePath  # below what was given, without the names of zip files
     read: Callable[[], bytes]
 
 
@@ -46,7 +46,7 @@ def files_of(place: str | Path) -> list[File]:
             files = [file for file in files if "test" in _words(file)]
     if not files:
         wanted = f"no test file ending in {', '.join(TYPES)}"
-        raise DataError(f"{place}: holds {wanted}; to read another split or copy, name its file")
+        raise DataError(f"{place}: holds {wanted}; name the file of another split or copy")
     return files
 
 
@@ -118,12 +118,11 @@ def _fields(record: dict) -> str:
 
 
 def _missing(value: object) -> bool:
-    blank = isinstance(value, str) and not value.strip()
-    return value is None or value != value or blank  # NaN is not equal to itself
+    return value is None or value != value or not str(value).strip()  # NaN equals nothing
 
 
 def _name(value: object) -> str:
-    """What a key or a text is compared by: `2.0` is "2", "(B)" is "b"."""
+    """`2.0` is "2", "(B)" is "b"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return data.normalize(str(value)).strip(" ().")

@@ -21,10 +21,10 @@ def draw_sheet(judged: pd.DataFrame, path: Path, per_language: int, seed: int = 
     """Writes a sheet with `per_language` responses of each language, for native speakers.
 
     They come in equal parts from each offline outcome, and show neither model nor verdict.
-    FileExistsError where the sheet already holds labels.
+    FileExistsError where there is a sheet, for it may hold labels.
     """
-    if path.exists() and read_labels(path)[list(LABELS)].ne("").any(axis=None):
-        raise FileExistsError(f"{paths.show(path)} already holds labels; move it away")
+    if path.exists():
+        raise FileExistsError(f"{paths.show(path)} may hold labels; move it away")
     table = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
     drawn = []
     for _, group in table.groupby("language"):
@@ -53,7 +53,7 @@ def mark(path: Path, entry: pd.DataFrame, label: str, value: str, labeller: str)
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """The cells of a filled sheet as text; DataError names every slip by file and row."""
+    """The cells of a sheet as text; DataError names every slip by file and row."""
     lines, slips = sheets.read_sheet(path, COLUMNS, _CHOICES)
     if slips:
         raise data.DataError(data.listed([str(slip) for slip in slips]))
@@ -77,16 +77,15 @@ def offline_outcomes(judged: pd.DataFrame) -> list[str]:
 def weigh(judged: pd.DataFrame, labels: pd.DataFrame, name: str) -> pd.DataFrame:
     """The rows of `judged` with a label `name` (yes or no), as verdict, truth and weight.
 
-    A label stands for `weight` rows of its language and outcome in `judged`, from which the sheet
-    was drawn, and with its verdict for groups without labels. Rows that the check leaves
-    undecided and labels that were chosen by hand are left out.
+    A label stands for `weight` rows of its language and outcome, and for groups with its verdict
+    and no label. Undecided rows and labels chosen by hand are left out.
     """
     drawn = labels[~labels["note"].str.startswith(CHOSEN)].set_index("id")
     rows = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
     strange = drawn.index.difference(rows["id"])
     if len(strange):
         example = f"{len(strange)} labelled ids, such as {strange[0]!r}"
-        raise data.DataError(f"{example}, are not in the table: was the sheet drawn from another?")
+        raise data.DataError(f"{example}, are not in the table")
     truths = drawn[name].map({"yes": True, "no": False})
     rows = rows.assign(verdict=judged[name], truth=rows["id"].map(truths)).dropna(subset="verdict")
     groups = rows.groupby(["language", "outcome", "verdict"])["truth"]
