@@ -1,4 +1,4 @@
-"""The ablation of Table 3, and the curricula: a run's settings with one thing changed an arm."""
+"""The ablation of Table 3, and the curricula: one thing changed an arm."""
 
 import io
 from contextlib import redirect_stdout
@@ -18,8 +18,9 @@ ARMS = {
     "mixture": "the same, a share alpha of every batch from the phase before",
     "plateau": "the same as retain, but a stage ends when its reward stops rising",
 }
+_TRACES = {"naive_sft": "monolingual", "codeswitch_sft": "code_switched"}
 _MEASURES = ["lc", "la", "reward", "well_formed"]
-_NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")  # of what a stage was made from
+_NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")
 
 
 def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, parameters: dict) -> None:
@@ -27,9 +28,8 @@ def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, paramet
 
     Rows and settings are those of the run's own SFT and first GRPO stage. `model_id` and `retain`
     are what notebooks 03 and 01 were given, `parameters` are the machine's, by a notebook's names.
-    A seed changes the model's initialisation where it is built here, the order of rows and
-    prompts, and the sampling; the splits stay, so that all arms answer the same questions.
-    All arms with GRPO may take as many steps in all; plateau may take fewer.
+    A seed changes the initialisation of a model built here, the order of rows, and the sampling,
+    but not the splits. All arms with GRPO may take as many steps in all; plateau may take fewer.
     """
     sft = settings_of(run_dir, "sft") | {"train_file": paths.rows_file(run_dir, "sft")}
     grpo = settings_of(run_dir, "stage1_high") | {"judge_cache": paths.judge_cache(run_dir)}
@@ -41,7 +41,7 @@ def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, paramet
         folder = paths.seed_directory(run_dir, seed)
         checkpoints.prepare_base(model_id, folder, sft_rows, seed)
         sft["seed"] = grpo["seed"] = seed
-        for name, traces in (("naive_sft", "monolingual"), ("codeswitch_sft", "code_switched")):
+        for name, traces in _TRACES.items():
             _stage("sft", folder, name, "base", parameters, sft | {"traces": traces})
         pool = curricula.pool(rft_rows, "stage3_low", "none", retain)
         at_once = grpo | {"curriculum": "none", "steps": n_stages * first_steps}
@@ -59,7 +59,7 @@ def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, paramet
 
 
 def settings_of(run_dir: Path, stage: str) -> dict:
-    """The settings that a finished stage of the run was made with, without its start and data."""
+    """What a finished stage of the run was made with, without its start and data."""
     made_from = checkpoints.info(checkpoints.find(run_dir, stage))["made_from"]
     return {name: value for name, value in made_from.items() if name not in _NO_SETTINGS}
 
@@ -73,13 +73,8 @@ def _stage(kind, folder, name, start, parameters, config, pool=None) -> None:
     print(f"{folder.name}: {name}, {checkpoints.info(made)['steps']} steps", flush=True)
 
 
-def measure(
-    run_dir: Path, seeds: list[int], sets: dict[str, list[data.Row]], **settings
-) -> pd.DataFrame:
-    """The verdicts of every arm (column `model`) and seed (`run`), sampled with that seed.
-
-    `settings` go to `evaluation.evaluate`.
-    """
+def measure(run_dir: Path, seeds: list[int], sets: dict, **settings) -> pd.DataFrame:
+    """The verdicts of every arm (column `model`) and seed (`run`), by `evaluation.evaluate`."""
     verdicts = []
     for seed in seeds:
         folder = paths.seed_directory(run_dir, seed)
@@ -97,14 +92,10 @@ def table(verdicts: pd.DataFrame) -> pd.DataFrame:
     by_seed = evaluation.table(verdicts, ["model", "set", "run"])
     groups = by_seed[_MEASURES].groupby(["model", "set"], sort=False)
     over_seeds = groups.agg(["mean", "std"]).assign(runs=groups.size())
-    measured = over_seeds.index.get_level_values("model")
-    return over_seeds.reindex([arm for arm in ARMS if arm in measured], level="model")
+    return over_seeds.reindex(list(ARMS), level="model")
 
 
 def shown(over_seeds: pd.DataFrame) -> pd.DataFrame:
     """`table` as text, mean ± deviation."""
-    texts = pd.DataFrame(index=over_seeds.index)
-    for measure in _MEASURES:
-        pairs = over_seeds[measure][["mean", "std"]].to_numpy()
-        texts[measure] = [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in pairs]
-    return texts
+    texts = over_seeds[_MEASURES].map("{:.2f}".format)
+    return texts.xs("mean", axis=1, level=1) + " ± " + texts.xs("std", axis=1, level=1)

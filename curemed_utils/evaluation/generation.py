@@ -1,9 +1,8 @@
 """Responses of a model by one of three engines: batched, seeded one by one, each with its end.
 
-A response's sampling depends on its prompt, its seed and the model alone: a batch's size and
-company change it only where they change the last digits of the logits and a draw falls there
-(hardly ever in float32, now and then in bfloat16 and under vLLM). A server is sent the seed;
-whether it heeds it is the server's.
+A response depends on its prompt, its seed and the model alone: a batch's size and company change
+it only where they change the last digits of the logits and a draw falls there (hardly ever in
+float32, now and then in bfloat16 and under vLLM). Whether a server heeds the seed is the server's.
 """
 
 import hashlib
@@ -70,8 +69,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 class _Prompt(NamedTuple):
     place: int
     seed: int
-    messages: list[dict[str, str]]
-    text: str = ""
+    prompt: str | list[dict[str, str]]  # as text, or for a server as messages
     ids: Sequence[int] = ()
 
 
@@ -93,29 +91,21 @@ def in_batches(
         return
     if settings.prompt_style == "user_only":
         prompts = [[{"role": "user", "content": _joined(prompt)}] for prompt in prompts]
-    asked = list(map(_Prompt, range(len(prompts)), seeds, prompts))
+    ids = [()] * len(prompts)
     if settings.engine != "server":
-        asked = _tokenized(model, asked, settings.prompt_style)
+        tokenizer = checkpoints.load_tokenizer(model)
+        prompts = [_text(prompt, tokenizer, settings.prompt_style) for prompt in prompts]
+        ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    asked = list(map(_Prompt, range(len(prompts)), seeds, prompts, ids))
     if settings.engine == "transformers":
         # Longest first: what does not fit into memory fails at once.
-        asked.sort(key=lambda prompt: -len(prompt.ids))
+        asked.sort(key=lambda each: -len(each.ids))
     engine = {"transformers": _transformers, "vllm": _vllm, "server": _server}[settings.engine]
     size = settings.batch_size or BATCH[settings.engine]
     batches = [asked[first : first + size] for first in range(0, len(asked), size)]
     for batch, responses in zip(batches, engine(model, batches, settings), strict=True):
-        places = [prompt.place for prompt in batch]
+        places = [each.place for each in batch]
         yield dict(zip(places, responses, strict=True))
-
-
-def _tokenized(model: str | Path, asked: list[_Prompt], style: str) -> list[_Prompt]:
-    """Prompts as the model reads them."""
-    tokenizer = checkpoints.load_tokenizer(model)
-    texts = [_text(prompt.messages, tokenizer, style) for prompt in asked]
-    ids = tokenizer(texts, add_special_tokens=False)["input_ids"]
-    tokenized = []
-    for prompt, text, of_prompt in zip(asked, texts, ids, strict=True):
-        tokenized.append(prompt._replace(text=text, ids=of_prompt))
-    return tokenized
 
 
 def _joined(prompt: list[dict[str, str]]) -> str:
@@ -125,22 +115,15 @@ def _joined(prompt: list[dict[str, str]]) -> str:
 def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
     if style == "plain":
         return f"{tokenizer.bos_token or ''}{_joined(prompt)}\n\n"
-    name = f"the tokenizer of {paths.show(tokenizer.name_or_path)}"
-    if not tokenizer.chat_template:
-        raise ValueError(f"{name} has no chat template: choose prompt_style 'plain'")
     try:
         return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
     except Exception as error:  # a template raises what it likes
-        hint = "choose prompt_style 'user_only' if its chat template takes no system turn"
-        raise ValueError(f"{name} refuses the prompt ({error}): {hint}") from None
+        hint = "'user_only' if its chat template takes no system turn, 'plain' if it has none"
+        name = paths.show(tokenizer.name_or_path)
+        raise ValueError(f"{name}: {error}; choose prompt_style {hint}") from None
 
 
-# transformers -----------------------------------------------------------------------------------
-
-
-def _transformers(
-    checkpoint: str | Path, batches: list[list[_Prompt]], settings: Settings
-) -> Iterator[list[Response]]:
+def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Settings):
     import torch
     from transformers import AutoModelForCausalLM, LogitsProcessorList
 
@@ -152,21 +135,19 @@ def _transformers(
     n_new, longest = settings.max_new_tokens, len(batches[0][0].ids)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context and longest + n_new > context:
-        raise ValueError(
-            f"the longest prompt ({longest} tokens) and max_new_tokens {n_new} "
-            f"exceed the model's {context} tokens"
-        )
+        longest = f"the longest prompt ({longest} tokens) and max_new_tokens {n_new}"
+        raise ValueError(f"{longest} exceed the model's {context} tokens")
     tokenizer = checkpoints.load_tokenizer(checkpoint)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     ends = model.generation_config.eos_token_id  # some models have several
     ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
     for batch in batches:
-        ids = {"input_ids": [prompt.ids for prompt in batch]}
+        ids = {"input_ids": [each.ids for each in batch]}
         inputs = tokenizer.pad(ids, return_tensors="pt").to(model.device)
         start = inputs["input_ids"].shape[1]
         processors = LogitsProcessorList()
         if settings.temperature:
-            draws = torch.stack([_draws(prompt, n_new) for prompt in batch]).to(model.device)
+            draws = torch.stack([_draws(each, n_new) for each in batch]).to(model.device)
             processors.append(_Sampler(draws, start, settings.temperature))
         # On a CPU, growing the cache costs a batch (not one response) more than its empty end.
         cache = {} if cuda or len(batch) == 1 else {"cache_implementation": "static"}
@@ -182,8 +163,8 @@ def _transformers(
                 **cache,
             )
         responses = []
-        for prompt, tokens in zip(batch, output[:, start:].tolist(), strict=True):
-            responses.append(_response(tokens, ends, tokenizer, len(prompt.ids)))
+        for each, tokens in zip(batch, output[:, start:].tolist(), strict=True):
+            responses.append(_response(tokens, ends, tokenizer, len(each.ids)))
         yield responses
 
 
@@ -207,11 +188,11 @@ class _Sampler:
         return scores.scatter(1, token, float("inf"))
 
 
-def _draws(prompt: _Prompt, n: int):
+def _draws(asked: _Prompt, n: int):
     """`n` numbers in 0-1 that depend on prompt and seed alone."""
     import torch
 
-    seeded = f"{prompt.seed}\n{prompt.text}".encode(errors="surrogatepass")
+    seeded = f"{asked.seed}\n{asked.prompt}".encode(errors="surrogatepass")
     digest = hashlib.sha256(seeded).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
     return torch.rand(n, dtype=torch.float64, generator=generator)
@@ -225,52 +206,43 @@ def _response(tokens: list[int], ends: set[int], tokenizer, n_prompt_tokens: int
     return Response(text, "length" if end is None else "stop", len(body), n_prompt_tokens)
 
 
-# vLLM and servers -------------------------------------------------------------------------------
-
-
-def _vllm(
-    checkpoint: str | Path, batches: list[list[_Prompt]], settings: Settings
-) -> Iterator[list[Response]]:
+def _vllm(checkpoint, batches: list[list[_Prompt]], settings: Settings):
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
-        raise ModuleNotFoundError(
-            f"engine 'vllm' can't be imported ({error}): pip install -e '.[vllm]' on a Linux "
-            "machine with a GPU, or choose engine 'transformers' or 'server'"
-        ) from None
+        hint = "pip install -e '.[vllm]' on Linux with a GPU, or choose another engine"
+        raise ModuleNotFoundError(f"engine 'vllm' can't be imported ({error}): {hint}") from None
     import torch
 
     model = LLM(model=str(checkpoint), tensor_parallel_size=max(1, torch.cuda.device_count()))
     how = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
     for batch in batches:
-        prompts = [{"prompt_token_ids": prompt.ids} for prompt in batch]
-        sampling = [SamplingParams(seed=prompt.seed, **how) for prompt in batch]
+        prompts = [{"prompt_token_ids": each.ids} for each in batch]
+        sampling = [SamplingParams(seed=each.seed, **how) for each in batch]
         outputs = model.generate(prompts, sampling, use_tqdm=False)
         responses = []
-        for prompt, output in zip(batch, outputs, strict=True):
+        for each, output in zip(batch, outputs, strict=True):
             first = output.outputs[0]
             ended = first.finish_reason == "stop"  # then the last token is the end of turn
             n_tokens = len(first.token_ids) - ended
             reason = first.finish_reason or "unknown"
-            responses.append(Response(first.text, reason, n_tokens, len(prompt.ids)))
+            responses.append(Response(first.text, reason, n_tokens, len(each.ids)))
         yield responses
 
 
-def _server(
-    model: str, batches: list[list[_Prompt]], settings: Settings
-) -> Iterator[list[Response]]:
-    key = os.environ.get(settings.key_name)
-    if settings.key_name != "OPENAI_API_KEY" and not key:
-        why = f"the environment variable {settings.key_name} is not set; it holds that server's key"
-        raise ValueError(f"{settings.base_url or model}: {why}")
+def _server(model, batches: list[list[_Prompt]], settings: Settings):
+    name = settings.key_name
+    key = os.environ.get(name)
+    if name != "OPENAI_API_KEY" and not key:
+        raise ValueError(f"{settings.base_url}: {name} is not set; it holds that server's key")
     fields = {"model": model, "temperature": settings.temperature}
     fields |= {"max_tokens": settings.max_new_tokens} | (settings.request or {})
     limits = {"timeout": 600.0, "price": price_of(model), "max_usd": settings.max_usd}
     with Client(settings.cache, settings.base_url, key, **limits) as server:
         for batch in batches:
             requests = []
-            for prompt in batch:
-                request = {"seed": prompt.seed, "messages": prompt.messages} | fields
+            for each in batch:
+                request = {"seed": each.seed, "messages": each.prompt} | fields
                 request = {name: value for name, value in request.items() if value is not None}
                 requests.append(request)
             yield [_from_server(reply) for reply in server.ask(requests)]
@@ -280,7 +252,6 @@ def _from_server(reply: Reply) -> Response:
     about = reply.answer
     if about is None:
         return Response(None, "error", None, None, reply.error)
-    silent = about.finish_reason in ("", "None", None)
-    reason = "unknown" if silent else about.finish_reason
+    reason = "unknown" if about.finish_reason in ("", "None") else about.finish_reason
     n_tokens, n_prompt_tokens = about.completion_tokens or None, about.prompt_tokens or None
     return Response(reply.text, reason, n_tokens, n_prompt_tokens)

@@ -1,9 +1,8 @@
 """Scores with 95% intervals, their spread over runs, and equity between languages.
 
-Verdicts are a table as `evaluation.read_verdicts` gives it, of one or several models. An item is a
-question (set and id), a run is a pair of seed and sample. `groups` maps ids to what makes items
-parallel, such as a topic asked in 13 languages: items of a group vary together, so groups are what
-is drawn. Without it each item is its own group.
+An item is a question (set and id), a run is a pair of seed and sample. `groups` maps ids to what
+makes items parallel, such as a topic asked in 13 languages: items of a group vary together, so
+groups are what is drawn. Without it each item is its own group.
 """
 
 from typing import NamedTuple
@@ -26,7 +25,7 @@ def estimates(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """A line per model, metric and statistic.
+    """A line per model, metric and statistic of `verdicts`, as `evaluation.read_verdicts` has them.
 
     Statistics: micro, over all responses, as published · macro, the mean over languages · worst,
     the lowest language (`worst` names it) · tier_gap, the mean over high-resource languages minus
@@ -38,10 +37,9 @@ def estimates(
     Intervals speak of other questions, not of other runs: runs of an item are averaged within it.
     They rest on a Bayesian bootstrap (Rubin 1981) over groups, within languages where a group has
     one language. For micro and macro its variance gives the effective number of items of a Wilson
-    score interval, since percentile and BCa limits miss the truth too often near 0 and 100%. For
-    tier_gap they are percentiles; NaN if nothing varies. For worst, the lowest of the languages'
-    lower limits and of their upper ones, the latter with Bonferroni's correction: cautious,
-    whichever is truly worst. Its value lies, on average, under the truth.
+    score interval, since percentiles miss the truth too often near 0 and 100%. For tier_gap they
+    are percentiles; NaN if nothing varies. For worst, the lowest of the languages' lower limits and
+    of their upper ones, the latter with Bonferroni's correction; its value is, on average, too low.
     """
     frame = frame_of(verdicts, groups)
     frame["cell"] = _codes(frame, ["model", "language"])
@@ -50,10 +48,8 @@ def estimates(
     has_verdict = answers.notna().to_numpy()
     values = np.hstack([answers.fillna(0.0), has_verdict])
     draws = np.split(resampled(frame, values, seed, resamples), 2, axis=2)
-    by_run = []
-    for run in range(frame["run"].max() + 1):
-        in_run = (frame["run"] == run).to_numpy()[:, None]
-        by_run.append(_sums(frame["cell"], values * in_run))
+    in_run = frame["run"].to_numpy()[:, None]
+    by_run = [_sums(frame["cell"], values * (in_run == run)) for run in np.unique(in_run)]
     runs = np.split(np.stack(by_run), 2, axis=2)
     lines = []
     for model in frame["model"].unique():
@@ -96,12 +92,11 @@ def frame_of(verdicts: pd.DataFrame, groups: dict[str, str] | None) -> pd.DataFr
         raise DataError(f"{some}, repeat item, seed and sample: a model is there twice")
     frame["group"] = frame["item"]
     if groups is not None:
-        names = frame["id"].map(groups)
-        strange = frame["id"][names.isna()].unique()
-        if len(strange):
-            some = f"{len(strange)} ids, such as {strange[0]!r}"
+        strange = set(frame["id"]) - set(groups)
+        if strange:
+            some = f"{len(strange)} ids, such as {min(strange)!r}"
             raise DataError(f"{some}, are not in `groups`: give every test row its group")
-        frame["group"] = pd.factorize(names)[0]
+        frame["group"] = pd.factorize(frame["id"].map(groups))[0]
     frame["stratum"] = _codes(verdicts, ["set", "language"])
     spans_several = frame.groupby("group")["stratum"].transform("nunique") > 1
     frame["stratum"] = frame["stratum"].mask(spans_several, -1)
@@ -167,7 +162,6 @@ class _Tally(NamedTuple):
         return _divided(self.right, self.known)
 
     def lowest(self) -> str:
-        """The language with the lowest observed rate; empty where none has one."""
         observed = self.rates()[0]
         return "" if np.isnan(observed).all() else self.names[np.nanargmin(observed)]
 

@@ -18,13 +18,11 @@ RELEASED_MODELS = {
     "geminigemini25pro": "Gemini 2.5 Pro",
     "claude": "Claude 3 Haiku",
 }
-METRIC_OF_FOLDER = {"BaseModel_language_evaluation": "lc", "BaseModel_logic_evaluation": "la"}
+METRICS = {"language": "lc", "logic": "la"}  # by the word in a folder's name
 SCORE_COLUMN = {"lc": "Language_Score", "la": "Logic_Score"}
 
 
 class ReleasedFile(NamedTuple):
-    """One CSV of published verdicts."""
-
     path: Path
     model: str
     metric: str  # 'la' or 'lc'
@@ -57,7 +55,7 @@ def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
     closed = paths.release(root) / "baseline_inference" / "closed_source"
     files = []
     for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
-        metric = METRIC_OF_FOLDER.get(path.parent.name)
+        metric = METRICS.get(path.parent.name.split("_")[1])
         language = path.name.split("_")[0]
         if metric is None or language not in languages.BY_NAME:
             expected = "expected BaseModel_logic_evaluation/French_….csv"
@@ -76,7 +74,7 @@ def read_released(path: Path, metric: str, texts: tuple[str, ...] = ()) -> pd.Da
     column = SCORE_COLUMN[metric]
     try:
         rows = pd.read_csv(path, usecols=[*texts, column], dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise DataError(f"{paths.show(path)}: {error}") from None
     scores = rows[column].str.strip().str.lower()
     odd = rows.loc[~scores.isin(["true", "false", ""]), column]

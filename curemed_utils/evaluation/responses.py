@@ -41,9 +41,8 @@ def respond(
     there; what it holds for a row, run and settings is not generated again. A response that could
     not be had has no verdict and is not kept. `progress` names a progress bar.
 
-    One line a response: id, language, tier, sample (the run's number), response, finish_reason,
-    n_tokens, seed (with sample it gives the run's own, `generation.seed_of`), n_prompt_tokens,
-    error, engine, temperature, max_new_tokens, prompt_style, and the fields of `verdict`.
+    One line a response: row, run (`sample`, and `seed`: `generation.seed_of`), the response and how
+    it was made, and the fields of `verdict`.
     """
     if kept:
         settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
@@ -51,8 +50,8 @@ def respond(
     model = _identity(checkpoint, settings.engine, settings.base_url)
     shaping = {"engine", "temperature", "max_new_tokens", "prompt_style"}
     shaping = settings.model_dump(include=shaping)
-    made_by = shaping | {"seed": seed, "request": settings.request, "model": model}
-    made_by = checkpoints.fingerprint(made_by)
+    made_by = {"seed": seed, "request": settings.request, "model": model}
+    made_by = checkpoints.fingerprint(made_by | shaping)
     questions = _questions(rows, samples, made_by)
     responses = _read_kept(Path(kept)) if kept else {}
     left = {each.key: each for each in questions if each.key not in responses}
@@ -70,14 +69,18 @@ def respond(
     lines = []
     for question in questions:
         row, response = question.row, responses[question.key]
-        line = {"id": row.id, "language": row.language, "tier": tiers.get(row.language)}
-        line["sample"] = question.sample
-        line["response"] = response.text
-        line["finish_reason"] = response.finish_reason
-        line["n_tokens"] = response.n_tokens
-        line["seed"] = seed
-        line["n_prompt_tokens"] = response.n_prompt_tokens
-        line["error"] = response.error
+        line = {
+            "id": row.id,
+            "language": row.language,
+            "tier": tiers.get(row.language),
+            "sample": question.sample,
+            "response": response.text,
+            "finish_reason": response.finish_reason,
+            "n_tokens": response.n_tokens,
+            "seed": seed,
+            "n_prompt_tokens": response.n_prompt_tokens,
+            "error": response.error,
+        }
         lines.append(line | shaping | verdict(response, row))
     return typed(pd.DataFrame(lines))
 
@@ -99,9 +102,6 @@ def _questions(rows: list[data.Row], samples: int, made_by: str) -> list[_Questi
     return questions
 
 
-# The kept file ----------------------------------------------------------------------------------
-
-
 def _read_kept(file: Path) -> dict[str, Response]:
     """Responses by key. A last line that a kill tore off is cut from the file."""
     raw = file.read_bytes() if file.exists() else b""
@@ -116,8 +116,9 @@ def _read_kept(file: Path) -> dict[str, Response]:
             of_response = {field.name: record[field.name] for field in fields(Response)}
             responses[record["key"]] = Response(**of_response)
         except (ValueError, LookupError, TypeError) as error:
-            why = f"no response ({type(error).__name__}: {error}); delete it to generate it again"
-            raise data.DataError(f"{paths.show(file)}, line {number}: {why}") from None
+            place = f"{paths.show(file)}, line {number}: no response"
+            why = f"{type(error).__name__}: {error}"
+            raise data.DataError(f"{place} ({why}); delete it to generate it again") from None
     return responses
 
 
@@ -128,9 +129,6 @@ def _keep(responses: dict[str, Response], made: dict, file: Path) -> None:
             if response.text is not None:
                 record = {"key": key} | asdict(response) | made
                 opened.write(json.dumps(record, ensure_ascii=False) + "\n")
-
-
-# A run's evaluation -----------------------------------------------------------------------------
 
 
 def evaluate(
