@@ -27,9 +27,8 @@ class Response:
     """What a model said and how it ended.
 
     `finish_reason`: 'stop' (the model ended its turn), 'length' (cut off at the limit), 'unknown'
-    (a server that didn't say), 'error' (there is no response: `text` is None, `error` says why), or
-    a server's own word. Token counts leave out the end of turn, hold hidden reasoning, and are None
-    where a server didn't tell.
+    (a server that didn't say), 'error' (no response: `text` is None, `error` says why), or a
+    server's own word. Token counts leave out the end of turn; None where a server didn't tell.
     """
 
     text: str | None
@@ -40,11 +39,10 @@ class Response:
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
-    """How responses are had; the head of `models.yaml` explains engines and prompt styles.
+    """How responses are had; the head of `models.yaml` explains most fields.
 
-    Temperature 0 is greedy; `batch_size` is BATCH's if None. The rest is for engine 'server': its
-    address (default: OPENAI_BASE_URL), the variable that holds its key, further fields of a request
-    (None takes one out), the file that keeps every answer, and the most that all may have cost.
+    Temperature 0 is greedy. For engine 'server' alone: from `base_url` (default: OPENAI_BASE_URL)
+    on. `cache` is the file that keeps every answer; `max_usd` is the most that all may have cost.
     """
 
     engine: Literal["transformers", "vllm", "server"] = "transformers"
@@ -201,9 +199,9 @@ def _draws(asked: _Prompt, n: int):
 def _response(tokens: list[int], ends: set[int], tokenizer, n_prompt_tokens: int) -> Response:
     """A response from its new tokens, up to the first that ends the turn."""
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
-    body = tokens[:end]
-    text = tokenizer.decode(body, skip_special_tokens=True)
-    return Response(text, "length" if end is None else "stop", len(body), n_prompt_tokens)
+    text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
+    reason = "length" if end is None else "stop"
+    return Response(text, reason, len(tokens[:end]), n_prompt_tokens)
 
 
 def _vllm(checkpoint, batches: list[list[_Prompt]], settings: Settings):

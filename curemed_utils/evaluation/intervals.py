@@ -67,12 +67,12 @@ def estimates(
             }
             drawn = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in draws))
             of_runs = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in runs))
-            each_run = of_runs.statistics()
+            each_run = pd.DataFrame(of_runs.statistics())
             limits = _limits(drawn, n_groups.to_numpy(), counts["n_groups"])
             for statistic, (value, low, high) in limits.items():
                 line = {"model": model, "metric": metric, "statistic": statistic}
                 line |= {"value": 100 * value, "low": 100 * low, "high": 100 * high}
-                line["sd"] = 100 * pd.Series(each_run[statistic]).std()
+                line["sd"] = 100 * each_run[statistic].std()
                 line["worst"] = drawn.lowest() if statistic == "worst" else ""
                 lines.append(line | counts)
     return pd.DataFrame(lines)
@@ -111,9 +111,9 @@ def _as_numbers(truths: pd.DataFrame, models: pd.Series) -> pd.DataFrame:
     As published, unknown counts as wrong, unless a model has no verdict at all.
     """
     numbers = truths.astype("Float64").astype(float)
-    for metric in [name for name in numbers if name.endswith("_paper")]:
-        anybody = numbers[metric].groupby(models).transform("count") > 0
-        numbers[metric] = numbers[metric].mask(numbers[metric].isna() & anybody, 0.0)
+    for metric in numbers.filter(like="_paper"):
+        has_any = numbers[metric].groupby(models).transform("count") > 0
+        numbers.loc[numbers[metric].isna() & has_any, metric] = 0.0
     return numbers
 
 

@@ -42,9 +42,9 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
         line = file._asdict() | {"n_true": verdicts.sum(), "n": len(verdicts)}
         line["n_blank"] = verdicts.isna().sum()
         lines.append(line)
-    counts = pd.DataFrame(lines)
-    groups = counts.groupby(["model", "metric"], as_index=False)
-    total = groups[["n_true", "n", "n_blank"]].sum().assign(language="all")
+    counts = pd.DataFrame(lines).drop(columns="path")
+    groups = counts.assign(language="all").groupby(["model", "metric", "language"])
+    total = groups.sum().reset_index()
     scores = pd.concat([counts, total], ignore_index=True)
     scores["value"] = 100 * scores["n_true"] / scores["n"]
     return scores[["model", "metric", "language", "value", "n", "n_blank"]]

@@ -22,7 +22,7 @@ def verdict(response: Response, row: data.Row) -> dict:
 
     `correct` is exact match against the row's accepted answers. `complete` means the model ended
     its turn and closed its answer. A response without an answer is not in the language, and not
-    correct if the row has accepted answers: the model had its chance.
+    correct if the row has accepted answers.
     """
     if response.text is None:
         return dict.fromkeys(("correct", "in_language", "complete", "well_formed", "reward"))
@@ -32,17 +32,14 @@ def verdict(response: Response, row: data.Row) -> dict:
     if has_answer and response.finish_reason == "unknown":
         complete = None
     reward = rewards.composite(scores)
+    correct, in_language = scores["accuracy"], scores["language"]
     return {
-        "correct": _as_truth(scores["accuracy"]),
-        "in_language": _as_truth(scores["language"]),
+        "correct": None if correct is None else correct == 1.0,
+        "in_language": None if in_language is None else in_language == 1.0,
         "complete": complete,
         "well_formed": bool(scores["format"]),
         "reward": None if math.isnan(reward) else round(reward, 4),
     }
-
-
-def _as_truth(score: float | None) -> bool | None:
-    return None if score is None else score == 1.0
 
 
 def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]:
@@ -68,13 +65,10 @@ def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> p
     errors = []
     for both in zip(logic, language, strict=True):
         errors.append(" · ".join(each.error for each in both if each.error) or None)
-    table = verdicts.assign(
-        judge=judge.model,
-        judge_prompt=prompts.judge_fingerprint(),
-        judged_correct=[each.value for each in logic],
-        judged_language=[each.value for each in language],
-        judge_error=errors,
-    )
+    table = verdicts.assign(judge=judge.model, judge_prompt=prompts.judge_fingerprint())
+    table["judged_correct"] = [each.value for each in logic]
+    table["judged_language"] = [each.value for each in language]
+    table["judge_error"] = errors
     table = typed(table)
     has_accepted = [bool(rows[row_id].accepted) for row_id in table["id"]]
     return table.assign(correct=table["correct"].where(has_accepted, table["judged_correct"]))
