@@ -190,7 +190,8 @@ def accuracy_table(scored: pd.DataFrame) -> pd.DataFrame:
     `n_unread` of the `n` responses were not.
     """
     groups = scored.groupby(["model", "benchmark", "language", "rule"], sort=False)["correct"]
-    n, n_read = groups.size(), groups.count()
-    accuracy = 100 * groups.sum().astype(int) / n_read  # NaN where nothing was read
-    table = pd.DataFrame({"accuracy": accuracy, "n": n, "n_unread": n - n_read})
-    return table.reset_index()
+    counts = {"right": groups.sum(), "read": groups.count(), "n": groups.size()}
+    table = pd.DataFrame(counts).astype(int)
+    table["accuracy"] = 100 * table["right"] / table["read"]  # NaN where nothing was read
+    table["n_unread"] = table["n"] - table["read"]
+    return table[["accuracy", "n", "n_unread"]].reset_index()

@@ -524,6 +524,7 @@ def test_each_fault_is_apart_and_counted(questions):
     summary = benchmarks.accuracy_table(scored).set_index("language")
     assert summary.loc["English", ["accuracy", "n", "n_unread"]].tolist() == [50, 2, 0]
     assert summary.loc["Italian", ["accuracy", "n", "n_unread"]].tolist() == [100, 2, 1]
+    assert summary["accuracy"].dtype == float
     assert pd.isna(summary.loc["Spanish", "accuracy"]) and set(summary["rule"]) == {"letter"}
 
 
