@@ -19,7 +19,7 @@ QUOTING = 0.1  # least share of own letters in a text that quotes
 MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
 WORD = 4.0  # nats: the most that one word can say for a foreign language or against it
-PASSAGE = 4 * WORD  # more than this in one stretch is a foreign passage, and no longer a term
+PASSAGE = 4 * WORD  # more than this in one stretch is no longer a term
 GRAM = 6  # bytes in the longest sequence that the second detector knows
 
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
@@ -53,9 +53,8 @@ class Check(NamedTuple):
 def check_language(text: str, language: str, quotes: bool = False) -> Check:
     """Whether `text` is in `language`, as language consistency asks (Section 4.1).
 
-    English terms and units may stand inside a sentence of the language. A passage of another
-    language may not, unless the text `quotes`, as questions quote titles and options: then only
-    the language of the whole and its letters count.
+    English terms and units may stand inside a sentence. A passage of another language may not,
+    unless the text `quotes`, as questions do: then only the whole and its letters count.
     """
     target = languages.get(language)
     text = _cleared(text)
@@ -118,7 +117,7 @@ def _stray(script: str) -> regex.Pattern:
     return regex.compile(rf"(?V1)[\p{{L}}--[{allowed}]]")
 
 
-# Targets with a script of their own --------------------------------------------------------------
+# Targets with a script of their own
 
 
 def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
@@ -167,7 +166,7 @@ def _is_latin_passage(stretch: str) -> bool:
     return (len(words) + n_function) * WORD > PASSAGE
 
 
-# Targets that share their script -----------------------------------------------------------------
+# Targets that share their script
 
 
 def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
@@ -197,11 +196,10 @@ def _cld2(text: str) -> tuple[str, bool]:
 
 
 def _passage(text: str, code: str, suspect: str) -> str:
-    """The foreign language of the stretch of words that speaks most clearly against `code`.
+    """The foreign language of the clearest stretch of words against `code`, empty for none.
 
-    Empty where none is clear enough. The largest sum of `evidence` over consecutive words counts,
-    doubled for the `suspect` that the first detector named. English function words count more.
-    Single terms, lists of terms and glosses in parentheses don't add up to a passage.
+    The largest sum of `evidence` over consecutive words counts, doubled for the `suspect` that
+    the first detector named; terms, lists of terms and glosses don't add up to a passage.
     """
     words = _GLOSS.sub(" ", text).split()
     if not words:
@@ -226,8 +224,8 @@ def _passage(text: str, code: str, suspect: str) -> str:
 def evidence(words: list[str], code: str) -> np.ndarray:
     """What each word says for other languages and against `code`, in nats, bounded by ±WORD.
 
-    One row a word, one column a language, English first; `code` is a language in Latin letters.
-    The numbers are log-likelihood ratios of the second detector's byte sequences.
+    One row a word, one column a language, English first: log-likelihood ratios of the second
+    detector's byte sequences. `code` is a language in Latin letters.
     """
     following, row, feature, table = _model()
     letters = np.frombuffer(f" {' '.join(words)} ".encode(errors="replace"), np.uint8)
@@ -248,7 +246,7 @@ def _identifier() -> LanguageIdentifier:
 
 @cache
 def _model() -> tuple[np.ndarray, ...]:
-    """The second detector: next states, their rows, each state's feature, features' likelihoods."""
+    """The second detector's next states, their rows, features of states, likelihoods."""
     model = _identifier()
     columns = [model.nb_classes.index(code) for code in _FOREIGN]
     table = np.zeros((len(model.nb_ptc) + 1, len(_FOREIGN)), np.float32)

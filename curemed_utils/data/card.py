@@ -1,4 +1,4 @@
-"""The README.md of a checkpoint, and what the card of a dataset shares with it."""
+"""The README.md of a checkpoint, and what a dataset's shares with it."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ MEASURES = (
 
 
 def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:
-    """The card of a stage: what made it, how training went, what it must not be used for."""
+    """The card of a stage: what made it, how training went, its limits."""
     curve = {}
     for measure in MEASURES:
         values = [step[measure] for step in log if step.get(measure) is not None]
@@ -37,19 +37,14 @@ def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:
 def add_results(file: Path, results: pd.DataFrame) -> None:
     """Puts `results`, one line a row, in place of what stood under Results of a card."""
     card = ModelCard.load(file)
-    card.text = with_section(card.text, "Results", markdown(results, "{:.2f}"))
+    before, _, rest = card.text.partition("## Results\n")
+    _, _, after = rest.partition("\n## ")
+    card.text = f"{before}## Results\n\n{markdown(results, '{:.2f}')}\n\n## {after}"
     card.save(file)
 
 
-def with_section(text: str, title: str, body: str) -> str:
-    """The text of a card with `body` as its section `title`, which is not the last one."""
-    before, _, rest = text.partition(f"## {title}\n")
-    _, _, after = rest.partition("\n## ")
-    return f"{before}## {title}\n\n{body}\n\n## {after}"
-
-
 def markdown(values: pd.DataFrame, form: str = "{:,}") -> str:
-    """A table of numbers in Markdown, the index first; each number is written in `form`."""
+    """A table of numbers in Markdown, the index first, each number in `form`."""
     lines = [["", *map(str, values.columns)], ["---"] * (len(values.columns) + 1)]
     for name, numbers in zip(values.index, values.to_numpy(), strict=True):
         lines.append([str(name), *map(form.format, numbers)])

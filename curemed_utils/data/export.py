@@ -29,9 +29,9 @@ def export(
     """Writes {'sft', 'rft', 'test'} as a dataset folder, whole or not at all, with its card.
 
     Configurations are the languages that have rows, in lower case, and 'all', the default.
-    `licence` is the hub's name of one ('apache-2.0'); empty means that none is stated. An earlier
-    export in `folder` is replaced. Returns the paths, README.md first. Raises DataError for no
-    row, an unknown split, and a folder of other things.
+    `licence` is the hub's name of one ('apache-2.0'), empty where none is stated. Replaces an
+    earlier export in `folder`. Returns the paths, README.md first. Raises DataError for no row, an
+    unknown split, and a folder of other things.
     """
     folder = Path(folder).expanduser().resolve()
     for split in splits:
@@ -54,48 +54,40 @@ def export(
     return [folder / "README.md", *sorted(folder.rglob("*.parquet"))]
 
 
-def push(folder: str | Path, repo_id: str, licence: str = "", private: bool = True) -> str:
+def push(folder: str | Path, repo_id: str, private: bool = True) -> str:
     """Uploads an export to the hub with the token of HF_TOKEN, and gives its address.
 
-    Rows without a licence (of the authors' release, of a hub dataset) are refused unless
-    `licence`, which then enters the card, says how they may be published. Raises DataError for
-    these and for a public repository where `private` is meant.
+    Raises DataError for rows that came without a licence (of the authors' release, of a hub
+    dataset), and for a public repository where `private` is meant.
     """
     from huggingface_hub import HfApi
 
     folder = Path(folder)
     if not _is_export(folder):
         raise DataError(f"{paths.show(folder)} is no exported folder: write one with export()")
-    readme = DatasetCard.load(folder / "README.md")
-    if UNSTATED in readme.data.tags and not licence:
+    if UNSTATED in DatasetCard.load(folder / "README.md").data.tags:
         raise DataError(
             f"{paths.show(folder)} holds rows that came without a licence, so they must not be "
-            "published again; if their owners allow it, say under which: push(..., licence='…')"
+            "published again; if their owners allow it, say under which: export(..., licence='…')"
         )
     token = os.environ.get("HF_TOKEN")
     if not token:
         raise DataError("HF_TOKEN is not set: set it to a token of yours with write access")
-    if licence:
-        readme.data.license, readme.data.tags = licence, card.TAGS
-        stated = f"{licence}, as stated on publication."
-        readme.text = card.with_section(readme.text, "Licence", stated)
-        readme.save(folder / "README.md")
     api = HfApi(token=token)
-    api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
-    if private and not api.repo_info(repo_id, repo_type="dataset").private:
+    repo = {"repo_id": repo_id, "repo_type": "dataset"}
+    api.create_repo(**repo, private=private, exist_ok=True)
+    if private and not api.repo_info(**repo).private:
         advice = "say push(..., private=False), or name another repository"
         raise DataError(f"{repo_id} is public already: {advice}")
-    where = {"repo_id": repo_id, "repo_type": "dataset"}
-    api.upload_folder(folder_path=folder, delete_patterns="parquet/**", **where)
+    api.upload_folder(**repo, folder_path=folder, delete_patterns="parquet/**")
     return f"{api.endpoint}/datasets/{repo_id}"
 
 
 def _is_export(folder: Path) -> bool:
     """Whether a folder holds an export and nothing else."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if names != {"README.md", "parquet"}:
+    if {path.name for path in folder.glob("*")} != {"README.md", "parquet"}:
         return False
-    return card.TAGS[-1] in DatasetCard.load(folder / "README.md").content
+    return card.TAGS[-1] in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def _write_tables(splits: dict[str, list[Row]], folder: Path) -> None:

@@ -119,11 +119,11 @@ def parse_object(line: bytes) -> dict:
     return record
 
 
-def listed(faults: Sequence[str], limit: int = 10) -> str:
-    """The first `limit` faults, one a line, and how many more there are."""
-    lines = list(faults[:limit])
-    if len(faults) > limit:
-        lines.append(f"… and {len(faults) - limit} more")
+def listed(faults: Sequence[str]) -> str:
+    """The first ten faults, one a line, and how many more there are."""
+    lines = list(faults[:10])
+    if len(faults) > 10:
+        lines.append(f"… and {len(faults) - 10} more")
     return "\n".join(lines)
 
 

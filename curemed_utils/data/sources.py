@@ -9,34 +9,33 @@ from curemed_utils import languages, paths, trace
 from curemed_utils.data.rows import DataError, Row, checked_row, read_jsonl
 
 HUB_DATASET = "Aikyam-Lab/CUREMED-BENCH"
+ADVICE = "set CUREMED_RELEASE to the root of the released data"
 
 
 def read_folder(folder: Path, prefix: str) -> list[Row]:
     """Rows of `<folder>/<Language>.jsonl`, ids `<prefix>-<code>-<line>` where rows have none.
 
-    Raises DataError that names the published languages without a file, and a misnamed file.
+    Raises DataError that names a published language without a file, and a misnamed file.
     """
     if not folder.is_dir():
-        advice = "set CUREMED_RELEASE to the root of the released data"
-        raise DataError(f"{paths.show(folder)} is not a folder; {advice}")
-    files = {path.stem: path for path in sorted(folder.glob("*.jsonl"))}
-    for name, path in files.items():
+        raise DataError(f"{paths.show(folder)} is not a folder; {ADVICE}")
+    names = {path.stem for path in folder.glob("*.jsonl")}
+    for name in sorted(names):
         if name not in languages.NAMES:
             hint = languages.nearest(name, languages.NAMES)
-            raise DataError(f"{paths.show(path)}: no language has this name{hint}")
-    missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in files]
+            raise DataError(f"{paths.show(folder)}/{name}.jsonl: no language has this name{hint}")
+    missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in names]
     if missing:
         raise DataError(f"{paths.show(folder)} lacks {', '.join(missing)}")
     rows = []
-    for language in languages.ALL:
-        if language.name in files:
-            source = f"{prefix}-{language.code}"
-            rows += read_jsonl(files[language.name], source, language.name)
+    for name in languages.NAMES:
+        if name in names:
+            source = f"{prefix}-{languages.get(name).code}"
+            rows += read_jsonl(folder / f"{name}.jsonl", source, name)
     return rows
 
 
 def _checked(records: Iterable[dict], place: str) -> list[Row]:
-    """The rows of records; DataError names the place, the row from 0 and the field."""
     rows = []
     for number, record in enumerate(records):
         try:
@@ -68,8 +67,7 @@ def release_file(root: Path, split: str, language: str) -> Path:
     pattern = f"*_logic_evaluation/{language}_*.csv"
     for path in sorted(folder.rglob(pattern)):
         return path
-    advice = "set CUREMED_RELEASE to the release's root"
-    raise DataError(f"{paths.show(folder)} has no {pattern}; {advice}")
+    raise DataError(f"{paths.show(folder)} has no {pattern}; {ADVICE}")
 
 
 def _test_rows(path: Path, language: languages.Language) -> list[Row]:
@@ -104,7 +102,7 @@ def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
 
     try:
         loaded = datasets.load_dataset(dataset)
-    except Exception as error:  # the hub, the network and file formats all have their own classes
+    except Exception as error:  # hub, network and file formats all have their own classes
         fault = f"can't be loaded ({type(error).__name__}: {error})"
         advice = "Check the network and HF_TOKEN, or give a local folder as hub_dataset"
         raise DataError(f"data_source hub: {dataset!r} {fault}. {advice}") from error

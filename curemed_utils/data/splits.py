@@ -21,7 +21,7 @@ _ROUNDING = 1e-12
 
 
 def draw(key: str, seed: int) -> str:
-    """A pseudo-random sort key: the same on every machine, independent of row order."""
+    """A pseudo-random sort key, the same on every machine."""
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
 
 
@@ -39,8 +39,8 @@ def load(
     """The rows of `source` as {'sft', 'rft', 'test'} (Section 4.1).
 
     A source that holds all three splits keeps them; the rows of others are split here.
-    `max_per_language` (0: no limit) keeps a seeded choice of each language's rows, of each split
-    where the source comes split, else before the split.
+    `max_per_language` (0: no limit) keeps a seeded choice of each language's rows: of each split
+    that the source brings, else before the split.
     """
     if max_per_language < 0:
         raise ValueError(f"max_per_language must be 0 (no limit) or more, not {max_per_language}")
@@ -69,12 +69,8 @@ def limit(rows: list[Row], per_language: int, seed: int) -> list[Row]:
     if not per_language:
         return rows
     order = sorted(range(len(rows)), key=lambda n: draw(rows[n].topic or rows[n].id, seed))
-    taken, kept = Counter(), []
-    for n in order:
-        if taken[rows[n].language] < per_language:
-            taken[rows[n].language] += 1
-            kept.append(n)
-    return [rows[n] for n in sorted(kept)]
+    numbers = pd.Series(order).groupby([rows[n].language for n in order]).head(per_language)
+    return [rows[n] for n in sorted(numbers)]
 
 
 def split(
@@ -126,7 +122,7 @@ def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row
             sign = -1 if group in chosen else 1
             left = {name: missing[name] - sign * size for name, size in sizes[group].items()}
             gains = [(missing[name] ** 2 - left[name] ** 2) / total[name] ** 2 for name in left]
-            # fsum is exact: neither a machine nor the order of the rows rounds it differently
+            # fsum is exact, whatever the order of the rows
             if math.fsum(gains) > _ROUNDING:
                 chosen ^= {group}
                 missing |= left

@@ -150,8 +150,8 @@ def test_what_was_misspelt_gets_the_nearest_or_all_that_is_known():
 
 
 def test_listed_faults_end_with_the_number_of_the_others():
-    assert data.listed(["a", "b"], limit=2) == "a\nb"
-    assert data.listed(["a", "b", "c"], limit=1) == "a\n… and 2 more"
+    assert data.listed(["a", "b"]) == "a\nb"
+    assert data.listed(["a"] * 12) == "a\n" * 10 + "… and 2 more"
 
 
 # Folders ------------------------------------------------------------------------------------------

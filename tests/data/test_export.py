@@ -250,12 +250,14 @@ def test_a_push_without_a_token_says_what_to_set(hub, tmp_path, make_row, monkey
     "fields", [{"source": "release-sft-fr"}, {"id": "release-test-fr-3"}, {"source": "hub-train"}]
 )
 def test_rows_without_a_licence_are_pushed_only_if_told_which(hub, tmp_path, make_row, fields):
-    export({"sft": [make_row(0), make_row(1, **fields)]}, tmp_path / "set")
+    splits_of_rows = {"sft": [make_row(0), make_row(1, **fields)]}
+    export(splits_of_rows, tmp_path / "set")
     assert "1 rows came without one" in card_of(tmp_path / "set")[1]
     with pytest.raises(data.DataError, match=r"must not be published again.*licence="):
         push(tmp_path / "set", "me/set")
     assert hub.calls == []
-    push(tmp_path / "set", "me/set", licence="cc-by-4.0")
+    export(splits_of_rows, tmp_path / "set", licence="cc-by-4.0")
+    push(tmp_path / "set", "me/set")
     header, text = card_of(tmp_path / "set")
     assert (
         header["license"] == "cc-by-4.0"
