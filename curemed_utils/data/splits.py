@@ -6,7 +6,6 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from operator import attrgetter
-from pathlib import Path
 
 import pandas as pd
 from scipy.cluster.hierarchy import DisjointSet
@@ -32,7 +31,6 @@ def load(
     test_share: float = 0.2,
     rft_share: float = 0.2,
     rft_seen: float = 0.0,
-    release_root: str | Path | None = None,
     hub_dataset: str = HUB_DATASET,
     curated: list[Row] = (),
 ) -> dict[str, list[Row]]:
@@ -45,7 +43,7 @@ def load(
     if max_per_language < 0:
         raise ValueError(f"max_per_language must be 0 (no limit) or more, not {max_per_language}")
     if source == "release":
-        parts = data.read_release(release_root)
+        parts = data.read_release()
     elif source == "hub":
         parts = data.read_hub(hub_dataset)
     elif source == "sample":

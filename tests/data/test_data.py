@@ -307,7 +307,7 @@ def test_the_released_test_set_has_1431_questions(released):
 
 
 def test_max_per_language_limits_each_split_of_the_release(release):
-    parts = splits.load("release", max_per_language=7, release_root=release)
+    parts = splits.load("release", max_per_language=7)
     assert all(
         Counter(row.language for row in part) == dict.fromkeys(languages.NAMES, 7)
         for part in parts.values()
