@@ -31,8 +31,7 @@ def estimates(
     the lowest language (`worst` names it) · tier_gap, the mean over high-resource languages minus
     that over low-resource ones, where both are there.
     In percent: value, low and high (95% interval), sd (standard deviation over runs, NaN with one).
-    Counts: n_runs, n_items, n_groups, n_unknown (responses without a verdict: left out, in *_paper
-    counted as in `evaluation.table`).
+    n_unknown responses have no verdict: left out, in *_paper counted as in `evaluation.table`.
 
     Intervals speak of other questions, not of other runs: runs of an item are averaged within it.
     They rest on a Bayesian bootstrap (Rubin 1981) over groups, within languages where a group has
@@ -186,7 +185,7 @@ def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _mean_of_known(rates: np.ndarray) -> np.ndarray:
-    return _divided(np.nansum(rates, axis=1), (~np.isnan(rates)).sum(axis=1))
+    return _divided(np.nansum(rates, axis=1), np.isfinite(rates).sum(axis=1))
 
 
 def _limits(draws: _Tally, n_groups: np.ndarray, n: int) -> dict[str, tuple]:

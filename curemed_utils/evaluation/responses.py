@@ -52,7 +52,12 @@ def respond(
     shaping = settings.model_dump(include=shaping)
     made_by = {"seed": seed, "request": settings.request, "model": model}
     made_by = checkpoints.fingerprint(made_by | shaping)
-    questions = _questions(rows, samples, made_by)
+    questions = []
+    for row in rows:
+        prompt = prompts.messages(row)
+        for sample in range(samples):
+            made = {"made_by": made_by, "id": row.id, "run": sample, "prompt": prompt}
+            questions.append(_Question(checkpoints.fingerprint(made), row, sample, prompt))
     responses = _read_kept(Path(kept)) if kept else {}
     left = {each.key: each for each in questions if each.key not in responses}
     left = list(left.values())
@@ -90,16 +95,6 @@ def _identity(model: str | Path, engine: str, base_url: str) -> str:
         return checkpoints.identity(model)
     url = base_url or os.environ.get("OPENAI_BASE_URL") or wire.OPENAI
     return f"{model} at {wire.address(url)}"
-
-
-def _questions(rows: list[data.Row], samples: int, made_by: str) -> list[_Question]:
-    questions = []
-    for row in rows:
-        prompt = prompts.messages(row)
-        for sample in range(samples):
-            made = {"made_by": made_by, "id": row.id, "run": sample, "prompt": prompt}
-            questions.append(_Question(checkpoints.fingerprint(made), row, sample, prompt))
-    return questions
 
 
 def _read_kept(file: Path) -> dict[str, Response]:
@@ -142,12 +137,11 @@ def evaluate(
 ) -> pd.DataFrame:
     """`respond` for checkpoint `model` of a run to every row of each named set.
 
-    `settings` are those of `respond`. `source` is a checkpoint elsewhere, or what engine 'server'
-    calls the model; then `model` only names the results.
-    Responses go to `<run_dir>/<into>/<model>/responses.jsonl`, verdicts to `verdicts.jsonl` beside
-    it. A killed evaluation goes on where it was; a finished one, made by the same checkpoint,
-    prompt, rows and settings, is read back. A `judge` adds its verdicts (`judged`). What failed is
-    asked again.
+    `settings` are those of `respond`. `source` is a checkpoint elsewhere, or what a server calls
+    the model; then `model` only names the results, in `<run_dir>/<into>/<model>/`.
+    A killed evaluation goes on where it was; a finished one, made by the same checkpoint, prompt,
+    rows and settings, is read back. A `judge` adds its verdicts (`judged`). What failed is asked
+    again.
     """
     checkpoint = source or checkpoints.find(run_dir, model)
     folder = paths.answers_folder(run_dir, model, into)

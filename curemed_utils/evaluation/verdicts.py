@@ -56,8 +56,8 @@ def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]
 def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> pd.DataFrame:
     """Adds the verdicts of a judge model (Appendix A), NA where it failed; `rows` by id.
 
-    New columns: `judge` (its model), `judge_prompt` (a digest), `judged_correct`,
-    `judged_language` and `judge_error`. Without accepted answers, `correct` is the judge's.
+    New columns: judge (its model), judge_prompt (a digest), judged_correct, judged_language and
+    judge_error. Without accepted answers, `correct` is the judge's.
     """
     items = judge_items(verdicts, rows)
     logic = judge.score("logic", items, progress="correct?")
