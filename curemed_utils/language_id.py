@@ -81,7 +81,7 @@ def foreign_letter(text: str, language: str) -> str:
 
 
 def named_by_both(text: str) -> str:
-    """The language but for English that both detectors name, even for a short text; else empty."""
+    """The language that both detectors name, even for a short text; English and none: empty."""
     text = _cleared(text)
     code = _cld2(text)[0]
     for language in languages.ALL:
@@ -157,7 +157,7 @@ def _latin_words(text: str) -> list[str]:
 
 
 def _is_latin_passage(stretch: str) -> bool:
-    """Whether a stretch in Latin letters is more than a term of four words or a list of terms."""
+    """Whether a stretch is more than a term of four words or a list of terms."""
     items = [_latin_words(item) for item in stretch.split(",")]
     words = [word.lower() for item in items for word in item]
     n_function = len([word for word in words if word in FUNCTION_WORDS])

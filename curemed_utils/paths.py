@@ -13,7 +13,7 @@ SAMPLE = Path(__file__).parent / "sample"
 RUN_TREE = Path(__file__).with_name("run_directory.txt")  # a path a line, and its notebook
 
 
-# The run directory -------------------------------------------------------------------------------
+# The run directory
 
 
 def runs() -> Path:
@@ -77,7 +77,7 @@ def rollouts(run_dir: Path, name: str) -> Path:
 
 
 def stop_file(run_dir: Path) -> Path:
-    """A file that pauses training after the step at work; whoever is asked to stop removes it."""
+    """A file that pauses training after the step at work; it is then removed."""
     return run_dir / "stop"
 
 
@@ -148,7 +148,7 @@ def missing(run_dir: Path, path: Path) -> FileNotFoundError:
     )
 
 
-# Everything else ---------------------------------------------------------------------------------
+# Everything else
 
 
 def release(root: str | Path | None = None) -> Path:

@@ -1,7 +1,7 @@
 """Every prompt of the workbook, once.
 
-The paper publishes what its prompts ask for (Figure 7, Appendices B.3 and B.3.1); the wording here
-is our own. The judge's texts stand in `judge/prompts.yaml`, curation's in `curation/prompts.yaml`.
+The paper publishes what its prompts ask for (Figure 7, Appendices B.3 and B.3.1); the wording is
+our own. The judge's texts stand in `judge/prompts.yaml`, curation's in `curation/prompts.yaml`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# What models are trained and asked with ----------------------------------------------------------
+# What models are trained and asked with
 
 SYSTEM = (
     "Solve the medical question in numbered steps, then give one short answer in {language}: "
@@ -57,10 +57,7 @@ def lettered(options: dict[str, str]) -> str:
 
 
 def with_options(question: str, options: dict[str, str], several: bool = False) -> str:
-    """`question` with its lettered options, asking for the letter of the right one.
-
-    Where `several` may be right, it asks for the letters of all.
-    """
+    """`question` with its lettered options, asking for the right one's letter, or for all."""
     wanted = "the letter of the one right option"
     if several:
         wanted = "the letters of all right options, with commas between them,"
@@ -73,7 +70,7 @@ def fingerprint() -> str:
     return _digest(SYSTEM)
 
 
-# The judge ---------------------------------------------------------------------------------------
+# The judge
 
 _JUDGE_TEXTS = _texts("judge")
 _DATA = _JUDGE_TEXTS.pop("data")  # what is judged arrives as one JSON object
@@ -114,7 +111,7 @@ def judge_fingerprint() -> str:
     return _digest(json.dumps(JUDGE))
 
 
-# Curation ----------------------------------------------------------------------------------------
+# Curation
 
 CURATION = _texts("curation")
 # of question 1, 2, … on a topic

@@ -55,10 +55,9 @@ def audit_splits(
 ) -> Audit:
     """Audits {'sft', 'rft', 'test'} of any source; `file` is then the row's source.
 
-    `against` holds further evaluation sets by name, as rows or as texts of any language; training
-    is compared with them as with test. Questions are compared within a language; near means more
-    than half of all different sequences of five characters shared. Raises ValueError for a split
-    of another name.
+    Training is compared with test and with further evaluation sets, `against`, by name: rows, or
+    texts of any language. Questions are compared within a language; near means more than half of
+    all different sequences of five characters shared. ValueError for a split of another name.
     """
     places = duplicates.places(splits)
     between = duplicates.between_rows(places, against or {})
@@ -118,5 +117,5 @@ def _answer_language_fault(answer: str, row: Row) -> str:
 
 
 def lists_options(question: str) -> bool:
-    """Whether A, B and C each start a line of `question`, as `A.`, `A)`, `A:` or `(A)`."""
+    """Whether A, B and C each start a line, as `A.`, `A)`, `A:` or `(A)`."""
     return all(option.search(question) for option in _OPTIONS)

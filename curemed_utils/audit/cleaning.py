@@ -44,8 +44,7 @@ def clean(
     """The rows without DEFECTS; wrong step numbers are mended first.
 
     Rows with faults of their own go first. Of equal and near questions among the others the first
-    stays, in SFT before RFT, so a good copy survives a bad one. Training questions that test or
-    `against` hold go from training. Every change is in the log, and ids stay.
+    stays, in SFT before RFT. Training questions that test or `against` hold go from training.
     """
     kept, changes = {}, {}
     places = duplicates.places(splits)

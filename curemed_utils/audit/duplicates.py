@@ -20,7 +20,7 @@ _NUMBER = regex.compile(r"\p{Nd}+(?:[.,٫٬]\p{Nd}+)*")
 
 
 def grams(text: str) -> set[str]:
-    """The sequences of GRAM characters in a normalized text; the text itself where shorter."""
+    """The sequences of GRAM characters in a text; the text itself where shorter."""
     return {text[start : start + GRAM] for start in range(max(1, len(text) - GRAM + 1))}
 
 
@@ -33,7 +33,7 @@ def jaccard(one: set[str], other: set[str]) -> float:
 def numbers(text: str) -> tuple[str, ...]:
     """The numbers in `text`, sorted, in ASCII digits; empty where these are too few to tell.
 
-    Signs between digits are left out, because 38.5 is 38,5 elsewhere and 1,000 is 1.000.
+    Signs between digits go, because 38.5 is 38,5 elsewhere and 1,000 is 1.000.
     """
     values = []
     for number in _NUMBER.findall(text):
@@ -93,10 +93,10 @@ class Index:
         return [label for other_language, label in entries if other_language != language]
 
 
-# Rows against rows -------------------------------------------------------------------------------
+# Rows against rows
 
 
-@dataclass(frozen=True, eq=False)  # told apart by identity, whatever they hold
+@dataclass(frozen=True, eq=False)  # told apart by identity
 class Place:
     """Where a row stands: `number` counts from 0 within the split's rows of the language."""
 
@@ -109,7 +109,7 @@ class Place:
 
 
 def places(splits: dict[str, list[Row]]) -> list[Place]:
-    """All rows of {'sft', 'rft', 'test'} in this order; ValueError for a split of another name."""
+    """All rows, by split in the order of SPLITS; ValueError for a split of another name."""
     unknown = [split for split in splits if split not in data.SPLITS]
     if unknown:
         raise ValueError(f"unknown split {unknown[0]!r}; splits are {', '.join(data.SPLITS)}")
@@ -125,7 +125,7 @@ def places(splits: dict[str, list[Row]]) -> list[Place]:
 def between_rows(
     rows: list[Place], against: dict[str, list[Row | str]]
 ) -> dict[Place, list[tuple[str, str]]]:
-    """By place the failed checks that need more than one row; see `audit.audit_splits`."""
+    """By place, the checks that fail beside other rows; see `audit.audit_splits`."""
     findings = defaultdict(list)
     held = _evaluation_sets(rows, against, findings)
     seen, first = Index(), {"sft": {}, "rft": {}}
@@ -138,7 +138,7 @@ def between_rows(
 
 
 def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
-    """All that training is compared with; findings about test rows among themselves are added."""
+    """All that training is compared with; adds what is wrong among test rows themselves."""
     held, first = Index(), {}
     for place in rows:
         if place.split != "test":

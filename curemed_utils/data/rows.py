@@ -106,7 +106,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def parse_object(line: bytes) -> dict:
-    """The JSON object in one line of a file; DataError says what else the line is."""
+    """The JSON object in one line of a file; DataError says what else it is."""
     try:
         record = json.loads(line.decode("utf-8"))
         json.dumps(record, ensure_ascii=False).encode()  # fails for half a surrogate pair

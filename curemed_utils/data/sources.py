@@ -45,7 +45,7 @@ def _checked(records: Iterable[dict], place: str) -> list[Row]:
     return rows
 
 
-# The authors' release ----------------------------------------------------------------------------
+# The authors' release
 
 
 def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
@@ -90,7 +90,7 @@ def _test_rows(path: Path, language: languages.Language) -> list[Row]:
     return _checked(records, paths.show(path))
 
 
-# The hub -----------------------------------------------------------------------------------------
+# The hub
 
 
 def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:

@@ -41,7 +41,7 @@ def load(
     that the source brings, else before the split.
     """
     if max_per_language < 0:
-        raise ValueError(f"max_per_language must be 0 (no limit) or more, not {max_per_language}")
+        raise ValueError(f"max_per_language must be 0 or more, not {max_per_language}")
     if source == "release":
         parts = data.read_release()
     elif source == "hub":
@@ -133,10 +133,7 @@ def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row
 
 
 def groups_of(rows: list[Row]) -> list[str]:
-    """The group of each row: what one topic, over all languages, or equal questions connect.
-
-    A row ties its question to its topic, and what is tied together is one group.
-    """
+    """The group of each row: equal questions and topics, in all languages, hold rows together."""
     ties, questions = DisjointSet(), []
     for row in rows:
         question = (1, f"{row.language} {data.normalize(row.question)}")
