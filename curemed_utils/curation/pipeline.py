@@ -129,12 +129,13 @@ def recorded(path: str | Path) -> Path:
     They are for the settings RECORDED and the topics RECORDED_TOPICS. No model wrote them: texts
     are the sample's, votes and verdicts invented for teaching.
     """
-    cache, attempts = Cache(path), Counter()
+    cache, attempts, rows = Cache(path), Counter(), []
     for line in REPLIES.read_bytes().splitlines():
         reply = from_json(line)
         key, answer = reply["key"], Answer(reply["text"], "stop", 0, 0, served="recorded")
-        cache.store(key, attempts[key], "recorded", answer)
+        rows.append((key, attempts[key], "recorded", answer, None))
         attempts[key] += 1
+    cache.store(rows)
     cache.close()
     return Path(path)
 

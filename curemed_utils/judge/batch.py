@@ -1,8 +1,7 @@
 """OpenAI's Batch API: half the price, within a day (platform.openai.com/docs/guides/batch).
 
-`submit` sends the requests that have no stored answer, `collect` stores the answers that came. Then
-`Client.ask` finds them; what failed is sent by the next `submit`. Both can be killed and run again:
-`<folder>/batches.json` and the service keep what was done.
+`submit` sends the requests that have no stored answer, `collect` stores the answers that came, and
+`Client.ask` finds them. Both can be killed and run again.
 """
 
 import hashlib
@@ -45,15 +44,13 @@ def submit(
 
     `base_url` defaults to OPENAI_BASE_URL, the key is OPENAI_API_KEY. Returns COLUMNS for each
     batch. Raises DataError for a request that can't be sent, Refused with the service's words,
-    ConnectionError if it can't be reached: run it again.
+    ConnectionError if it can't be reached.
     """
     with _service(folder, base_url) as (service, server, files):
         with closing(Cache(cache)) as stored:
             _write(stored.look_up(requests, server), parse, server, Path(folder), files)
         # A process that was killed may have begun batches that are not in `files`.
-        begun = {}
-        for job in service.batches.list(limit=100):
-            begun[(job.metadata or {}).get("curemed")] = job
+        begun = {(job.metadata or {}).get("curemed"): job for job in service.batches.list()}
         for name, entry in files.items():
             if entry["batch"]:
                 continue
@@ -73,8 +70,10 @@ def submit(
 
 
 def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) -> pd.DataFrame:
-    """Asks once how the batches stand, and stores the answers of those that ended, with half the
-    price. A download with broken lines is read again next time. Returns and raises as `submit`."""
+    """Stores the answers of the batches that ended. Returns and raises as `submit`.
+
+    A download with broken lines is read again next time.
+    """
     with _service(folder, base_url) as (service, _, files), closing(Cache(cache)) as stored:
         for name, entry in files.items():
             if entry["done"] or not entry["batch"]:
@@ -83,13 +82,13 @@ def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) 
             entry["status"] = job.status
             if job.status in ENDED:
                 price, keys = price_of(entry["model"]), _keys(Path(folder) / name)
-                outcomes = Counter()
+                outcomes, rows = Counter(), []
                 for file_id in filter(None, (job.output_file_id, job.error_file_id)):
                     for line in service.files.content(file_id).content.splitlines():
-                        outcomes[_outcome(line, keys, stored, entry["server"], price)] += 1
+                        outcomes[_outcome(line, keys, rows, entry["server"], price)] += 1
+                stored.store(rows)
                 words = [f"{n} {outcome}" for outcome, n in outcomes.items()]
-                if job.errors:
-                    words += [str(error.message) for error in job.errors.data]
+                words += [str(error.message) for error in job.errors.data] if job.errors else []
                 entry["outcome"] = "; ".join(words)[:1000]
                 entry["done"] = "broken line" not in outcomes
             _save(files, folder)
@@ -97,7 +96,7 @@ def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) 
 
 
 def _write(looked_up, parse: Callable, server: str, folder: Path, files: dict) -> None:
-    """Files of one model each, of what has no readable answer and is in no file under way."""
+    """Files of one model each, of what has no readable answer and is not under way."""
     waiting = set()
     for name, entry in files.items():
         if not entry["done"]:
@@ -122,8 +121,6 @@ def _write(looked_up, parse: Callable, server: str, folder: Path, files: dict) -
             line = json.dumps(record, ensure_ascii=False).encode() + b"\n"
         except UnicodeEncodeError as error:
             raise DataError(f"a request is no valid text ({error}): {request!a:.200}") from None
-        if len(line) > BYTES:
-            raise DataError(f"a request is longer than a batch file may be: {request!a:.200}")
         full = len(lines) == LINES or size + len(line) > BYTES
         if lines and (full or request["model"] != model):
             finish()
@@ -135,8 +132,8 @@ def _write(looked_up, parse: Callable, server: str, folder: Path, files: dict) -
         finish()
 
 
-def _outcome(line: bytes, keys: dict, stored: Cache, server: str, price: tuple | None) -> str:
-    """What a line of a batch's answers is, after storing what it brought."""
+def _outcome(line: bytes, keys: dict, rows: list, server: str, price: tuple | None) -> str:
+    """What a line of a batch's answers is. An answer is added to `rows`."""
     try:
         record = json.loads(line)
         custom_id, response, error = record["custom_id"], record["response"], record["error"]
@@ -153,17 +150,14 @@ def _outcome(line: bytes, keys: dict, stored: Cache, server: str, price: tuple |
         return "failed: not a chat completion"
     usd = wire.usd(price, (answer.prompt_tokens, answer.completion_tokens))
     attempt = int(custom_id.rpartition("-")[2])
-    stored.store(keys[custom_id], attempt, server, answer, usd)
+    rows.append((keys[custom_id], attempt, server, answer, usd))
     return "stored"
 
 
 def _keys(path: Path) -> dict[str, str]:
     """The key of each request in a file, by custom id."""
-    keys = {}
-    for line in path.read_bytes().splitlines():
-        record = json.loads(line)
-        keys[record["custom_id"]] = wire.key_of(record["body"])
-    return keys
+    records = map(json.loads, path.read_bytes().splitlines())
+    return {record["custom_id"]: wire.key_of(record["body"]) for record in records}
 
 
 def _save(files: dict, folder: str | Path) -> None:
@@ -174,7 +168,7 @@ def _save(files: dict, folder: str | Path) -> None:
 
 @contextmanager
 def _service(folder: str | Path, base_url: str | None):
-    """The service, its address and the folder's files, for one process at a time."""
+    """The service, its address and the files of `folder`, for one process at a time."""
     import openai
 
     key = os.environ.get("OPENAI_API_KEY", "").strip()

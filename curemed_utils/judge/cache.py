@@ -1,13 +1,19 @@
 """The file of answers that were paid for: one SQLite table, a row for each answer."""
 
-import fcntl
+import asyncio
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
+
+try:
+    import fcntl
+except ImportError:  # Windows: there two processes may pay for the same request
+    fcntl = None
 
 from curemed_utils import paths
 from curemed_utils.judge.wire import Answer, key_of
@@ -28,7 +34,7 @@ NOW = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')"
 
 
 class Totals(NamedTuple):
-    """`usd` is None without prices. Tokens are those that the server reported."""
+    """`usd` is None without prices; tokens are those that the server reported."""
 
     requests: int
     prompt_tokens: int
@@ -37,14 +43,14 @@ class Totals(NamedTuple):
 
     def plus(self, other: "Totals") -> "Totals":
         usd = None if None in (self.usd, other.usd) else self.usd + other.usd
-        return Totals(*(a + b for a, b in zip(self[:3], other[:3], strict=True)), usd)
+        counts = [a + b for a, b in zip(self[:3], other[:3], strict=True)]
+        return Totals(*counts, usd)
 
 
 class Cache:
     """The file of answers. Many processes of one machine may share it; a network drive is not safe.
 
-    There is no write-ahead log and no wait for the disk: after a kill the file alone holds every
-    stored answer. Only a loss of power can damage it; `sqlite3 FILE .recover` then saves the rows.
+    What is stored outlives a kill, in the file alone, and a loss of power.
     """
 
     def __init__(self, path: str | Path):
@@ -60,17 +66,16 @@ class Cache:
                 self.path, timeout=60, isolation_level=None, check_same_thread=False
             )
             self._db.execute("PRAGMA journal_mode=TRUNCATE")
-            self._db.execute("PRAGMA synchronous=OFF")
+            self._db.execute("PRAGMA synchronous=FULL")
             self._db.execute(CREATE)
         except sqlite3.DatabaseError as error:
             shown = paths.show(self.path)
-            problem = f"cache {shown} is no SQLite file ({error}): name another one"
-            raise ValueError(problem) from None
+            raise ValueError(f"cache {shown} is no SQLite file: {error}") from None
         self._claims = open(f"{self.path}.lock", "ab")  # noqa: SIM115
         self._claimed: set[int] = set()
 
     def find(self, keys: list[str], server: str | None) -> dict[str, list[Answer]]:
-        """Stored answers by key, in the order of their attempts; `server` None: from any server."""
+        """Stored answers by key, in the order of attempts; `server` None: of any server."""
         query = FIND.format(marks=",".join("?" * len(keys)))
         answers = defaultdict(list)
         for key, *fields, _server in self._db.execute(query, [*keys, server]):
@@ -81,47 +86,49 @@ class Cache:
         self, requests: Iterable[dict], server: str | None
     ) -> Iterator[tuple[str, dict, list[Answer]]]:
         """(key, request, stored answers) for each request."""
-        iterator = iter(requests)
-        while chunk := list(islice(iterator, CHUNK)):
+        requests = iter(requests)
+        while chunk := list(islice(requests, CHUNK)):
             keys = [key_of(request) for request in chunk]
             answers = self.find(keys, server)
             for key, request in zip(keys, chunk, strict=True):
-                yield key, request, answers.get(key, [])
+                yield key, request, answers[key]
 
-    def store(
-        self, key: str, attempt: int, server: str, answer: Answer, usd: float | None = None
-    ) -> None:
-        """Adds an answer. One that is there already stays."""
-        row = (key, attempt, server, answer.served, *answer[:4], usd)
-        self._db.execute(f"INSERT OR IGNORE INTO replies VALUES (?,?,?,?,?,?,?,?,?,{NOW})", row)
+    def store(self, rows: list[tuple[str, int, str, Answer, float | None]]) -> None:
+        """Adds answers: (key, attempt, server, answer, usd). One that is there already stays. They
+        share one wait for the disk, of some ten milliseconds."""
+        rows = [(*row[:3], row[3].served, *row[3][:4], row[4]) for row in rows]
+        insert = f"INSERT OR IGNORE INTO replies VALUES (?,?,?,?,?,?,?,?,?,{NOW})"
+        with self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(insert, rows)
 
     def has_answers(self, server: str, model: str) -> bool:
-        """Whether this server has answered as `model` before, or as a dated version of it."""
+        """Whether this server has answered as `model` or as a dated version of it."""
         query = "SELECT 1 FROM replies WHERE server = ? AND (served = ? OR served GLOB ?) LIMIT 1"
-        row = (server, model, f"{model}-20*")
-        return self._db.execute(query, row).fetchone() is not None
+        return bool(self._db.execute(query, (server, model, f"{model}-20*")).fetchone())
 
     def claim(self, key: str, attempt: int) -> bool:
-        """Whether nobody else is sending this request, in this process or another. The claims of a
-        process end with it: the system keeps them, as locks of single bytes."""
-        place = int(key[:15], 16) + attempt  # the byte of the lock file that stands for it
+        """Whether nobody else is sending this request, in this process or another. A claim is the
+        lock of one byte, and ends with its process."""
+        place = int(key[:15], 16) + attempt
         if place in self._claimed:
             return False
         try:
-            fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            if fcntl:
+                fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except (BlockingIOError, PermissionError):
             return False
         self._claimed.add(place)
         return True
 
     def release(self, key: str, attempt: int) -> None:
-        """Ends a claim, whether or not there is an answer now."""
         place = int(key[:15], 16) + attempt
-        fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, place)
+        if fcntl:
+            fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, place)
         self._claimed.remove(place)
 
     def totals(self) -> Totals:
-        """What the file's answers have cost in all, over runs and processes."""
+        """What the file's answers have cost in all."""
         query = (
             "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0),"
             " COALESCE(SUM(completion_tokens), 0), SUM(usd) FROM replies"
@@ -132,3 +139,36 @@ class Cache:
         self._db.close()
         if not self.read_only:
             self._claims.close()
+
+
+class Writer:
+    """Works on the file in a thread, so that an event loop goes on meanwhile."""
+
+    def __init__(self, cache: Cache):
+        self._cache = cache
+        self._thread = ThreadPoolExecutor(1)
+        self._commit = asyncio.Lock()
+        self._waiting: list[tuple] = []
+
+    def run(self, work: Callable, *arguments) -> asyncio.Future:
+        return asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    async def store(self, row: tuple) -> None:
+        """Answers that arrive while others are being stored are stored together by the next."""
+        self._waiting.append(row)
+        async with self._commit:
+            if row in self._waiting:  # else the commit before took it along
+                rows = list(self._waiting)
+                await self.run(self._cache.store, rows)
+                del self._waiting[: len(rows)]
+
+    async def spent(self) -> float:
+        """USD of all answers in the file, or on their way to it."""
+        async with self._commit:
+            waiting = sum(row[-1] or 0.0 for row in self._waiting)
+            return waiting + (self._cache.totals().usd or 0.0)
+
+    def close(self) -> None:
+        self._thread.shutdown()
+        if self._waiting:
+            self._cache.store(self._waiting)

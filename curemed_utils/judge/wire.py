@@ -27,8 +27,7 @@ PRICES = Path(__file__).with_name("prices.yaml")
 
 
 class Answer(NamedTuple):
-    """What a server sent. `finish_reason` is its own word, tokens are 0 where it reported none,
-    `served` is the model it names."""
+    """What a server sent, in its own words; tokens are 0 where it reported none."""
 
     text: str
     finish_reason: str
@@ -38,8 +37,8 @@ class Answer(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """`value` is what the caller's parser made of `text`, or None, and then `error` says why.
-    `cached` means that nobody was asked. `answer` is the first answer as it came."""
+    """`value` is what a parser made of `text`, or None; then `error` says why. `cached`: nobody was
+    asked. `answer`: the first one, as it came."""
 
     value: Any = None
     error: str | None = None
@@ -49,8 +48,7 @@ class Reply(NamedTuple):
 
 
 class Requests:
-    """Requests made one at a time, so that they never lie in memory together. `over` is what each
-    is about; `make` makes the request."""
+    """`make(thing)` for each thing of `over`: requests never lie in memory together."""
 
     def __init__(self, make: Callable[[Any], dict], over: list):
         self.make, self.over = make, over
@@ -63,22 +61,22 @@ class Requests:
 
 
 def key_of(request: dict) -> str:
-    """A digest of all fields of a request. The server's address is stored beside it."""
+    """A digest of all fields of a request."""
     text = json.dumps(request, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | None:
-    """The first answer that can be parsed, or an error after `ATTEMPTS` that can't. None: the model
-    has to be asked again."""
-    for answer in answers[:ATTEMPTS]:
+    """The first answer that can be parsed, or an error after `ATTEMPTS` that can't. None: ask."""
+    reply = None
+    for number, answer in enumerate(answers[:ATTEMPTS], 1):
         try:
             return Reply(parse(answer.text), None, answer.text, True, answers[0])
         except ValueError as problem:
-            error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
-    if len(answers) < ATTEMPTS:
-        return None
-    return Reply(None, error, answer.text, True, answers[0])
+            if number == ATTEMPTS:
+                error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
+                reply = Reply(None, error, answer.text, True, answers[0])
+    return reply
 
 
 def read_answer(body: Any) -> Answer:
@@ -97,23 +95,22 @@ def read_answer(body: Any) -> Answer:
 
 
 def tokens_of(request: dict) -> tuple[int, int]:
-    """An estimate of prompt and longest completion in tokens: three bytes of UTF-8 are one, which
-    is high for English."""
+    """An estimate of prompt and longest completion: a token is three bytes of UTF-8."""
     texts = [str(message["content"]) for message in request["messages"]]
-    size = sum(len(text.encode(errors="replace")) for text in texts)
+    size = len("".join(texts).encode(errors="replace"))
     return size // 3 + 8, request.get("max_completion_tokens") or request.get("max_tokens") or 1024
 
 
 def price_of(model: str) -> tuple[float, float] | None:
     """USD per million prompt and completion tokens from `prices.yaml`; None if not listed."""
-    price = yaml.safe_load(PRICES.read_text(encoding="utf-8")).get(model)
-    if price is None:
+    prices = yaml.safe_load(PRICES.read_text(encoding="utf-8"))
+    if model not in prices:
         return None
     try:
-        prompt, completion = map(float, price)
+        prompt, completion = map(float, prices[model])
     except (TypeError, ValueError):
         needs = "needs two numbers, USD per million prompt and completion tokens"
-        raise ValueError(f"{paths.show(PRICES)}: {model!r} {needs}, not {price!r}") from None
+        raise ValueError(f"{paths.show(PRICES)}: {model!r} {needs}") from None
     return prompt, completion
 
 
@@ -123,7 +120,6 @@ def usd(price: tuple[float, float] | None, tokens: tuple[int, int]) -> float | N
 
 
 def limiter(requests_per_minute: float | None):
-    """This rank's share of the limit; None without one."""
     from aiolimiter import AsyncLimiter
 
     if requests_per_minute is None:
@@ -133,7 +129,7 @@ def limiter(requests_per_minute: float | None):
 
 
 def connect(url: str, key: str, max_concurrency: int, timeout: float):
-    """The openai package over aiohttp, which holds many connections at little cost."""
+    """openai over aiohttp, where many connections cost little."""
     from openai import AsyncOpenAI, DefaultAioHttpClient
 
     limits = httpx2.Limits(max_connections=max_concurrency)
@@ -143,7 +139,7 @@ def connect(url: str, key: str, max_concurrency: int, timeout: float):
 
 
 async def _show_in_status(response: httpx2.Response) -> None:
-    """Puts into status and header, by which openai decides, what only the body says."""
+    """Says in status and header, by which openai decides, what only the body says."""
     await response.aread()
     if response.status_code == 429 and b"insufficient_quota" in response.content:
         response.headers["x-should-retry"] = "false"
@@ -155,11 +151,10 @@ async def _show_in_status(response: httpx2.Response) -> None:
 
 
 def address(url: str) -> str:
-    """The address as files and messages name it. Raises ValueError if it holds anything secret."""
+    """The address as files and messages name it. Raises ValueError if it holds a secret."""
     parts = urlsplit(url)
     odd = parts.scheme not in ("http", "https") or not parts.hostname
     if odd or "@" in parts.netloc or parts.query:
         shown = url.split("@")[-1].split("?")[0]
-        form = "http://host:port/v1, without user, password or query"
-        raise ValueError(f"base_url {shown!r} must look like {form}")
+        raise ValueError(f"base_url {shown!r} must look like http://host:port/v1")
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"

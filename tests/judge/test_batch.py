@@ -274,8 +274,6 @@ def test_files_keep_the_limit_of_bytes(place, service, monkeypatch):
     files = [service.files[job["input_file_id"]] for job in service.batches.values()]
     assert len(files) > 1 and all(len(file) <= 1000 for file in files)
     assert sum(map(len, sent(service))) == 20
-    with pytest.raises(DataError, match="longer than a batch file may be"):
-        batch.submit(ask_for(1, note="x" * 1000), *place, service.url)
 
 
 def test_a_request_that_is_no_text_is_named(place, service):

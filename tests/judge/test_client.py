@@ -153,6 +153,73 @@ def wait_for(condition, seconds=10):
         time.sleep(0.01)
 
 
+@pytest.fixture
+def slow_disk(monkeypatch):
+    """Commits that take 0.2 s; a list of how many answers each of them stored."""
+    sizes, store = [], Cache.store
+
+    def slowly(cache, rows):
+        time.sleep(0.2)
+        store(cache, rows)
+        sizes.append(len(rows))
+
+    monkeypatch.setattr(Cache, "store", slowly)
+    return sizes
+
+
+def test_answers_that_arrive_during_a_commit_are_stored_by_the_next(
+    serve, client, tmp_path, slow_disk
+):
+    server = serve()
+    assert texts(client(server, max_concurrency=4).ask(ask_for(40))) == ["True"] * 40
+    assert totals(tmp_path).requests == sum(slow_disk) == 40 and len(slow_disk) <= 5
+
+
+def test_no_request_waits_for_the_disk(serve, client, slow_disk):
+    server = serve(delay=0.05)
+    client(server, max_concurrency=2).ask(ask_for(12))
+    arrivals = server.stats()["arrivals"]
+    assert arrivals[-1] - arrivals[0] < 0.9  # six times 0.05 s, not six times 0.25 s
+
+
+def test_closing_stores_what_has_arrived(serve, client, tmp_path, slow_disk):
+    server = serve()
+    one = client(server)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(one.ask, ask_for(8))
+        wait_for(lambda: one.totals().requests == 8)
+        one.close()
+    assert totals(tmp_path).requests == 8
+
+
+def test_a_commit_that_failed_is_told_and_made_up_for(serve, client, tmp_path, monkeypatch):
+    server, store = serve(), Cache.store
+
+    def full(cache, rows):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    one = client(server)
+    monkeypatch.setattr(Cache, "store", full)
+    with pytest.raises(sqlite3.OperationalError, match="disk is full"):
+        one.ask(ask_for(1))
+    monkeypatch.setattr(Cache, "store", store)
+    one.ask(ask_for(2)[1:])
+    assert totals(tmp_path).requests == 2
+
+
+def test_a_stored_answer_outlives_a_loss_of_power(tmp_path):
+    with closing(Cache(tmp_path / "cache.sqlite")) as cache:
+        assert cache._db.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
+        assert cache._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+
+
+def test_without_locks_of_the_system_a_process_still_asks_once(serve, client, monkeypatch):
+    monkeypatch.setattr("curemed_utils.judge.cache.fcntl", None)  # as on Windows
+    server = serve(delay=0.02)
+    assert texts(client(server).ask(ask_for(3) * 4)) == ["True"] * 12
+    assert server.stats()["seen"] == 3
+
+
 # Requests in flight -------------------------------------------------------------------------------
 
 
