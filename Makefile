@@ -19,11 +19,11 @@ setup: .venv/.ready  ## install everything into .venv
 demo: .venv/.ready  ## run all notebooks on the tiny model, on a CPU, into runs/demo
 	$(BIN)/python -m curemed_utils.run demo
 
-check: .venv/.ready  ## run the quick tests on all cores, in about a minute
-	$(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not slow and not slurm and not browser'
+check: .venv/.ready  ## run the quick tests on all cores, in about a minute (a thread a process: more would wait for each other)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not slow and not slurm and not browser'
 
 test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RELEASE)
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: .venv/.ready  ## check style, format and the directions between rooms
 	$(BIN)/ruff check .
