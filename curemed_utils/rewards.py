@@ -23,8 +23,8 @@ CHOICES = {
 def accuracy_reward(text: str, accepted: list[str], reference: str) -> float | None:
     """Eq. 1 for a closed list of answers: 1.0 for one of `accepted` or `reference`, else 0.0.
 
-    Case, width, white space and punctuation at the ends don't count. A longer text that contains
-    an accepted answer is wrong. None without `accepted`: then only a judge can tell.
+    Nothing longer is right; case, width, white space and punctuation at the ends don't count.
+    None without `accepted`.
     """
     if not accepted:
         return None
@@ -44,12 +44,11 @@ def _bare(text: str) -> str:
 
 
 def language_reward(text: str, language: str, over: str = "answer") -> float | None:
-    """Eq. 2 by the offline check: 1.0 if the answer is in `language`, else 0.0, as for no answer.
+    """Eq. 2 by the offline check: 1.0 if the answer is in `language`, else 0.0; None if undecided.
 
-    None is undecided, for example for a text too short to tell.
-    The paper has it both ways: its definition and stages 2 and 3 judge the answer, stage 1's
-    prompt and Appendix B.3.1 the whole response. `over` is 'answer' or 'response'. A check of the
-    whole response would punish the code-switched reasoning that SFT teaches.
+    `over` is 'answer' or 'response', since the paper has both: its definition and stages 2 and 3
+    judge the answer; stage 1's prompt and Appendix B.3.1 the whole response, which punishes the
+    code-switched reasoning that SFT teaches.
     """
     verdict = language_id.check_language(_judged_part(text, over), language).verdict
     return None if verdict is None else float(verdict)
@@ -62,8 +61,7 @@ def _judged_part(text: str, over: str) -> str:
 def format_reward(text: str, strict: bool = True) -> float:
     """1.0 if `text` has the required structure, else 0.0.
 
-    `strict` (Eq. 3): a thinking block of steps numbered 1 to n, then an answer; all are closed,
-    none is empty, and nothing stands around them.
+    `strict` (Eq. 3): a thinking block of steps 1 to n, then an answer; none empty, nothing around.
     Otherwise (Appendix B.3.2): exactly one thinking block and one answer block.
     """
     if strict:
@@ -73,19 +71,13 @@ def format_reward(text: str, strict: bool = True) -> float:
 
 
 def composite(scores: dict[str, float | None], weights: dict[str, float] = WEIGHTS) -> float:
-    """Eq. 4: the weighted sum of the parts that are known; NaN if none is.
-
-    A part that is None is left out, as in TRL: compare sums only over equal parts.
-    """
+    """Eq. 4: the weighted sum of the parts that are not None, as in TRL; NaN if all are."""
     known = [weights[name] * score for name, score in scores.items() if score is not None]
     return sum(known) if known else math.nan
 
 
 def score(text: str, row: data.Row) -> dict[str, float | None]:
-    """The parts of one response by the default rules of `Rewards`, which ask no judge.
-
-    Outside the 13 languages 'language' is None.
-    """
+    """The parts of one response by the default rules of `Rewards`, which ask no judge."""
     return Rewards().unjudged(text, dict(row))
 
 
@@ -93,8 +85,7 @@ def score(text: str, row: data.Row) -> dict[str, float | None]:
 class Rewards:
     """The reward by the rules that a run chose, for one response or for TRL's batches.
 
-    `accuracy_by`: with 'accepted' an exact match, with 'judge' partial credit for what is none.
-    The other fields are as in `language_reward` and `format_reward`.
+    With `accuracy_by` 'judge' what is no exact match gets partial credit.
     """
 
     accuracy_by: str = "accepted"
@@ -112,7 +103,10 @@ class Rewards:
         self._batch = (None, None)  # the completions scored last, and the task that scores them
 
     def unjudged(self, text: str, item: dict) -> dict[str, float | None]:
-        """The three parts of one response as far as they are known without asking a judge."""
+        """The three parts of one response as far as they are known without a judge.
+
+        Outside the 13 languages 'language' is None.
+        """
         accepted, in_language = item["accepted"], None
         if self.accuracy_by == "judge":
             accepted = accepted or [item["answer"]]
@@ -127,10 +121,9 @@ class Rewards:
     async def score(self, texts: list[str], items: list[dict]) -> list[dict[str, float | None]]:
         """The three parts of every text; an item has question, answer, accepted and language.
 
-        A text on which the judge failed gets None in all parts, so that TRL leaves it out.
-        RuntimeError where it failed on most.
+        A text on which the judge failed gets None in all parts; RuntimeError where most failed.
         """
-        parts, accuracy, language, errors = [], {}, {}, {}  # the last three by place in the batch
+        parts, accuracy, language, errors = [], {}, {}, {}  # by place in the batch
         for place, (text, item) in enumerate(zip(texts, items, strict=True)):
             parts.append(self.unjudged(text, item))
             question = item | {"reference": _untagged(item["answer"])}
@@ -160,10 +153,9 @@ class Rewards:
                 errors.setdefault(place, verdict.error)
 
     def functions(self) -> list:
-        """TRL's reward functions `accuracy`, `language` and `format`, in the order of WEIGHTS.
+        """TRL's reward functions, in the order of WEIGHTS.
 
-        TRL calls them at once with the same list of completions. The first has the batch scored
-        and the others wait, so that it is paid for once.
+        TRL calls all with the same list of completions: the first has it scored, the others wait.
         """
         return [self._function(name) for name in WEIGHTS]
 
@@ -178,12 +170,11 @@ class Rewards:
         return reward
 
     async def _score_columns(self, completions, columns) -> list[dict[str, float | None]]:
-        """Scores a batch as TRL hands it over, the rows' fields as columns."""
         if log := columns.get("log_extra"):
             log("id", columns["id"])
             log("prompt_language", columns["language"])
+        fields = ("question", "answer", "accepted", "language")
         items = []
         for place in range(len(completions)):
-            fields = ("question", "answer", "accepted", "language")
             items.append({field: columns[field][place] for field in fields})
         return await self.score([messages[-1]["content"] for messages in completions], items)

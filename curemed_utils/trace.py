@@ -1,6 +1,5 @@
 """The tags of a response, read and written here alone (Section 3.2).
 
-A response in full form is `<thinking><step1>…</step1>…</thinking>` and then `<answer>…</answer>`.
 All functions take time in proportion to the text, whatever tags it repeats or leaves open.
 """
 
@@ -16,28 +15,28 @@ _STEP_BEGUN = re.compile(r"</?step\d")
 
 
 def render(steps: Sequence[str], answer: str) -> str:
-    """A response in full form; `steps` and `answer` are plain text."""
+    """A response in full form, from plain text."""
     return f"{render_steps(steps)}\n{render_answer(answer)}"
 
 
 def render_steps(steps: Sequence[str]) -> str:
-    """The thinking block of a response, its steps numbered from 1."""
+    """The thinking block, its steps numbered from 1."""
     numbered = [f"<step{n}>{step}</step{n}>" for n, step in enumerate(steps, 1)]
     return f"<thinking>{''.join(numbered)}</thinking>"
 
 
 def render_answer(answer: str) -> str:
-    """The answer block of a response."""
+    """The answer block."""
     return f"<answer>{answer}</answer>"
 
 
 def tags(n_steps: int) -> list[str]:
-    """Every tag of a response in full form with `n_steps` steps, in order."""
+    """The tags of a response in full form with `n_steps` steps, in order."""
     return [piece for piece, is_tag in pieces(render([""] * n_steps, "")) if is_tag]
 
 
 def renumbered(reasoning: str) -> str:
-    """The reasoning with its step tags numbered from 1 in the order in which they stand."""
+    """The reasoning with its step tags numbered from 1 in their order."""
     counts = {"": 0, "/": 0}
 
     def renumber(tag: re.Match) -> str:
@@ -48,27 +47,24 @@ def renumbered(reasoning: str) -> str:
 
 
 def answer_of(text: str) -> str | None:
-    """What stands in the only answer block, stripped; None where there is none or several."""
+    """The text of the only answer block, stripped; None for none or several."""
     answers = blocks(text, "answer")
     return answers[0].strip() if len(answers) == 1 else None
 
 
 def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
-    """The texts between `<name>` and the next `</name>`, in order.
-
-    With `cut_off` a last block that was never closed counts, up to the end of the text.
-    """
+    """The texts between `<name>` and the next `</name>`; `cut_off` adds a last one left open."""
     ended = re.findall(rf"<{name}>(.*?)(</{name}>|\Z)", text, re.DOTALL)
     return [block for block, closing in ended if closing or cut_off]
 
 
 def without_blocks(text: str, name: str) -> str:
-    """The text without its `<name>` blocks; one that was never closed reaches to the end."""
+    """The text without its `<name>` blocks; one left open reaches to the end."""
     return re.sub(rf"<{name}>.*?(?:</{name}>|\Z)", "", text, flags=re.DOTALL)
 
 
 def segments(text: str) -> list[tuple[str, str]]:
-    """('step1', text), …, ('answer', text): each step or answer that was opened and closed."""
+    """('step1', text), …, ('answer', text): each step or answer that is closed."""
     closings, openings = {}, []  # from the right: where each name is closed next
     for tag in reversed(list(_PART_TAG.finditer(text))):
         slash, name = tag.groups()
@@ -85,7 +81,7 @@ def segments(text: str) -> list[tuple[str, str]]:
 
 
 def pieces(text: str) -> list[tuple[str, bool]]:
-    """The text cut before and after each tag: (piece, whether it is a tag); empty ones left out."""
+    """The text cut at its tags: (piece, whether it is a tag), no piece empty."""
     cut = re.split(f"({TAG.pattern})", text)  # every second piece is a tag
     return [(piece, place % 2 == 1) for place, piece in enumerate(cut) if piece]
 
@@ -96,7 +92,7 @@ def without_tags(text: str) -> str:
 
 
 def numbered_lines(reasoning: str) -> str:
-    """The reasoning as people read it: a line a step, `1. …`, no tags."""
+    """The reasoning without tags: a line a step, `1. …`."""
     lines = _STEP_TAG.sub(lambda tag: "" if tag[1] else f"\n{tag[2]}. ", reasoning)
     return without_tags(lines).strip()
 

@@ -1,4 +1,4 @@
-"""`python -m curemed_utils.training sft|grpo CONFIG.json`: one stage; accelerate starts this."""
+"""`python -m curemed_utils.training sft|grpo CONFIG.json`: one stage."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""How training says how far it is, marks whole checkpoints and stops."""
+"""Progress, whole checkpoints, an early end."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from curemed_utils.training.launch import LAUNCHER
 
 
 class Progress(TrainerCallback):
-    """Prints each log record as one JSON line, for whoever launched this process."""
+    """Prints each log record as one JSON line, for the launcher."""
 
     def on_log(self, args, state, control, logs=None, **_):
         if state.is_world_process_zero and logs:
@@ -27,7 +27,7 @@ class Progress(TrainerCallback):
 
 
 class Mark(TrainerCallback):
-    """Marks a checkpoint to resume from once every process has written its part."""
+    """Marks a checkpoint once every process has written its part."""
 
     def on_save(self, args, state, control, **_):
         PartialState().wait_for_everyone()
@@ -37,11 +37,7 @@ class Mark(TrainerCallback):
 
 
 class Stop(TrainerCallback):
-    """Ends training early.
-
-    `paused`, with a checkpoint, when the stop file appears or the launcher is gone. As complete,
-    without one, when `patience` is above 0 and the reward has stopped rising.
-    """
+    """Ends training early: `paused` by the stop file or a lost launcher, complete on a plateau."""
 
     def __init__(self, stop_file: Path, patience: int = 0):
         self.stop_file = stop_file

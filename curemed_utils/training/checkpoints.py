@@ -17,10 +17,7 @@ PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizer
 
 
 def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int = 0) -> Path:
-    """Puts the model to start from at the run's checkpoint `base` and returns that path.
-
-    `tiny` is built from `rows`; a local folder or a hub id becomes a link to its files.
-    """
+    """Makes the run's checkpoint `base`: `tiny` from `rows`, or a link to a folder or hub id."""
     base = paths.checkpoint(run_dir, "base")
     if model_id != "tiny":
         return link(base, model_id)
@@ -46,14 +43,14 @@ def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int =
 
 
 def link(base: Path, model_id: str) -> Path:
-    """Makes `base` a link to a local model or to the fetched files of a hub id."""
+    """Makes `base` a link to a local model or to a hub id's fetched files."""
     from huggingface_hub import snapshot_download
 
     source = Path(model_id).expanduser()
     if not source.is_dir():
         try:
             source = Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
-        except Exception as error:  # every way a download can fail has a class of its own
+        except Exception as error:  # a download fails with many classes
             tried = "neither 'tiny', a local folder nor a model that can be fetched"
             raise FileNotFoundError(f"model_id {model_id!r} is {tried}: {error}") from error
     source = _holding("config.json", source, f"model_id {model_id!r}: ").resolve()
@@ -64,7 +61,7 @@ def link(base: Path, model_id: str) -> Path:
 
 
 def find(run_dir: Path, name: str | Path) -> Path:
-    """The finished checkpoint `name` of a run, or the one at an absolute path `name`."""
+    """The finished checkpoint of a run by its name, or of any by its absolute path."""
     path = paths.checkpoint(run_dir, name)
     if name in languages.CHECKPOINTS and not (path / "config.json").exists():
         raise paths.missing(run_dir, path)
@@ -85,21 +82,21 @@ def info(path: str | Path) -> dict:
 
 
 def is_made_from(path: Path, made_from: dict) -> bool:
-    """Whether a finished checkpoint is there, made from just this."""
+    """Whether a checkpoint is finished and made from just this."""
     return info(path).get("fingerprint") == fingerprint(made_from)
 
 
 def identity(path: str | Path) -> str:
-    """A checkpoint's fingerprint, or a digest of a foreign one's config and sizes of files."""
+    """The fingerprint, or a digest of a foreign checkpoint's config and sizes of files."""
     folder = Path(path)
-    if info(folder):
-        return info(folder)["fingerprint"]
+    if made := info(folder):
+        return made["fingerprint"]
     files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
     return digest((folder / "config.json").read_bytes() + json.dumps(files).encode())
 
 
 def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
-    """Puts `results` into the card of a checkpoint, if it is ours."""
+    """Puts `results` into the card of a checkpoint of ours."""
     if info(checkpoint):
         card.add_results(Path(checkpoint) / "README.md", results)
 
@@ -107,7 +104,7 @@ def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
 def push(checkpoint: str | Path, repo_id: str) -> str:
     """Uploads a finished stage to a private repository of the hub and returns its address.
 
-    The token comes from the environment (HF_TOKEN). No rollouts: they hold training questions.
+    The token is HF_TOKEN of the environment. Rollouts stay: they hold training questions.
     """
     from huggingface_hub import HfApi
 
@@ -126,7 +123,7 @@ def load_tokenizer(start: str | Path):
 
 
 def check_start(start: Path) -> None:
-    """FileNotFoundError for no checkpoint, ValueError for one whose tokenizer loses the tags."""
+    """FileNotFoundError for no checkpoint, ValueError if its tokenizer loses the tags."""
     _holding("config.json", start, "start ")
     tokenizer = load_tokenizer(start)
     its = f"start {paths.show(start)}: its tokenizer"
@@ -154,7 +151,6 @@ def partial(output: Path) -> Path:
 
 
 def pause_mark(output: Path) -> Path:
-    """A file that a stage leaves when it pauses."""
     return partial(output) / "paused"
 
 
@@ -167,7 +163,7 @@ def set_aside(path: Path) -> None:
 
 
 def prepare(part: Path, fingerprint: str) -> None:
-    """Sets aside what other settings or data left; half-written checkpoints go."""
+    """Sets aside what other settings left; half-written checkpoints go."""
     mark = part / "fingerprint"
     if not (mark.exists() and mark.read_text() == fingerprint):
         set_aside(part)
@@ -179,7 +175,7 @@ def prepare(part: Path, fingerprint: str) -> None:
 
 
 def last_whole(part: Path) -> str | None:
-    """The newest checkpoint that was written to its end, if there is one."""
+    """The newest checkpoint that was written to its end."""
     steps = [int(mark.parent.name.split("-")[1]) for mark in part.glob(f"checkpoint-*/{MARK}")]
     return str(part / f"checkpoint-{max(steps)}") if steps else None
 
@@ -195,7 +191,7 @@ def finish(part: Path, output: Path, made: dict, log: list[dict] = ()) -> None:
     card.model_card(output.name, made, log).save(part / "README.md")
     set_aside(output)
     part.rename(output)
-    for leftover in (*output.glob("checkpoint-*"), output / "completions"):  # of training alone
+    for leftover in (*output.glob("checkpoint-*"), output / "completions"):
         shutil.rmtree(leftover, ignore_errors=True)
     for name in ("training_args.bin", "fingerprint", "paused", "adapter/training_args.bin"):
         (output / name).unlink(missing_ok=True)

@@ -21,12 +21,10 @@ NAMES = {
 def pool(
     rft: list[Row], stage: str, curriculum: str = "retain", retain: float = 0.85, seed: int = 0
 ) -> list[Row]:
-    """The rows that a GRPO stage may draw.
+    """The rows that a GRPO stage may draw; DataError for a new language without a row.
 
-    `retain` and `plateau` keep floor(retain * n) rows of each earlier language, as the released
-    files do (Section 4.1; French 421 -> 357 -> 357), and the new tier whole. `mixture` keeps all
-    rows so far, since alpha decides how often each is drawn; `none` all rows in every stage.
-    Raises DataError for a new language without a row.
+    `retain` and `plateau` keep floor(retain * n) rows of each earlier language (Section 4.1;
+    French 421 -> 357 -> 357) and the new tier whole, `mixture` all rows so far, `none` all rows.
     """
     if curriculum not in NAMES:
         raise ValueError(f"curriculum is {curriculum!r}, which is none of {', '.join(NAMES)}")
@@ -39,18 +37,18 @@ def pool(
     for name in languages.NAMES:
         if curriculum != "none" and _rank(name) > tier:
             continue
-        ordered = sorted(pools[name], key=lambda row: draw(row.id, seed))
-        n = len(ordered)
+        n = len(pools[name])
         if curriculum in ("retain", "plateau") and _rank(name) < tier:
             n = int(retain * n + 1e-9)
-        kept += ordered[:n]
+        kept += sorted(pools[name], key=lambda row: draw(row.id, seed))[:n]
     return kept
 
 
 def checked(rows: list[Row], stage: str, curriculum: str) -> list[Row]:
     """The rows; DataError where a language that is new in the stage has none."""
-    at_once = curriculum == "none"
-    new = languages.NAMES if at_once else languages.in_tier(languages.STAGES[stage])
+    new = languages.in_tier(languages.STAGES[stage])
+    if curriculum == "none":
+        new = languages.NAMES
     trained = {row.language for row in rows}
     missing = [name for name in new if name not in trained]
     if missing:
@@ -64,11 +62,10 @@ def _rank(language: str) -> int:
 
 
 def mixture(rows: list[Row], alpha: float, seed: int = 0) -> Iterator[Row]:
-    """An endless sequence of prompts, a share `alpha` of it from before the newest tier.
+    """Endless prompts by D_i = alpha D_(i-1) + (1 - alpha) D_Li (Section 3.4), in seeded order.
 
-    That share follows the same rule again: D_i = alpha D_(i-1) + (1 - alpha) D_Li (Section 3.4).
-    Of any n consecutive prompts, alpha * n are old, to within one. Each tier's rows come in
-    seeded order, all of them before any comes again.
+    Of any n in a row, alpha * n are from before the newest tier, to within one. All rows of a
+    tier come before any comes again.
     """
     if not 0 <= alpha < 1:
         raise ValueError(f"alpha must lie in 0-1, and below 1 to draw the new tier, not {alpha}")
@@ -84,26 +81,20 @@ def mixture(rows: list[Row], alpha: float, seed: int = 0) -> Iterator[Row]:
 
 
 def passes(rows: list[Row], seed: int) -> Iterator[Row]:
-    """The rows over and over, each pass in another seeded order."""
+    """The rows over and over, each pass in another order."""
     for number in itertools.count():
         yield from sorted(rows, key=lambda row: draw(f"{number} {row.id}", seed))
 
 
 def plateaued(rewards: list[float], patience: int) -> bool:
-    """Whether the last `patience` steps' mean reward is no higher than that of as many before.
-
-    `patience` 0 means never. A resumed stage ends where an uninterrupted one does.
-    """
+    """Whether the last `patience` (0: never) rewards sum to no more than as many before them."""
     if not patience or len(rewards) < 2 * patience:
         return False
     return sum(rewards[-patience:]) <= sum(rewards[-2 * patience : -patience])
 
 
 def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Mean reward, LA, LC and format (0-1) by model and tier, from verdicts on one probe.
-
-    Models keep their order. A mean leaves out what is unknown.
-    """
+    """Mean reward, LA, LC and format (0-1) by model and tier, of what is known in the verdicts."""
     parts = {"reward": "reward", "correct": "LA", "in_language": "LC", "well_formed": "format"}
     numbers = verdicts[["model", "tier", *parts]].astype(dict.fromkeys(parts, float))
     table = numbers.groupby(["model", "tier"], sort=False).mean().rename(columns=parts)
@@ -112,24 +103,20 @@ def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def forgetting(levels: pd.DataFrame) -> pd.DataFrame:
-    """The best earlier level less the present one, by model and tier (Chaudhry et al., 2018).
+    """The best earlier level less the present one (Chaudhry et al., 2018); positive: forgotten.
 
     `levels` has models in their order of training as rows, tiers as columns; the first row goes.
-    Positive: forgotten; negative: still rising.
     """
     return (levels.cummax().shift() - levels).iloc[1:]
 
 
 def gap(levels: pd.DataFrame) -> pd.Series:
-    """The high tier's level less the low tier's, by row of `levels`."""
+    """The high tier's level less the low tier's, by row."""
     return levels["high"] - levels["low"]
 
 
 def zero_advantage(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """By language: the groups of a stage, and the share of them whose rollouts all earned the same.
-
-    `rollouts` are a checkpoint's `rollouts.parquet`: step, id, prompt_language, advantage.
-    """
+    """By language, of `rollouts.parquet`: its groups and the share in which all earned the same."""
     idle = rollouts.assign(idle=rollouts["advantage"].abs() < 1e-6)
     groups = idle.groupby(["prompt_language", "step", "id"])["idle"].all()
     counts = groups.groupby("prompt_language").agg(["size", "mean"])

@@ -1,7 +1,4 @@
-"""Starts a training stage outside the notebook's process, which itself never touches a GPU.
-
-One process, several on this machine, or several machines under Slurm.
-"""
+"""Starts a stage outside the notebook's process: one process, several, or Slurm's machines."""
 
 import json
 import os
@@ -22,7 +19,7 @@ from curemed_utils.training import checkpoints, memory, stages
 
 STRATEGIES = ("none", "ddp", "zero2", "zero3", "zero3_offload", "fsdp2")
 LAUNCHER = "CUREMED_LAUNCHER"  # host:pid of the process that started training
-TAGGED = re.compile(r"\[rank (\d+)\]:(.*)", re.DOTALL)  # as `_environment` asks torchrun for
+TAGGED = re.compile(r"\[rank (\d+)\]:(.*)", re.DOTALL)  # see `_environment`
 ROOT_CAUSE = re.compile(r"Root Cause.*?rank\s*: (\d+)", re.DOTALL)  # torchrun's report
 
 
@@ -39,15 +36,13 @@ def stage(
 ) -> Path:
     """Trains stage `name` ('sft' or 'grpo' by `kind`) of a run and returns its checkpoint.
 
-    `start` is a checkpoint of the run by its name, or the path of any other. Settings come from a
-    notebook's `parameters` and from `config`, which counts more: those of `stages`, and
-    `processes`, GPUs (or processes on a CPU) on each node, and `strategy`, a file of
-    `papermill_params/accelerate` or none for one process. `watch` gets each step's log record;
-    `ignore_estimate` lets a disk pass that seems too small.
+    `start` is a checkpoint of the run by its name, or a path. The settings of `stages`, and
+    `processes` on each node, one a GPU, and `strategy`, a file of `papermill_params/accelerate`
+    or none for one process, come from a notebook's `parameters` and from `config`, which counts
+    more. `watch` gets each step's log record; `ignore_estimate` lets a disk pass that seems full.
 
-    What was finished with the same settings, data and start is left as it is; what was
-    interrupted goes on. Raises RuntimeError with the last lines of the process that failed, and
-    Paused; an interrupt stops all processes.
+    What is finished stays, what was interrupted goes on. Raises Paused, and RuntimeError with the
+    last lines of the process that failed; an interrupt stops all processes.
     """
     parameters = parameters or {}
     processes = config.pop("processes", parameters.get("processes", 1))
@@ -68,9 +63,9 @@ def stage(
     _say_room(settings, processes, nodes, strategy, ignore_estimate)
     log = paths.log(run_dir, name)
     log.parent.mkdir(parents=True, exist_ok=True)
-    config_file = log.with_suffix(".json")
-    config_file.write_text(settings.model_dump_json(indent=1), encoding="utf-8")
-    line = command(kind, config_file, processes, nodes, strategy)
+    file = log.with_suffix(".json")
+    file.write_text(settings.model_dump_json(indent=1), encoding="utf-8")
+    line = command(kind, file, processes, nodes, strategy)
     shown = shlex.join(line).replace(sys.executable, "python")
     print(f"$ {shown.replace(f'{paths.ROOT}/', '')}")
     started = time.monotonic()
@@ -96,7 +91,7 @@ def _say_room(
 
 
 def check_machines(processes: int, nodes: int, strategy: str) -> int:
-    """How many processes a stage will have; ValueError where the machines can't give them."""
+    """How many processes there will be; ValueError where the machines can't give them."""
     n_gpus = len(memory.gpus())
     fault = ""
     if processes < 1:
@@ -115,7 +110,7 @@ def check_machines(processes: int, nodes: int, strategy: str) -> int:
 
 
 def command(kind: str, config: Path, processes: int, nodes: int, strategy: str) -> list[str]:
-    """The command line that starts all processes of a stage."""
+    """The command line that starts all processes."""
     module = ["-m", "curemed_utils.training", kind, str(config)]
     if strategy == "none":
         return [sys.executable, *module]
@@ -140,14 +135,13 @@ def _environment(strategy: str) -> dict[str, str]:
     }
     if not memory.gpus():
         environment["ACCELERATE_USE_CPU"] = "true"
-    elif strategy == "none":  # with more in sight, the trainer would split every batch over them
+    elif strategy == "none":  # else the trainer splits batches over all
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
         environment["CUDA_VISIBLE_DEVICES"] = visible.partition(",")[0]
     return environment
 
 
 def _follow(line: list[str], log: Path, output: Path, environment: dict, watch=None) -> None:
-    """Runs a command, copies what it prints to `log`, and shows `watch` each log record."""
     checkpoints.pause_mark(output).unlink(missing_ok=True)
     last = defaultdict(lambda: deque(maxlen=200))  # lines by rank; "" for those without one
     process = subprocess.Popen(
@@ -183,12 +177,11 @@ def log_record(text: str) -> dict | None:
         record = json.loads(text)
     except ValueError:
         return None
-    of_a_step = isinstance(record, dict) and "step" in record and {"loss", "reward"} & set(record)
-    return record if of_a_step else None
+    named = isinstance(record, dict) and "step" in record
+    return record if named and {"loss", "reward"} & set(record) else None
 
 
 def _end(process: subprocess.Popen) -> None:
-    """Ends all processes at once, so that no rank waits for another: kindly, then surely."""
     for kind in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, kind)
@@ -196,16 +189,16 @@ def _end(process: subprocess.Popen) -> None:
         except ProcessLookupError:
             return
         except subprocess.TimeoutExpired:
-            continue
+            pass
 
 
 def _raise(code: int, output: Path, log: Path, last: dict[str, deque]) -> None:
-    if checkpoints.pause_mark(output).exists():  # accelerate hides the exit code of a pause
+    if checkpoints.pause_mark(output).exists():
         again = "run the same cell or command again to go on"
         raise stages.Paused(f"{output.name} saved a checkpoint and paused; {again}")
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     rank = ""
-    cause = ROOT_CAUSE.search("".join(last[""]))  # of several torchruns, the first one's counts
+    cause = ROOT_CAUSE.search("".join(last[""]))  # the first torchrun's
     if cause and cause[1] in last:
         rank = cause[1]
         how += f" in process {rank}"

@@ -1,6 +1,5 @@
-"""How much memory and disk a training stage may need, and what this machine has.
+"""The memory and disk that a stage may need, by an estimate that tends high, and what there is.
 
-An estimate that tends high, from a checkpoint's config.json and the heads of its weight files.
 `papermill_params/README.md` says where each formula comes from.
 """
 
@@ -25,11 +24,11 @@ GPU, MAIN, DISK = "memory of a GPU", "main memory of a node", "disk for checkpoi
 
 
 class DoesNotFit(ValueError):
-    """A stage whose checkpoints this machine's disk can't hold."""
+    """The disk can't hold a stage's checkpoints."""
 
 
 class Machine(NamedTuple):
-    """GiB of the smallest GPU (0: none), and free of a node's main memory and of the disk."""
+    """GiB of the smallest GPU (0: none), free main memory and free disk."""
 
     gpu: float
     main: float
@@ -37,7 +36,7 @@ class Machine(NamedTuple):
 
 
 def machine(output: Path) -> Machine:
-    """This machine, or its share of a Slurm job, for a stage that writes to `output`."""
+    """This machine, or its share of a Slurm job, for a stage that writes `output`."""
     import psutil
 
     gpu = min((float(gpu.split(",")[-1]) / 1024 for gpu in gpus()), default=0)
@@ -52,7 +51,7 @@ def machine(output: Path) -> Machine:
 
 @cache
 def gpus() -> list[str]:
-    """The GPUs in sight as 'name, MiB', by the driver's own tool: this never touches CUDA."""
+    """The GPUs in sight as 'name, MiB', without touching CUDA."""
     query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
     if not shutil.which(query[0]):
         return []
@@ -66,7 +65,7 @@ def gpus() -> list[str]:
 
 
 class Shape(NamedTuple):
-    """A model's sizes: parameters in all, in its largest layer, of adapters of rank 1."""
+    """Parameters in all, in the largest layer, of adapters of rank 1."""
 
     total: int
     largest: int
@@ -74,7 +73,7 @@ class Shape(NamedTuple):
 
 
 def shape(checkpoint: str | Path) -> Shape:
-    """The sizes of any causal language model; its weights are not read."""
+    """The sizes of any causal language model, by the heads of its weight files."""
     from safetensors import safe_open
 
     layers, adapters = Counter(), 0
@@ -93,9 +92,9 @@ def shape(checkpoint: str | Path) -> Shape:
 def estimate(
     stage: Stage, processes: int, nodes: int, strategy: str, machine: Machine
 ) -> pd.DataFrame:
-    """What a stage may need: GiB `needed` of each item, and `available` but for parts of a sum.
+    """GiB `needed` of each item, and `available` but for parts of a sum.
 
-    `processes` counts GPUs on each node. On a machine without a GPU the stage trains on a CPU.
+    `processes` counts GPUs on each node, or processes on a CPU.
     """
     plan = _Plan(stage, processes, nodes, strategy, machine.gpu)
     parts = {
@@ -119,7 +118,7 @@ def estimate(
 
 
 class _Plan:
-    """The formulas of each part, in bytes."""
+    """The bytes of each part."""
 
     def __init__(self, stage: Stage, processes: int, nodes: int, strategy: str, gpu: float):
         self.stage, self.strategy, self.gpu = stage, strategy, gpu
@@ -141,7 +140,6 @@ class _Plan:
         self.activation = 2 if gpu else 4  # bytes: bf16 or float32
 
     def states(self) -> float:
-        """Weights, gradients and optimizer of one process."""
         trained, frozen, largest = self.trained, self.frozen, self.model.largest
         return {
             "none": 18 * trained + 4 * frozen,
@@ -153,7 +151,6 @@ class _Plan:
         }[self.strategy]
 
     def host(self) -> float:
-        """Main memory of a node with GPUs; whoever merges adapters holds the whole model."""
         total, n = self.model.total, self.processes
         needed = {
             "none": 0,
@@ -163,10 +160,9 @@ class _Plan:
             "zero3_offload": (27 * self.trained + 3 * self.frozen) / self.nodes,
             "fsdp2": total * max(4 * n, 12),
         }[self.strategy]
-        return max(needed, 4 * total) if self.frozen else needed
+        return max(needed, 4 * total) if self.frozen else needed  # to merge adapters
 
     def reference(self) -> float:
-        """The start checkpoint beside a KL term; with adapters, the model without them."""
         if not getattr(self.stage, "beta", 0) or self.frozen:
             return 0
         whole = self.strategy in ("none", "ddp", "zero2")

@@ -1,8 +1,7 @@
-"""SFT and GRPO by TRL, one stage a call, in the process that `launch` starts.
+"""One stage of SFT or GRPO, in a process that `launch` starts.
 
-A stage trains in `<output>.partial` and takes its final name when everything is written: an
-ordinary checkpoint plus `stage.json` (what made it), `log.jsonl` and, after GRPO,
-`rollouts.parquet`.
+A stage trains in `<output>.partial` and takes its final name at the end: a checkpoint plus
+`stage.json`, `log.jsonl` and, after GRPO, `rollouts.parquet`.
 """
 
 import contextlib
@@ -25,10 +24,10 @@ WAIT = 600  # seconds for another process to end
 
 
 def train(kind: str, stage: Stage) -> Path:
-    """Runs one stage to its end and returns its checkpoint; half-done work is resumed.
+    """Runs one stage to its end, resuming half-done work, and returns its checkpoint.
 
-    Raises Paused where it was asked to stop early, and RuntimeError where `world_size` processes
-    were not started or another process still trains the same output.
+    Raises Paused, and RuntimeError for another number of processes than `world_size` or where
+    another process trains the same output.
     """
     started = int(os.environ.get("WORLD_SIZE", 1))
     if started != stage.world_size:
@@ -61,7 +60,7 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
     if stop.paused:
         _pause(trainer, stage, stop_file)
     _save(trainer, stage, part)
-    trainer.accelerator.wait_for_everyone()  # a slower process may still write its last checkpoint
+    trainer.accelerator.wait_for_everyone()  # to write their last checkpoints
     if trainer.is_world_process_zero():
         made |= {"kind": kind, "made_from": made_from, "world_size": stage.world_size}
         _finish(trainer, stage, part, made)
@@ -72,14 +71,13 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
 def _pause(trainer, stage: Stage, stop_file: Path) -> None:
     if trainer.is_world_process_zero():
         stop_file.unlink(missing_ok=True)
-        checkpoints.pause_mark(stage.output).touch()  # accelerate hides this process's exit code
+        checkpoints.pause_mark(stage.output).touch()  # accelerate hides the exit code
     done = f"step {trainer.state.global_step} of {trainer.state.max_steps}"
     raise Paused(f"{stage.output.name} paused after {done}; the same call goes on")
 
 
 @contextlib.contextmanager
 def _alone(output: Path) -> Iterator[None]:
-    """Holds the output for this stage; a process whose launcher died is waited for."""
     if int(os.environ.get("RANK", 0)):
         yield
         return
@@ -118,7 +116,7 @@ def _finish(trainer, stage: Stage, part: Path, made: dict) -> None:
         raise RuntimeError(f"{paths.show(part)} holds no weights after saving; {why}")
     steps, log = trainer.state.global_step, trainer.state.log_history
     data.write_jsonl(log, part / "log.jsonl")
-    files = sorted(part.glob("completions/*.parquet"))  # one a step
+    files = sorted(part.glob("completions/*.parquet"))
     if files:
         rollouts = pd.concat(map(pd.read_parquet, files))
         rollouts = rollouts[rollouts["step"] <= steps]
@@ -131,7 +129,7 @@ def main(argv: list[str]) -> None:
         raise SystemExit("usage: python -m curemed_utils.training sft|grpo CONFIG.json")
     kind, file = argv
     stage = stages.settings(kind, json.loads(Path(file).read_text(encoding="utf-8")))
-    if LAUNCHER not in os.environ:  # else the launcher has checked it once for all processes
+    if LAUNCHER not in os.environ:  # which has checked it
         stages.check(stage)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing forks: use every core
     try:

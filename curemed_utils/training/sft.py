@@ -10,14 +10,13 @@ def encode(
 ) -> tuple[list[dict], int]:
     """Each row as `input_ids` and `labels`, and how many rows of over `max_length` tokens went.
 
-    Labels are the ids of the completion (Section 3.2) and -100 before it, just as TRL makes them,
-    but in one call, twenty times as fast. A token that spans the border counts to the completion.
+    Labels are as TRL's, made twenty times as fast: -100 before the completion (Section 3.2); a
+    token that spans the border belongs to it. The tokenizer must be a fast one.
     Raises DataError for a row without a token to learn, ValueError for a chat template that
-    renders the prompt otherwise before a completion. The tokenizer must be a fast one.
+    renders the prompt otherwise before a completion.
     """
     posed = [prompts.messages(row) for row in rows]
-    pairs = zip(posed, rows, strict=True)
-    whole = [turns + prompts.completion(row, traces) for turns, row in pairs]
+    whole = [prompts.messages(row) + prompts.completion(row, traces) for row in rows]
     render = tokenizer.apply_chat_template
     starts = render(posed, tokenize=False, add_generation_prompt=True)
     texts = render(whole, tokenize=False)

@@ -1,4 +1,4 @@
-"""The settings of a training stage, what shapes its weights, and the check before it starts."""
+"""The settings of a stage, what shapes its weights, and the check before it starts."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from curemed_utils import data, languages, paths, prompts, rewards
 from curemed_utils.training import checkpoints, curricula
 
-# What shapes the weights, by name: another value trains again, and nothing else ever does.
+# What shapes the weights: another value trains again, and nothing else does.
 _BOTH = ("seed", "learning_rate", "scheduler", "warmup", "weight_decay", "batch_size", "lora_rank")
 SHAPES_WEIGHTS = {
     "sft": (*_BOTH, "epochs", "max_steps", "max_length", "traces", "packing"),
@@ -23,16 +23,15 @@ SHAPES_WEIGHTS = {
 
 
 class Paused(Exception):
-    """Training saved a checkpoint and ended early, as asked; the same call goes on."""
+    """Training saved a checkpoint and ended early; the same call goes on."""
 
 
 class Stage(pydantic.BaseModel):
     """What SFT and GRPO share.
 
-    `batch_size` counts sequences per optimizer step over all `world_size` processes. `warmup` is
-    a share of all steps. Every `save_steps` steps (0: never) a checkpoint is saved. `lora_rank`
-    above 0 trains adapters on all linear layers and merges them. `stop_file` is by default the
-    run's.
+    `batch_size` counts sequences per step over all processes; `warmup` is a share of all steps.
+    Every `save_steps` steps (0: never) a checkpoint is saved. `lora_rank` above 0 trains adapters
+    on all linear layers and merges them. `stop_file` is by default the run's.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -68,9 +67,9 @@ class Stage(pydantic.BaseModel):
 class SFT(Stage):
     """Supervised fine-tuning; the defaults are the paper's (Appendix B.4.1).
 
-    `max_steps`, where not 0, takes the place of `epochs`. Rows over `max_length` tokens are left
-    out: a cut row would teach a response without its end. `traces` are monolingual for naive SFT
-    (Table 3). With `packing` a sequence is several rows of `max_length` in all.
+    `max_steps`, where not 0, counts in place of `epochs`. Rows over `max_length` tokens are left
+    out, not cut. `traces` are monolingual for naive SFT (Table 3). With `packing` a sequence is
+    several rows of `max_length` in all.
     """
 
     learning_rate: NonNegativeFloat = 1e-5
@@ -85,13 +84,12 @@ class SFT(Stage):
 class GRPO(Stage):
     """Group relative policy optimisation; the defaults are the paper's (Appendix B.4.2).
 
-    `batch_size` counts completions. `loss_type` grpo is DeepSeekMath's rule, which the paper
-    applies unmodified (Section 3.4). `beta` weighs the KL term to the start: the paper gives
-    none, DeepSeekMath has 0.04. `engine` makes the rollouts: transformers, vllm with a share
-    `vllm_memory` of each training GPU, or vllm_server. Curriculum mixture takes `alpha` of every
-    batch from earlier phases; plateau ends when the reward has not risen for `patience` steps.
-    The rules of the reward are those of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps
-    what `judge_cache`, by default the run's, may have cost.
+    `batch_size` counts completions. `loss_type` grpo is DeepSeekMath's rule (Section 3.4). `beta`
+    weighs the KL term to the start: the paper gives none, DeepSeekMath has 0.04. `vllm_memory` is
+    a share of each training GPU. Curriculum mixture takes `alpha` of every batch from earlier
+    phases; plateau ends when the reward has not risen for `patience` steps. The rules of the
+    reward are those of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps the cost of
+    `judge_cache`, by default the run's.
     """
 
     learning_rate: NonNegativeFloat = 1e-6
@@ -110,7 +108,7 @@ class GRPO(Stage):
     engine: Literal["transformers", "vllm", "vllm_server"] = "transformers"
     vllm_memory: float = Field(0.3, gt=0, le=1)
     vllm_tensor_parallel: PositiveInt = 1
-    vllm_server_url: str = ""  # empty: port 8000 of this machine, as `trl vllm-serve` has it
+    vllm_server_url: str = ""  # empty: port 8000 of this machine
     accuracy_weight: float = rewards.WEIGHTS["accuracy"]
     language_weight: float = rewards.WEIGHTS["language"]
     format_weight: float = rewards.WEIGHTS["format"]
@@ -133,7 +131,6 @@ class GRPO(Stage):
         return self
 
     def rewards(self, judge) -> rewards.Rewards:
-        """The rewards by this stage's rules; `judge` may be None where no rule needs one."""
         return rewards.Rewards(
             self.accuracy_by, self.language_by, self.language_over, self.strict_format, judge
         )
@@ -143,7 +140,7 @@ KINDS = {"sft": SFT, "grpo": GRPO}
 
 
 def settings(kind: str, config: dict) -> Stage:
-    """The settings of one stage; ValueError names each wrong one and what may stand there."""
+    """The settings of one stage; ValueError names each wrong one."""
     try:
         return KINDS[kind](**config)
     except pydantic.ValidationError as error:
@@ -163,9 +160,9 @@ def _fault(kind: str, fault: dict) -> str:
 
 
 def from_parameters(kind: str, parameters: dict) -> dict:
-    """The settings among a notebook's parameters, and on top those of `<kind>_options`.
+    """The settings among a notebook's parameters, with or without the prefix `<kind>_`.
 
-    A parameter may have the prefix `<kind>_`; one that no stage knows is the notebook's own.
+    Those of `<kind>_options` count more.
     """
     config = {}
     for name, value in parameters.items():
@@ -176,7 +173,7 @@ def from_parameters(kind: str, parameters: dict) -> dict:
 
 
 def check(stage: Stage) -> None:
-    """Reads what the stage needs; an error names the setting that is wrong and what to do."""
+    """Reads what the stage needs; an error names the wrong setting and what to do."""
     file = paths.show(stage.train_file)
     if not stage.train_file.exists():
         raise FileNotFoundError(f"train_file {file} is missing: run notebook 01 first")
@@ -200,5 +197,5 @@ def made_from(stage: Stage) -> dict:
 
 
 def is_done(stage: Stage) -> bool:
-    """Whether the output is there, made from just these settings, data and start."""
+    """Whether the output is there, made from just this stage."""
     return checkpoints.is_made_from(stage.output, made_from(stage))

@@ -10,11 +10,11 @@ from curemed_utils import data, judge, paths, prompts
 from curemed_utils.training import checkpoints, curricula, sft
 from curemed_utils.training.stages import GRPO, SFT, Stage
 
-SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see of a row
+SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see
 
 
 def common(stage: Stage, part: Path) -> dict:
-    """What both of TRL's configs take; the optimizer is AdamW with betas 0.9 and 0.999."""
+    """What both of TRL's configs take."""
     import torch
 
     cuda = torch.cuda.is_available()
@@ -41,7 +41,7 @@ def common(stage: Stage, part: Path) -> dict:
 
 
 def kernels() -> dict:
-    """The fastest of this machine: `attention` by its name, `liger` or not."""
+    """This machine's fastest `attention`, and whether it has `liger`."""
     import torch
     from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
 
@@ -68,11 +68,7 @@ def _lora(stage: Stage):
 
 
 def sft_trainer(stage: SFT, part: Path):
-    """TRL's SFTTrainer with loss on the completion alone (Section 3.2), and what it was made of.
-
-    With FlashAttention a micro-batch is one long sequence without padding. Packed rows don't see
-    each other.
-    """
+    """TRL's SFTTrainer with loss on the completion alone (Section 3.2), and what it was made of."""
     import datasets
     from trl import SFTConfig, pack_dataset
 
@@ -112,7 +108,7 @@ def _sft_class() -> type:
     from trl import SFTTrainer
 
     class CPUTrainer(SFTTrainer):
-        """Makes logits only for positions with a label; TRL's compute_loss asks for all."""
+        """Makes logits for positions with a label only."""
 
         def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
             pad = torch.nn.functional.pad
@@ -127,16 +123,13 @@ def _sft_class() -> type:
 
 
 def _fill(rows: list, batch_size: int, seed: int) -> list:
-    """Rows that make an epoch's last batch whole: the same for any number of processes."""
+    """Rows that make an epoch's last batch whole, for any number of processes."""
     drawn = random.Random(seed).sample(rows, len(rows))
     return [drawn[place % len(rows)] for place in range(-len(rows) % batch_size)]
 
 
 def grpo_trainer(stage: GRPO, part: Path):
-    """TRL's GRPOTrainer with the three rewards of Section 3.3, and what it was made of.
-
-    Prompts of over `max_prompt_length` tokens are left out and counted.
-    """
+    """TRL's GRPOTrainer with the three rewards of Section 3.3, and what it was made of."""
     import datasets
     from trl import GRPOConfig, GRPOTrainer
 
@@ -188,12 +181,11 @@ def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:
 
 
 def _judge(stage: GRPO) -> judge.Judge | None:
-    """The stage's judge; each of several machines has its own cache: SQLite can't be shared."""
     if not stage.judge_model:
         return None
     cache = stage.judge_cache or paths.judge_cache(stage.run_dir)
     if stage.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", stage.world_size)):
-        cache = cache.with_stem(f"{cache.stem}-{socket.gethostname()}")
+        cache = cache.with_stem(f"{cache.stem}-{socket.gethostname()}")  # SQLite can't be shared
     return judge.Judge(stage.judge_model, cache=cache, max_usd=stage.judge_max_usd or None)
 
 
