@@ -1,4 +1,4 @@
-"""What the notebooks share: setting up, their parameters, source in place, a run's summary."""
+"""What the notebooks share."""
 
 import importlib.metadata
 import inspect
@@ -26,10 +26,7 @@ REDRAW = 2.0  # seconds between two pictures of a stage at work
 
 
 def setup(run_dir: str = "") -> Path:
-    """Prepares tables, figures, progress bars and warnings and returns the run directory.
-
-    An empty `run_dir` means the demo's.
-    """
+    """Prepares what a notebook shows; returns the run directory, the demo's if not given."""
     pd.set_option("display.precision", 3, "display.max_colwidth", 90)
     pd.set_option("display.max_rows", 60, "display.max_columns", None)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
@@ -46,16 +43,13 @@ def setup(run_dir: str = "") -> Path:
 
 
 def parameters(namespace: dict) -> dict:
-    """A notebook's parameters, the names that it annotates: `parameters(globals())`.
-
-    Where papermill has put another value into its own cell, that one counts.
-    """
+    """A notebook's parameters, the names that it annotates: `parameters(globals())`."""
     names = namespace.get("__annotations__", {})
     return {name: namespace[name] for name in names if name in namespace}
 
 
 def show_source(thing) -> Markdown:
-    """The source of a function or class, as the reader of the notebook should see it."""
+    """The source of a function or class."""
     return Markdown(f"```python\n{inspect.getsource(thing)}```")
 
 
@@ -64,17 +58,17 @@ class Interactive(widgets.VBox):
 
     def __init__(self, children: list[widgets.Widget], still: str):
         super().__init__(children)
-        note = "A still picture: in JupyterLab this can be moved."
-        self._still = f"<div>{still}</div><p><i>{note}</i></p>"
+        note = "<p><i>A still picture: in JupyterLab this can be moved.</i></p>"
+        self._still = f"<div>{still}</div>{note}"
 
     def _repr_mimebundle_(self, **options) -> dict:
         return super()._repr_mimebundle_(**options) | {"text/html": self._still}
 
 
 class Live:
-    """One output that follows a stage at work: a bar, the newest numbers and a curve.
+    """One output that follows a stage at work: `training.stage(…, watch=Live(name))`.
 
-    `training.stage(…, watch=Live(name))` calls it with each log record. Silent outside a notebook.
+    Silent outside a notebook.
     """
 
     def __init__(self, name: str):
@@ -101,7 +95,7 @@ class Live:
 
 
 def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) -> None:
-    """Writes a notebook's summary: the results, what they rest on, which files were made."""
+    """Writes a notebook's summary: results, what they rest on, files made."""
     made = {
         "notebook": notebook,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -31,7 +31,7 @@ TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": li
 
 
 class UsageError(Exception):
-    """A wrong profile, notebook or parameter; the message says what to write instead."""
+    """A wrong profile, notebook or parameter."""
 
 
 def notebooks() -> list[Path]:
@@ -92,21 +92,17 @@ def scrub(text: str) -> str:
 
 
 class _ScrubbedFile(io.TextIOWrapper):
-    """A text file into which nothing private is written."""
-
     def write(self, text: str) -> int:
         return super().write(scrub(text))
 
 
 class _ScrubbedNotebook(LocalHandler):
-    """Papermill's file writer, with the same care."""
-
     def write(self, buf, path):
         super().write(scrub(buf), path)
 
 
 def default_directory(profile: str) -> Path:
-    """`runs/<profile>`; a profile's name may hold dots, as in qwen2.5-1.5b."""
+    """`runs/<profile>`; a profile's name may hold dots."""
     return paths.runs() / re.sub(r"\.ya?ml$", "", Path(profile).name)
 
 
@@ -120,8 +116,7 @@ def run(
 ) -> None:
     """Runs the chain; done notebooks are skipped (see `fingerprint`), except those in `only`.
 
-    Raises UsageError before anything starts, and whatever ended a notebook, after which no later
-    one is run.
+    Raises UsageError before anything starts, and whatever ended a notebook.
     """
     overrides = overrides or {}
     values = read_profile(profile) | overrides
@@ -167,7 +162,6 @@ def _chain(chosen: list[str], values: dict, declared: dict, directory: Path, for
 
 
 def _run_one(name: str, parameters: dict, directory: Path) -> None:
-    """Executes a notebook, prints its seconds and marks it as done."""
     started = time.monotonic()
     made_from = fingerprint(name, parameters, directory)
     mark = _mark(name, directory)
@@ -187,8 +181,7 @@ def _mark(name: str, directory: Path) -> Path:
 
 
 def fingerprint(name: str, parameters: dict, directory: Path) -> str:
-    """Changes with the notebook, its parameters, the module, the sample, the released data's
-    place, or any earlier notebook's last run."""
+    """Changes with all that a notebook depends on, the last runs of earlier notebooks included."""
     sources = [paths.NOTEBOOKS / f"{name}.ipynb"]
     sources += sorted(Path(__file__).parent.rglob("*.py"))
     sources += sorted(Path(__file__).parent.rglob("*.yaml"))

@@ -1,7 +1,4 @@
-"""Exercises: a check tries the reader's function on small cases and says what is off.
-
-What is right is what the solution folded into the notebook returns.
-"""
+"""Checks of the reader's functions; what the folded solution returns is right."""
 
 import copy
 import json
@@ -22,14 +19,14 @@ class Off(AssertionError):
     """An answer that is not right yet; says for which input, and what was forgotten if known."""
 
     def _render_traceback_(self) -> list[str]:
-        # IPython shows this in place of a traceback, which would not reach the reader's function.
+        # IPython shows this in place of a traceback.
         return [f"not yet: {self}"]
 
 
 def check(answer: Callable) -> None:
     """Tries the reader's function, known by its name, on the cases of its exercise.
 
-    Prints that it is right, or that it is open as long as it returns nothing; else raises Off.
+    Prints that it is right, or open while it returns nothing; else raises Off.
     """
     name = getattr(answer, "__name__", type(answer).__name__)
     if name not in EXERCISES:

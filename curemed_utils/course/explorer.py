@@ -1,4 +1,4 @@
-"""Responses to look at in a notebook, with their verdicts, and a mark where one is wrong."""
+"""Responses to look at in a notebook with their verdicts, and to mark where one is wrong."""
 
 import html
 from pathlib import Path
@@ -19,7 +19,7 @@ _CELL = "style='vertical-align:top;padding:4px 10px;text-align:left'"
 
 
 def of_run(verdicts: pd.DataFrame, rows: list[data.Row]) -> pd.DataFrame:
-    """The responses of `evaluation.evaluate` in the columns COLUMNS; `rows` are those asked.
+    """The responses of `evaluation.evaluate` in COLUMNS; `rows` are those asked.
 
     `disagree`: the judge and the offline checks differ on accuracy or language.
     """
@@ -33,7 +33,7 @@ def of_run(verdicts: pd.DataFrame, rows: list[data.Row]) -> pd.DataFrame:
 
 
 def of_release(judged: pd.DataFrame) -> pd.DataFrame:
-    """The table of `calibration.judge_offline` in the columns COLUMNS; GPT-4o is the judge."""
+    """The table of `calibration.judge_offline` in COLUMNS; GPT-4o is the judge."""
     outcome = labels.offline_outcomes(judged)
     return _columns(judged.assign(outcome=outcome, judged_language=judged["published"]))
 
@@ -57,10 +57,7 @@ def select(table: pd.DataFrame, disagree: bool = False, **wanted: str) -> pd.Dat
 
 
 def page(entry: pd.Series) -> str:
-    """One response as HTML: question, reference and response side by side, then the verdicts.
-
-    The language is in blue italics, as `code_switching.spans` tells it.
-    """
+    """One response as HTML with its verdicts; the language is in blue italics."""
     head = " · ".join(str(entry[name]) for name in ("model", "language", "row", "outcome"))
     texts = {
         "question": html.escape(entry["question"]),
@@ -129,5 +126,5 @@ def explore(table: pd.DataFrame, sheet: Path) -> notebook.Interactive:
     button.on_click(mark)
     show()
     marks = widgets.HBox([label, truth, labeller, button])
-    chosen_by = widgets.HBox(list(filters.values()))
-    return notebook.Interactive([chosen_by, place, view, marks, status], view.value)
+    children = [widgets.HBox(list(filters.values())), place, view, marks, status]
+    return notebook.Interactive(children, view.value)

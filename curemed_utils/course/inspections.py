@@ -1,6 +1,6 @@
-"""Exercises that no list of cases can check: a function for each says what is off with an answer.
+"""Exercises that no list of cases can check: a function for each says what is off.
 
-It gives back '' for nothing, and None while the reader's function returns nothing.
+'' for nothing, None while the reader's function returns nothing.
 """
 
 from collections.abc import Callable

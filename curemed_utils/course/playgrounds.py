@@ -1,4 +1,4 @@
-"""Two widgets to play with: the reward of a response that one types, and a curriculum's batches."""
+"""Two widgets: the reward of a response that one types, and a curriculum's batches."""
 
 import html
 import itertools
@@ -108,7 +108,7 @@ def _attempts(texts: dict[str, str], row: data.Row, weights: dict[str, float]) -
 def curriculum(rft: list[data.Row], earned: list[float], seed: int = 0) -> notebook.Interactive:
     """Move alpha, retention and patience: what a stage would draw, and when it would end.
 
-    `rft` are a run's rows for GRPO, `earned` the mean reward of each step of some stage.
+    `rft`: rows for GRPO; `earned`: the mean reward of each step of some stage.
     """
     stages = list(languages.STAGES)
     stage = widgets.Dropdown(options=stages, value="stage3_low", description="stage", **_WIDE)
@@ -155,10 +155,10 @@ def _plateau(earned: list[float], patience: int) -> str:
             told = f"ends the stage after step {step} of {len(earned)}"
             bars.insert(step, f"<b style='color:{style.RED}'>|</b>")
             break
-    drawn = f"<span style='font-size:20px'>{''.join(bars)}</span>"
     return (
         f"<p><b>plateau: a patience of {patience} {told}</b><br>"
-        f"Mean reward by step (0 to 1), as this run earned it:<br>{drawn}</p>"
+        "Mean reward by step (0 to 1), as this run earned it:<br>"
+        f"<span style='font-size:20px'>{''.join(bars)}</span></p>"
     )
 
 

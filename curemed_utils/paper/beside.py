@@ -22,10 +22,9 @@ def table05(means: pd.DataFrame) -> pd.DataFrame:
 
 
 def overall_scores(scores: pd.DataFrame) -> pd.DataFrame:
-    """A run's models with the micro averages `la` and `lc` (NaN where not measured)."""
+    """A run's models with their micro averages `la` and `lc` (or NaN)."""
     rows = scores[scores["language"].eq("all")]
-    keys = ["model", "params_b"]
-    wide = rows.pivot_table(index=keys, columns="metric", values="value", sort=False)
+    wide = rows.pivot_table("value", ["model", "params_b"], "metric", sort=False)
     return wide.reindex(columns=["la", "lc"]).reset_index().rename_axis(columns=None)
 
 

@@ -1,7 +1,4 @@
-"""The paper as a test: every published number that can be recomputed from others is recomputed.
-
-The others are published numbers too, or the released files.
-"""
+"""The paper as a test: published numbers recomputed from others or from the released files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,15 +6,9 @@ from pathlib import Path
 import pandas as pd
 
 from curemed_utils import evaluation, paper
+from curemed_utils.paper import tables
 
 COLUMNS = ["claim", "published", "recomputed", "rule", "tolerance", "source"]
-FIGURE06 = {  # Figure 6's names of models -> Table 2's, where they differ
-    "MMed-LLaMA-70B": "MMed-LLaMA-3.1-70B",
-    "OpenBioLLM-70B": "OpenBioLLM-Llama3-70B",
-    "HuatuoGPT-70B": "HuatuoGPT-o1-70B",
-    "CURE-MED-14B": "CURE-MED-Qwen2.5-14B",
-    "CURE-MED-32B": "CURE-MED-Qwen2.5-32B",
-}
 PAPER = "arXiv:2601.13262"
 
 
@@ -25,9 +16,8 @@ def check(root: str | Path | None = None) -> pd.DataFrame:
     """One row a published number: what it should be, and whether it is.
 
     Columns: claim, published, recomputed, difference (recomputed minus published; points for
-    rates), agrees, rule, source. `agrees`: they differ by at most half of the last digit printed
-    (one whole unit where both sides were rounded). With `root` or `CUREMED_RELEASE` the released
-    files are recomputed as well.
+    rates), agrees (within half of the last digit printed, or one unit where both sides were
+    rounded), rule, source. With `root` or `CUREMED_RELEASE` the released files count as well.
     """
     rows = [*_text(), *_main(), *_bars(), *_per_language(), *_proprietary(), *_sizes()]
     table = pd.DataFrame([*rows, *_verdicts(root)], columns=COLUMNS)
@@ -44,9 +34,8 @@ def _text() -> Iterator[tuple]:
         rule = f"{row.column} in {row.table}"
         if row.how == "value":
             value = values.item()
-        else:
-            value = values.agg(row.how)  # max or count
-            rule = f"{row.how} of {rule}"
+        else:  # max or count
+            value, rule = values.agg(row.how), f"{row.how} of {rule}"
         yield f"{row.claim} (text)", row.value, float(value), rule, 0, row.source
     ratings = paper.published("table05")[["medical_correctness", "language_quality"]]
     mean, rule = ratings.to_numpy().mean(), "mean of both columns of table05"
@@ -77,9 +66,10 @@ def _bars() -> Iterator[tuple]:
     ood = pd.concat([paper.published(name) for name in ("table04", "table11", "table12")])
     ood = ood[ood["variant"].eq("cure-med")]
     means = ood.groupby(["benchmark", "model_size"])["accuracy"].mean()
+    names = tables.TEXTS["figure06"]
     for row in paper.published("figure06").itertuples():
         if row.benchmark == "CUREMED-BENCH":
-            value = main.loc[FIGURE06.get(row.model, row.model), "la_mean"]
+            value = main.loc[names.get(row.model, row.model), "la_mean"]
             rule = "la_mean in table02"
         elif row.model.startswith("CURE-MED"):
             value = means[row.benchmark, row.model.removeprefix("CURE-MED-")]
@@ -112,15 +102,11 @@ def _per_language() -> Iterator[tuple]:
 
 
 def _whole(where: str, cells: pd.Series, n: pd.Series, source: str) -> Iterator[tuple]:
-    """A single run's rate is a whole number of right answers over the language's questions.
-
-    A mean of three runs seldom is.
-    """
+    """A single run's rate is a whole number of right answers over the language's questions."""
     for language, value in cells.items():
         count = round(value * n[language] / 100)
-        rate = 100 * count / n[language]
         rule = f"{count} of {n[language]} questions: a single run"
-        yield f"{where}, {language}", value, rate, rule, 0.005, source
+        yield f"{where}, {language}", value, 100 * count / n[language], rule, 0.005, source
 
 
 def _averages(where: str, row: pd.Series, column: str, cells: pd.Series, n: pd.Series, of: str):
@@ -145,7 +131,7 @@ def _proprietary() -> Iterator[tuple]:
 
 
 def _sizes() -> Iterator[tuple]:
-    """Sizes and shares of Section 3.1 against the counted rows of the released files."""
+    """Sizes and shares of Section 3.1 against the rows of the released files."""
     rows = paper.published("figure08")
     n = rows[["n_sft", "n_rft", "n_test"]].sum(axis=1).set_axis(rows["language"])
     source, files = f"{PAPER} Section 3.1 and Appendix C", "rows in the released files"

@@ -17,10 +17,9 @@ ROLES = ("english", "target")
 def spans(text: str, language: str, in_language: str = "") -> list[tuple[str, str]]:
     """`text` cut where it changes between English and `language`, white space collapsed.
 
-    Gives (stretch, 'english' or 'target'). Letters tell where the language has a script of its own;
-    else each word's evidence counts, and of all courses of the two languages the likeliest is taken
-    when each change costs `SWITCH`. Words of `in_language`, a text in the language such as the
-    question, count as the language's. Single terms close to English (hemoglobina) may be missed.
+    Gives (stretch, 'english' or 'target'), by script or else by the likeliest course of the two
+    languages. Words of `in_language`, such as the question, count as the language's. Single terms
+    close to English (hemoglobina) may be missed.
     """
     words = text.split()
     target = languages.get(language)

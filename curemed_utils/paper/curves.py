@@ -43,8 +43,7 @@ def sft_loss(log: pd.DataFrame) -> Figure:
 def rewards(logs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The rewards of GRPO stages from their logs (stage to log.jsonl).
 
-    Columns: stage, step (from 1), reward, accuracy, language, format. A part that the log lacks, or
-    where nothing could be verified, is NaN.
+    Columns: stage, step (from 1), reward, accuracy, language, format; NaN where unknown.
     """
     names = [name for name, *_ in REWARDS.values()]
     stages = {}
@@ -57,10 +56,7 @@ def rewards(logs: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 @style.applied()
 def reward_curves(table: pd.DataFrame) -> Figure:
-    """Mean reward and its parts (0-1) over the GRPO stages of a run, a band of colour a tier.
-
-    `table` is that of `rewards`; the curves are moving averages over `WINDOW` steps.
-    """
+    """Moving averages of the rewards in `rewards`' table (0-1), a band of colour a tier."""
     stages = table.groupby("stage", sort=False)
     ends = stages["reward"].agg(["first", "last"]).itertuples()
     told = [f"{stage} from {first:.2f} to {last:.2f}" for stage, first, last in ends]
@@ -85,10 +81,7 @@ def reward_curves(table: pd.DataFrame) -> Figure:
 
 
 def live(records: list[dict], name: str) -> str:
-    """HTML that shows a stage at work: a bar of its steps, and the loss or the reward so far.
-
-    `records` are log records of training.
-    """
+    """HTML of a stage at work, from its log records: a bar, and the loss or the reward so far."""
     log, last = pd.DataFrame(records), records[-1]
     measure = "reward" if "reward" in log else "loss"
     curve = log.set_index("step").reindex(columns=[measure])[measure].dropna()
@@ -118,7 +111,7 @@ def levels(lab: pd.DataFrame) -> pd.DataFrame:
 
 @style.applied()
 def forgetting(levels: pd.DataFrame) -> Figure:
-    """The level of each checkpoint (rows, as trained) on each tier (columns) on a grey scale.
+    """The level of each checkpoint (rows, as trained) on each tier (columns).
 
     Under each level stands its change from the best earlier one.
     """
@@ -140,10 +133,10 @@ def forgetting(levels: pd.DataFrame) -> Figure:
 
 @style.applied()
 def checkpoints(table: pd.DataFrame) -> Figure:
-    """The run's learning: how each checkpoint answers trained and held-out prompts.
+    """How each checkpoint answers trained and held-out prompts.
 
-    `table` is `evaluation.table(verdicts, ['model', 'set'])`. A measure that nobody could take
-    stays empty and says so. A dagger marks a checkpoint with too many faults of the harness.
+    `table` is `evaluation.table(verdicts, ['model', 'set'])`. A dagger marks a checkpoint with too
+    many faults of the harness.
     """
     marked = table["marked"].groupby("model").any()
     models = [name for name in languages.CHECKPOINTS if name in marked]
@@ -152,9 +145,9 @@ def checkpoints(table: pd.DataFrame) -> Figure:
     told = ", ".join(f"{model} {value:.2f}" for model, value in trained.items())
     alt = (
         "Reward, logical accuracy, language consistency and well-formed share of each checkpoint, "
-        f"on trained and held-out prompts; reward on trained prompts: {told}"
+        "on trained and held-out prompts; reward on trained prompts: "
     )
-    drawn, axes = style.figure(PAGE, 2.4, alt, 4, sharey=True)
+    drawn, axes = style.figure(PAGE, 2.4, alt + told, 4, sharey=True)
     for ax, (column, title) in zip(axes, MEASURES.items(), strict=True):
         for name, label, color, marker in (
             ("train", "trained on", BLUE, "o"),

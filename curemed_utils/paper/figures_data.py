@@ -1,7 +1,4 @@
-"""Figure 8, Table 5 as a picture, and how far published verdicts can be trusted.
-
-Small tables in, a matplotlib Figure out; every mark is a cell of a row.
-"""
+"""Figure 8, Table 5 as a picture, and how far published verdicts can be trusted."""
 
 import textwrap
 
@@ -28,10 +25,7 @@ SHARES = {  # of all responses -> label, colour, hatch
 
 @style.applied()
 def composition(table: pd.DataFrame) -> Figure:
-    """Figure 8: rows per language, and the languages by family.
-
-    `table` is counted in the authors' released files or in a run's (`measured.composition`).
-    """
+    """Figure 8: rows per language, and the languages by family (of `measured.composition`)."""
     table = table.assign(n=table[list(SPLITS)].sum(axis=1)).sort_values("n")
     total, most = table["n"].sum(), table["n"].max()
     families = table.groupby("family").agg(n=("n", "sum"), names=("language", ", ".join))
@@ -59,14 +53,14 @@ def composition(table: pd.DataFrame) -> Figure:
     for y, row in enumerate(families.itertuples()):
         names = textwrap.fill(row.names, 26)
         right.text(row.n + 0.01 * most, y, names, va="center", fontsize=7, linespacing=1.05)
-    title = f"Languages in {len(families)} families"
-    right.set(title=title, xlabel="rows", xlim=(0, 1.85 * most))
+    right.set(xlabel="rows", xlim=(0, 1.85 * most))
+    right.set_title(f"Languages in {len(families)} families")
     return drawn
 
 
 @style.applied()
 def human_ratings(table: pd.DataFrame) -> Figure:
-    """Table 5 as a picture: mean ratings (1-5) by doctors and by native speakers, per language."""
+    """Table 5 as a picture: mean ratings (1-5) per language."""
     table = table.sort_values(["medical_correctness", "language"], ascending=False)
     table = table.reset_index(drop=True)
     medical, quality = table[RATED[0]], table[RATED[1]]
@@ -87,10 +81,7 @@ def human_ratings(table: pd.DataFrame) -> Figure:
 
 @style.applied()
 def rating_intervals(table: pd.DataFrame) -> Figure:
-    """One's own mean ratings with their 95% intervals beside the published ones.
-
-    `table` is that of `beside.table05`.
-    """
+    """One's own mean ratings and 95% intervals beside the published: `beside.table05`'s table."""
     means = table.dropna(subset="mean").groupby("measure", sort=False)["mean"].mean()
     told = [f"{measure.replace('_', ' ')} {mean:.2f}" for measure, mean in means.items()]
     alt = f"Own mean ratings with intervals beside Table 5; over all {', '.join(told)}"
@@ -102,23 +93,18 @@ def rating_intervals(table: pd.DataFrame) -> Figure:
         ax.plot(part["published"], y, "o", label="published, no interval", **RING)
         ax.hlines(y, part["low"], part["high"], color=RED, linewidth=1)
         ax.plot(part["mean"], y, "D", color=RED, markersize=4, label="these ratings")
-        title = measure.replace("_", " ")
-        ax.set(title=title, xlabel="mean rating (1-5)", xlim=(low, 5.1))
+        ax.set(title=measure.replace("_", " "), xlabel="mean rating (1-5)", xlim=(low, 5.1))
         ax.set_yticks(y, part["language"])
     marks = axes[0].get_legend_handles_labels()
     drawn.legend(*marks, loc="outside upper center", ncols=2)
     return drawn
 
 
-# Verdicts ----------------------------------------------------------------------------------------
-
-
 @style.applied()
 def lc_decomposition(table: pd.DataFrame) -> Figure:
     """Published language consistency of each model, and what its failures are, in percent.
 
-    `table` is `calibration.decompose`'s with its index reset. A diamond marks the consistency over
-    complete answers alone.
+    `table` is `calibration.decompose`'s with its index reset.
     """
     table = table.sort_values("lc")
     told = []
@@ -137,8 +123,8 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
         start += table[column].to_numpy()
     diamond = dict(color="white", markeredgecolor="black", markersize=6)
     ax.plot(table["lc_complete"], table["model"], "D", label="over complete answers", **diamond)
-    title = "What published language consistency measures"
-    ax.set(xlabel="share of all responses (%)", xlim=(0, 101), title=title)
+    ax.set(xlabel="share of all responses (%)", xlim=(0, 101))
+    ax.set_title("What published language consistency measures")
     drawn.legend(loc="outside lower center", ncols=4)
     return drawn
 

@@ -60,7 +60,7 @@ def _arrow(ax: Axes, start: tuple, end: tuple, **look) -> None:
 
 
 def _chain(ax: Axes, x: float, width: float, color: str, texts: list[str]) -> None:
-    """Boxes from the top down, each as high as its lines need, an arrow from one to the next."""
+    """Boxes from the top down, each as high as its lines need."""
     heights = [1.6 + 2.5 * (text.count("\n") + 1) for text in texts]
     gap = (35.5 - sum(heights)) / (len(texts) - 1)
     top, middle = 36.8, x + width / 2
@@ -75,14 +75,11 @@ def _chain(ax: Axes, x: float, width: float, color: str, texts: list[str]) -> No
         top -= height
 
 
-# Figures 2 and 3: text that is set word by word, in points from the lower left corner ------------
-
-
 def code_switched(example: pd.DataFrame) -> Figure:
-    """Figure 2 with an example of our own: a question, its code-switched reasoning, its answer.
+    """Figure 2 with an example of our own.
 
     `example` has part (question, step1 …, answer), role (a key of `ROLES`) and text, in reading
-    order. The language stands apart from English.
+    order.
     """
 
     def write(ax: Axes, top: float) -> float:
@@ -97,7 +94,7 @@ def code_switched(example: pd.DataFrame) -> Figure:
 def side_by_side(example: pd.DataFrame) -> Figure:
     """Figure 3 with an example of our own: one question, a wrong and a right response.
 
-    `example` has response (both | untrained | trained), and the columns of Figure 2's example.
+    `example` has Figure 2's columns and response (both | untrained | trained).
     """
     titles = {"untrained": "Fluent, and wrong", "trained": "Code-switched, and right"}
     responses = dict(tuple(example.groupby("response")))
@@ -116,7 +113,7 @@ def side_by_side(example: pd.DataFrame) -> Figure:
 
 @style.applied()
 def _written(write: Callable[[Axes, float], float], width: float, alt: str) -> Figure:
-    """A page of text as high as what `write` needs: it is tried on a long page first."""
+    """A page as high as what `write` needs, which is tried on a long page first."""
     height = 10.0
     for _ in range(2):
         drawn, (ax,) = style.figure(width, height, alt)
@@ -128,7 +125,7 @@ def _written(write: Callable[[Axes, float], float], width: float, alt: str) -> F
 
 
 def _parts(ax: Axes, example: pd.DataFrame, x: float, top: float, width: float) -> float:
-    """Writes each part as a paragraph with its name in front; returns where the last one ends."""
+    """Writes a paragraph for each part; returns where the last one ends."""
     for part, rows in example.groupby("part", sort=False):
         name = f"<{part}>" if part.startswith("step") else part.capitalize()
         spans = [(name, {**HEAD, "fontsize": 7.5})]
@@ -139,7 +136,7 @@ def _parts(ax: Axes, example: pd.DataFrame, x: float, top: float, width: float) 
 
 
 def _flow(ax: Axes, spans: list[tuple[str, dict]], x: float, y: float, width: float) -> float:
-    """Writes one paragraph from (x, y) down, broken at `width`; returns the y below it.
+    """Writes one paragraph from (x, y) down, in points, broken at `width`; returns the y below.
 
     `spans` are texts with properties of matplotlib's Text, `fontsize` in the first one.
     """

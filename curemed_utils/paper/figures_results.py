@@ -1,6 +1,5 @@
 """Figures 4 to 6, and Tables 6, 7, 9 and 10 as pictures: how well models answer.
 
-Small tables of `figures/source_data` in, a matplotlib Figure out; every mark is a cell of a row.
 Where a function takes `scores` (of `measured.results_of`), a run's models are drawn as well.
 """
 
@@ -21,15 +20,11 @@ MARK = {"edgecolor": "white", "linewidth": 0.5, "zorder": 3}
 NAMES = {"lc": "Language consistency (%)", "la": "Logical accuracy (%)"}
 
 
-# Figure 4 ----------------------------------------------------------------------------------------
-
-
 @style.applied()
 def tradeoff(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
     """Figure 4: language consistency against logical accuracy of every model of Table 2.
 
-    Areas grow with the number of parameters. `label_dx` and `label_dy` of the table say where a
-    label's middle lies, in points from its mark.
+    `label_dx` and `label_dy` say where a label's middle lies, in points from its mark.
     """
     best = table.loc[table["la_mean"].idxmax()]
     alt = (
@@ -69,23 +64,19 @@ def _area(params_b):
 
 def _label(ax: Axes, row, radius: float, color: str) -> None:
     """The name of a model of Table 2 where its row says; a line to its mark if that is far."""
-    name = row.model.replace("-Qwen2.5", "")
     place, offset = (row.lc_mean, row.la_mean), (row.label_dx, row.label_dy)
-    line = None
+    look = dict(va="center", color=color)
     if np.hypot(*offset) > FAR:
-        line = dict(arrowstyle="-", color=GREY, linewidth=0.5, shrinkA=0)
-        line |= dict(shrinkB=radius, relpos=(0, 0.5))
-    style.note(ax, name, place, offset, va="center", color=color, arrowprops=line)
-
-
-# Figures 5 and 6 ---------------------------------------------------------------------------------
+        line = dict(arrowstyle="-", color=GREY, linewidth=0.5)
+        look["arrowprops"] = dict(**line, shrinkA=0, shrinkB=radius, relpos=(0, 0.5))
+    style.note(ax, row.model.replace("-Qwen2.5", ""), place, offset, **look)
 
 
 @style.applied()
 def scaling(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
     """Figure 5: base and CURE-MED over the five Qwen2.5 sizes of Table 2.
 
-    Bands are one standard deviation over three runs. A run's first and last model stand left.
+    Bands are one standard deviation; a run's first and last model stand left.
     """
     table = table.sort_values("params_b")
     base = table["model"].isin([f"Qwen2.5-Instruct-{size}" for size in SIZES])
@@ -115,8 +106,8 @@ def scaling(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure
             ends = [run[0], run[-1]]
             ax.plot([-1, -1], ends, "D:", color=PURPLE, markersize=4, label="this run")
             ax.set_xticks(range(-1, len(SIZES)), ["this run", *SIZES])
-        title = NAMES[metric].removesuffix(" (%)")
-        ax.set(title=title, xlabel="parameters", ylabel="%", ylim=(-8, 108))
+        ax.set_title(NAMES[metric].removesuffix(" (%)"))
+        ax.set(xlabel="parameters", ylabel="%", ylim=(-8, 108))
         ax.margins(x=0.08)
         ax.grid(axis="y")
     axes[0].legend(loc="upper left")
@@ -151,14 +142,8 @@ def medical_baselines(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN)
     return drawn
 
 
-# Per language and tier ---------------------------------------------------------------------------
-
-
 def per_language(tables: dict[str, pd.DataFrame], scores: pd.DataFrame = beside.NO_RUN) -> Figure:
-    """Heat maps of Tables 6 and 7 (`tables`: size to table): LA and LC before and after CURE-MED.
-
-    Languages stand by tier, as the curriculum takes them.
-    """
+    """Heat maps of Tables 6 and 7 (`tables`: size to table): LA and LC before and after."""
     maps = {}
     for metric in ("la", "lc"):
         rows = {}
@@ -184,9 +169,8 @@ def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame, about: str) 
         maps[metric].loc[f"this run: {model}"] = rows.set_index("language")["value"]
     lows = []
     for metric, table in maps.items():
-        lowest = table.min()
-        where = f"{lowest.min():.1f} in {lowest.idxmin()}"
-        lows.append(f"lowest {NAMES[metric].lower()}: {where}")
+        low = table.min()
+        lows.append(f"lowest {NAMES[metric].lower()}: {low.min():.1f} in {low.idxmin()}")
     alt = f"Heat maps of logical accuracy and language consistency {about}; {'; '.join(lows)}"
     height = 1.3 + 0.46 * max(map(len, maps.values()))
     drawn, axes = style.figure(PAGE, height, alt, rows=2, sharex=True)
@@ -207,8 +191,7 @@ def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame, about: str) 
 def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
     """The level of each tier before and after training, and the gap from high to low tier.
 
-    `panels` maps a title to a table in percent with tiers as columns and at least two rows, of
-    which the first and the last are drawn.
+    `panels` maps a title to a table in percent; columns: tiers, rows drawn: first and last.
     """
     ends = {title: table.iloc[[0, -1]] for title, table in panels.items()}
     gaps = {title: curricula.gap(table).tolist() for title, table in ends.items()}
@@ -226,6 +209,6 @@ def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
         ax.set(title=title, ylim=(-18, 104), xlim=(-0.4, 1.4))
         ax.grid(axis="y")
     axes[0].set_ylabel("%")
-    lines_and_tiers = axes[0].get_legend_handles_labels()
-    drawn.legend(*lines_and_tiers, loc="outside upper center", ncols=3)
+    marks = axes[0].get_legend_handles_labels()
+    drawn.legend(*marks, loc="outside upper center", ncols=3)
     return drawn

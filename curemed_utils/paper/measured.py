@@ -14,10 +14,7 @@ LEVELS_FROM = "06_grpo_stage3_low"  # the notebook that measures each checkpoint
 
 
 def composition(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
-    """Rows per language and split (sft, rft, test) in the columns of Figure 8's table.
-
-    Columns: language, family, tier, n_sft, n_rft, n_test.
-    """
+    """Figure 8's table. Columns: language, family, tier, n_sft, n_rft, n_test (rows)."""
     lines = []
     for language in languages.ALL:
         line = {"language": language.name, "family": language.family, "tier": language.tier}
@@ -32,10 +29,10 @@ def composition(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
 class RunResults(NamedTuple):
     """What a run has to show beside the paper; None where it has not come that far.
 
-    `scores`, of held-out prompts: model (with a dagger where over 5% of its responses were cut off,
-    empty or not judged), params_b (billions), metric ('la' or 'lc', as published), language (or
-    'all': micro average), value (percent), n. `composition` is as in Figure 8, `rewards` and
-    `levels` as `curves` draws them. `missing` says what to run.
+    `scores`, of held-out prompts: model (a dagger: over 5% of its responses cut off, empty or not
+    judged), params_b (billions), metric ('la' or 'lc', as published), language (or 'all': micro
+    average), value (percent), n. `rewards` and `levels` as `curves` draws them. `missing` says what
+    to run.
     """
 
     scores: pd.DataFrame | None
@@ -71,7 +68,6 @@ def _levels(run: Path) -> pd.DataFrame | None:
 
 
 def _scores(run: Path) -> pd.DataFrame | None:
-    columns = ["model", "params_b", "metric", "language", "value", "n"]
     parts = []
     for name in languages.CHECKPOINTS:
         if not paths.verdicts_file(run, name).exists():
@@ -81,10 +77,10 @@ def _scores(run: Path) -> pd.DataFrame | None:
         overall = evaluation.table(held_out.assign(language="all"), ["language"])
         each = evaluation.table(held_out, ["language"])
         wide = pd.concat([overall, each]).reset_index()
-        measures = ["la_paper", "lc_paper"]
-        part = wide.melt(["language", "n"], measures, "metric").dropna(subset="value")
+        part = wide.melt(["language", "n"], ["la_paper", "lc_paper"], "metric")
+        part = part.dropna(subset="value")
         part["metric"] = part["metric"].str.removesuffix("_paper")
         part["model"] = f"{name} †" if overall["marked"].any() else name
         part["params_b"] = memory.shape(checkpoints.find(run, name)).total / 1e9
-        parts.append(part[columns])
+        parts.append(part[["model", "params_b", "metric", "language", "value", "n"]])
     return pd.concat(parts, ignore_index=True) if parts else None

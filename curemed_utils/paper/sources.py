@@ -16,10 +16,7 @@ class SourceChanged(ValueError):
 
 
 def published(name: str) -> pd.DataFrame:
-    """The table `figures/source_data/<name>*.csv`, for example 'table02' or 'figure08'.
-
-    FileNotFoundError lists the tables that are there.
-    """
+    """The table `figures/source_data/<name>*.csv`, such as 'table02'; else FileNotFoundError."""
     files = sorted(paths.SOURCE_DATA.glob("*.csv"))
     matches = [file for file in files if file.stem.startswith(name)]
     if len(matches) != 1:
@@ -45,10 +42,7 @@ def proprietary() -> pd.DataFrame:
 
 
 def per_tier(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Table 6 or 7 by tier: 'LA' and 'LC' to a table of base and CURE-MED (rows) on the tiers.
-
-    Values are micro averages over the test questions, in percent.
-    """
+    """Table 6 or 7 by tier: 'LA' and 'LC' to micro averages (%) of base and CURE-MED (rows)."""
     counts = published("figure08")[["language", "tier", "n_test"]]
     rows = table.merge(counts, on="language")
     n = rows.groupby("tier")["n_test"].sum()
@@ -59,9 +53,6 @@ def per_tier(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
         by_tier = right.div(n, axis=0).T.set_axis(["base", "CURE-MED"])
         levels[metric.upper()] = by_tier[list(languages.TIERS)]
     return levels
-
-
-# Seals: a number that was proofread once stays what it is ----------------------------------------
 
 
 def check_sources() -> None:

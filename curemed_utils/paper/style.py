@@ -22,17 +22,14 @@ TIER_COLORS = {"high": SKY, "medium": ORANGE, "low": PURPLE}
 BY_TIER = [name for tier in languages.TIERS for name in languages.in_tier(tier)]  # as trained
 COLUMN, PAGE = 3.4, 7.0  # inches: one column, both columns
 
-# `with style.applied():` or `@style.applied()`: the workbook's style, whatever the reader's own is.
+# `@style.applied()`: the workbook's style, whatever the reader's own is.
 applied = partial(plt.style.context, ["default", Path(__file__).with_name("curemed.mplstyle")])
 
 
 def figure(
     width: float, height: float, alt: str, columns: int = 1, rows: int = 1, **options
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure (inches) and its axes, kept out of pyplot: a notebook shows it once.
-
-    `alt` says what the figure shows, for those who can't see it.
-    """
+    """An empty figure (inches) with its alt text, and its axes; out of pyplot: shown once."""
     drawn = Figure(figsize=(width, height))
     FigureCanvasAgg(drawn)
     drawn.alt = alt
@@ -55,10 +52,7 @@ def shown(figure: Figure) -> tuple[bytes, dict]:
 
 
 def save(figures: dict[str, Figure], folder: str | Path) -> list[Path]:
-    """Writes `<folder>/<name>.pdf` and `.png` of each figure.
-
-    Neither carries a date, so that the same data give the same bytes.
-    """
+    """Writes `<folder>/<name>.pdf` and `.png` of each figure, without a date."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     files = []
@@ -72,9 +66,6 @@ def save(figures: dict[str, Figure], folder: str | Path) -> list[Path]:
     return files
 
 
-# Parts of figures --------------------------------------------------------------------------------
-
-
 def note(ax: Axes, text: str, place: tuple, offset: tuple, **look) -> None:
     """Small text whose middle lies `offset` points from `place` (in data coordinates)."""
     look = {"fontsize": 7, "ha": "center", **look}
@@ -82,10 +73,7 @@ def note(ax: Axes, text: str, place: tuple, offset: tuple, **look) -> None:
 
 
 def heat_map(ax: Axes, values: pd.DataFrame) -> None:
-    """Percentages as numbers on cividis, a column a language, in the order of the tiers.
-
-    White on its dark half, black on its light half.
-    """
+    """Percentages as numbers on cividis, a column a language, in the order of the tiers."""
     values = values.reindex(columns=BY_TIER).astype(float)
     look = dict(cmap="cividis", vmin=0, vmax=100, cbar=False, linewidths=0.5)
     look |= dict(annot=True, fmt=".0f", annot_kws={"fontsize": 7})

@@ -1,7 +1,4 @@
-"""Tables 1-12 of the paper as a notebook shows them and as LaTeX.
-
-They are rebuilt from `figures/source_data`; a run's rows or columns stand after the paper's.
-"""
+"""Tables 1-12 of the paper, rebuilt from `figures/source_data`, for a notebook and as LaTeX."""
 
 from pathlib import Path
 
@@ -19,10 +16,7 @@ WITH_A_RUN = (2, 6, 7, 8, 9, 10)
 
 
 def table(number: int, scores: pd.DataFrame = beside.NO_RUN) -> Styler:
-    """Table `number` (1-12), its best values bold and, in Table 2, the best baselines in italics.
-
-    `scores` (of `measured.results_of`) adds a run to Tables 2 and 6-10.
-    """
+    """Table `number` (1-12); `scores` (of `measured.results_of`) adds a run to 2 and 6-10."""
     source = paper.published(f"table{number:02d}")
     caption = f"Table {number}: {TEXTS['captions'][number]}"
     if number in WITH_A_RUN and len(scores):
@@ -31,7 +25,7 @@ def table(number: int, scores: pd.DataFrame = beside.NO_RUN) -> Styler:
 
 
 def latex(styler: Styler, label: str) -> str:
-    """A table for `booktabs` with its caption and `label`; bold and italics stay."""
+    """A table for `booktabs` with its caption and `label`."""
     text = styler.to_latex(
         column_format="l" * styler.index.nlevels + "r" * len(styler.columns),
         position_float="centering",
@@ -71,7 +65,6 @@ def _written(value) -> str:
 
 
 def _mark(styler: Styler, cells: pd.DataFrame, css: str = "font-weight: bold") -> Styler:
-    """`styler` with `css` where the booleans `cells`, of the same shape, are True."""
     return styler.apply(lambda _: cells.map(lambda yes: css if yes else ""), axis=None)
 
 
