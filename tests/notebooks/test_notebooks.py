@@ -60,7 +60,7 @@ class TestShape:
             if "parameters" not in cell.metadata.get("tags", [])
             for line in cell.source.splitlines()
         ]
-        assert max(map(len, lines)) <= 140
+        assert max(map(len, lines)) <= 100
 
     def test_it_has_as_much_prose_as_code(self, path):
         notebook = read(path)
