@@ -1,4 +1,4 @@
-"""Items on their way from a health topic to an open question, and what is asked about them."""
+"""Items on their way from a topic to an open question, and what is asked about them."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -25,10 +25,10 @@ COMPOSE_TOKENS, VOTE_TOKENS, VERDICT_TOKENS, CONVERT_TOKENS = 800, 10, 400, 1500
 
 
 class Settings(BaseModel, frozen=True, extra="forbid"):
-    """Who is asked, and how. The defaults are the paper's models (Section 3.1).
+    """Who is asked, and how; the models are the paper's (Section 3.1).
 
     `questions` per topic and language; `rounds` of requests for what is missing or at fault; `seed`
-    shuffles the options. `options` are further fields of every request, and None takes one out:
+    shuffles the options. `options` are further fields of requests, and None takes one out:
     {'max_tokens': None, 'max_completion_tokens': 16000} for reasoning models.
     """
 
@@ -50,8 +50,8 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 class Item:
     """A question number of a topic in one language.
 
-    `stage` is where it is or ended; `outcome`, one of OUTCOMES, and `reason` tell how. `fault` is
-    what was wrong with the last of `tries` replies, `reply`.
+    It is or ended at `stage`, with `outcome`, one of OUTCOMES. `fault` is what was wrong with the
+    last of `tries` replies, `reply`.
     """
 
     topic: Topic
@@ -79,7 +79,6 @@ class Item:
 
     @property
     def right(self) -> str:
-        """The option that the key names."""
         return self.options[self.key]
 
     def move_to(self, stage: str) -> None:
@@ -89,14 +88,13 @@ class Item:
         self.outcome, self.reason = outcome, reason
 
     def give_up(self, reason: str) -> None:
-        """Ends the item because no usable reply came."""
         self.end("set aside" if self.question else "never came", reason)
 
 
 def plan(topics: list[Topic], language_names: Iterable[str], settings: Settings) -> list[Item]:
     """An item for every topic, question number and language.
 
-    Raises ValueError for an unknown language, DataError where there is nothing to make.
+    ValueError for an unknown language, DataError where there is nothing to make.
     """
     names = [languages.get(name).name for name in language_names]
     if not topics or not names:
@@ -119,25 +117,23 @@ def parallel(items: list[Item]) -> Iterator[list[Item]]:
         yield list(group)
 
 
-# Requests ---------------------------------------------------------------------------------------
-
-
 def _request(
     settings: Settings,
-    system: str,
+    prompt: str,
     shown: dict,
     model: str,
     max_tokens: int,
     temperature: float = 0.0,
-    as_json: bool = True,
+    **words: str,
 ) -> dict:
-    """A chat request, which shows `shown` as JSON."""
+    """A chat request: the prompt of this name with `words` filled in, and `shown` as JSON."""
     fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
-    fields["response_format"] = {"type": "json_object"} if as_json else None
+    if prompt != "vote":
+        fields["response_format"] = {"type": "json_object"}
     fields |= settings.options
     request = {name: value for name, value in fields.items() if value is not None}
-    user = {"role": "user", "content": prompts.as_json(shown)}
-    request["messages"] = [{"role": "system", "content": system}, user]
+    system = {"role": "system", "content": prompts.filled(prompts.CURATION[prompt], **words)}
+    request["messages"] = [system, {"role": "user", "content": prompts.as_json(shown)}]
     return request
 
 
@@ -151,77 +147,70 @@ def compose_requests(items: list[Item], settings: Settings) -> Requests:
         shown = {"title": topic.title, "summary": topic.summary}
         shown["languages"] = [item.language for item in lacking]
         if done:
-            written = {"language": done[0].language, "question": done[0].question}
-            shown["written"] = written | {"answer": done[0].right}
-        # Without its number, a repeat that failed in the same way would be answered from the file.
+            first = done[0]
+            written = {"language": first.language, "question": first.question}
+            shown["written"] = written | {"answer": first.right}
+        # Without its number a repeat might be answered from the file.
         if tries := max(item.tries for item in lacking):
             shown["try"] = tries + 1
             shown["faults"] = {item.language: item.fault for item in lacking}
         aspect = prompts.ASPECTS[(group[0].number - 1) % len(prompts.ASPECTS)]
-        system = prompts.filled(prompts.CURATION["compose"], aspect=aspect)
         tokens = COMPOSE_TOKENS * len(lacking)
-        return _request(settings, system, shown, settings.composer, tokens, temperature=0.7)
+        return _request(settings, "compose", shown, settings.composer, tokens, 0.7, aspect=aspect)
 
     return Requests(make, [group for group in parallel(items) if at(group, "compose")])
 
 
 def shuffled(item: Item, model: str, seed: int) -> str:
-    """The letters in the order in which `model` is shown the options: for one seed always alike."""
+    """The letters in the order in which `model` is shown the options."""
     return "".join(sorted(LETTERS, key=lambda one: splits.draw(f"{item.id} {model} {one}", seed)))
 
 
 def vote_requests(items: list[Item], model: str, settings: Settings) -> Requests:
-    """One request an item for the answer of one compact model, options shuffled."""
-    text = prompts.CURATION["vote"]
+    """One an item, for the answer of one compact model, options shuffled."""
 
     def make(item: Item) -> dict:
         order = shuffled(item, model, settings.seed)
-        options = {}
-        for letter, original in zip(LETTERS, order, strict=True):
-            options[letter] = item.options[original]
+        texts = [item.options[letter] for letter in order]
+        options = dict(zip(LETTERS, texts, strict=True))
         shown = {"question": item.question, "options": options}
-        return _request(settings, text, shown, model, VOTE_TOKENS, as_json=False)
+        return _request(settings, "vote", shown, model, VOTE_TOKENS)
 
     return Requests(make, items)
 
 
 def judge_requests(items: list[Item], settings: Settings) -> Requests:
-    """One request an item: which options are defensible, which would the judge choose?"""
-    text = prompts.CURATION["ambiguity"]
+    """One an item: which options are defensible, which would the judge choose?"""
 
     def make(item: Item) -> dict:
         shown = {"question": item.question, "options": item.options}
-        return _request(settings, text, shown, settings.judge, VERDICT_TOKENS)
+        return _request(settings, "ambiguity", shown, settings.judge, VERDICT_TOKENS)
 
     return Requests(make, items)
 
 
 def consistency_requests(items: list[Item], settings: Settings) -> Requests:
     """One for each topic and question number in two languages or more: which answers agree?"""
-    text = prompts.CURATION["consistency"]
 
     def make(group: list[Item]) -> dict:
         shown = {}
         for item in group:
             shown[item.language] = {"question": item.question, "answer": item.right}
-        return _request(settings, text, {"items": shown}, settings.judge, VERDICT_TOKENS)
+        return _request(settings, "consistency", {"items": shown}, settings.judge, VERDICT_TOKENS)
 
     return Requests(make, [group for group in parallel(items) if len(group) > 1])
 
 
 def convert_requests(items: list[Item], settings: Settings) -> Requests:
-    """One request an item for its open form; after a failure, with the reply and what is wrong."""
+    """One an item, for its open form; after a failure, with the reply and what is wrong."""
 
     def make(item: Item) -> dict:
-        system = prompts.filled(prompts.CURATION["convert"], language=item.language)
         shown = {"question": item.question, "options": item.options, "right": item.right}
-        model = settings.converter
-        request = _request(settings, system, shown, model, CONVERT_TOKENS, temperature=0.7)
+        asked = ("convert", shown, settings.converter, CONVERT_TOKENS, 0.7)
+        request = _request(settings, *asked, language=item.language)
         if item.tries:
-            fault = prompts.escaped(item.fault)
-            number, text = str(item.tries), prompts.CURATION["retry"]
-            retry = prompts.filled(text, number=number, fault=fault)
-            reply = prompts.escaped(item.reply)
+            reply, fault = prompts.escaped(item.reply), prompts.escaped(item.fault)
+            retry = prompts.filled(prompts.CURATION["retry"], number=str(item.tries), fault=fault)
             request["messages"].append({"role": "assistant", "content": reply})
             request["messages"].append({"role": "user", "content": retry})
         return request

@@ -1,7 +1,4 @@
-"""Health topics of MedlinePlus (Section 3.1) from its bulk file, and what of them may be used.
-
-medlineplus.gov/xml.html describes the file, `licences.yaml` says whose texts are free.
-"""
+"""Health topics of MedlinePlus (Section 3.1) from its bulk file, medlineplus.gov/xml.html."""
 
 import re
 import sys
@@ -30,14 +27,13 @@ _FEDERAL = re.compile(rf"({'|'.join(map(re.escape, LICENCES['federal_bodies']))}
 _PLAIN_CREDITS = tuple(LICENCES["plain_credits"])
 
 _BLOCKS = (*lxml.html.defs.block_tags, "br")
-_LINE, _ITEM, _CREDIT = "\ue000\ue001\ue002"  # marks between lines; private, so no text has them
+_LINE, _ITEM, _CREDIT = "\ue000\ue001\ue002"  # marks before lines, which no text has
 
 
 class Topic(BaseModel, frozen=True):
-    """One health topic in English.
+    """One health topic in English; `summary` has one paragraph or list item a line.
 
-    `date` is when MedlinePlus first had it and `snapshot` the day of the file: ISO dates, or empty
-    where the file gives none. `summary` is text, one paragraph or list item a line.
+    `date` is when MedlinePlus first had it, `snapshot` the day of the file: ISO dates, or empty.
     """
 
     id: str
@@ -58,7 +54,7 @@ class Topic(BaseModel, frozen=True):
 
 
 def licence(url: str) -> str:
-    """'public domain', or the licence of our own topics; DataError for texts that aren't free."""
+    """'public domain', or our own topics' licence; DataError for texts that aren't free."""
     parts = urlsplit(url)
     if parts.scheme == "sample":
         return "Apache-2.0"
@@ -71,23 +67,22 @@ def licence(url: str) -> str:
 def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
     """The English topics of a bulk file (`mplus_topics_YYYY-MM-DD.xml`), as a stream.
 
-    A topic that can't be used is left out alone, and `faults` gets a line with its place: it is not
-    well-formed, lacks a field, comes twice or isn't in the public domain. Raises DataError for a
-    file that is not there or holds no topic.
+    A topic that can't be used is left out alone, and `faults` gets a line with its place and why.
+    DataError for a file that is not there or holds no topic.
     """
-    path = Path(path)
+    file = paths.show(path)
     wanted = "wanted is mplus_topics_YYYY-MM-DD.xml of medlineplus.gov/xml.html"
-    if not path.is_file():
-        raise DataError(f"{paths.show(path)} is not a file; {wanted}")
+    if not Path(path).is_file():
+        raise DataError(f"{file} is not a file; {wanted}")
     safe = dict(resolve_entities=False, no_network=True, huge_tree=False, remove_comments=True)
-    topic_ends = dict(events=("start", "end"), tag="health-topic", recover=True)
-    context = etree.iterparse(str(path), **topic_ends, **safe)
+    wanted_events = dict(events=("start", "end"), tag="health-topic")
+    context = etree.iterparse(str(path), **wanted_events, recover=True, **safe)
     n_topics, lines_by_id = 0, {}
     for element, limit in _elements(context):
         n_topics += 1
         root = element.getroottree().getroot()
-        title, id, line = element.get("title", ""), element.get("id"), element.sourceline
-        where = f"{paths.show(path)}, line {line}, topic {title!r} (id {id})"
+        id, line = element.get("id"), element.sourceline
+        where = f"{file}, line {line}, topic {element.get('title', '')!r} (id {id})"
         try:
             _check_markup(element, limit, context.error_log)
             if element.get("language") == "Spanish":
@@ -103,17 +98,14 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
             faults.append(f"{where}: {dropped} line(s) of the summary are credited to others")
         yield topic
     if not n_topics:
-        raise DataError(f"{paths.show(path)}: holds no <health-topic>; {wanted}")
+        raise DataError(f"{file}: holds no <health-topic>; {wanted}")
     if root.get("total") not in (None, str(n_topics)):
-        counts = f"the file announces {root.get('total')} topics, and {n_topics} were read"
-        faults.append(f"{paths.show(path)}: {counts}: download it again if it is cut off")
+        counts = f"announces {root.get('total')} topics, and {n_topics} were read"
+        faults.append(f"{file}: {counts}: download it again if it is cut off")
 
 
 def _elements(context: etree.iterparse) -> Iterator[tuple[etree._Element, int]]:
-    """Each topic's element with a line before which it ends; emptied as soon as it was used.
-
-    Beyond line 65,535 libxml2 counts an element's lines from its first text on.
-    """
+    """Each topic's element with a line before which it ends; emptied once it was used."""
     ended = None
     try:
         for event, element in context:
@@ -128,7 +120,7 @@ def _elements(context: etree.iterparse) -> Iterator[tuple[etree._Element, int]]:
 
 
 def _check_markup(element: etree._Element, limit: int, errors: etree._ListErrorLog) -> None:
-    """Raises DataError if the parser had to mend the element, or left out an entity."""
+    """DataError if the parser had to mend the element, or left out an entity."""
     for error in errors:
         opened = re.search(r"mismatch: [\w-]+ line (\d+) and", error.message)
         line = int(opened[1]) if opened else error.line
@@ -140,14 +132,14 @@ def _check_markup(element: etree._Element, limit: int, errors: etree._ListErrorL
 
 
 def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
-    """The topic of an element, and how many lines of its summary are others'."""
+    """The topic, and how many lines of its summary are others'."""
     for name in ("id", "title", "url"):
         if not element.get(name, "").strip():
             raise DataError(f"has no {name}")
     if element.get("language") != "English":
         raise DataError(f"language {element.get('language')!r} is neither English nor Spanish")
-    free = licence(element.get("url"))
-    lines = []
+    url, lines = element.get("url"), []
+    free = licence(url)
     for summary in element.findall("full-summary"):
         lines += _lines(summary)
     if not lines:
@@ -164,7 +156,7 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
         groups=_texts(element, "group"),
         mesh=_texts(element, "mesh-heading/descriptor"),
         summary="\n".join(free_lines),
-        url=element.get("url"),
+        url=url,
         attribution=f"{source} ({credit})" if credit else source,
         licence=free,
     )
@@ -172,7 +164,7 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
 
 
 def _date(text: str) -> str:
-    """An ISO date out of MedlinePlus' mm/dd/yyyy; empty for anything else."""
+    """ISO, of MedlinePlus' mm/dd/yyyy; empty for anything else."""
     try:
         return datetime.strptime(text[:10], "%m/%d/%Y").date().isoformat()
     except ValueError:
@@ -185,13 +177,9 @@ def _texts(element: etree._Element, name: str) -> list[str]:
 
 
 def _lines(summary: etree._Element) -> list[str]:
-    """Paragraphs and list items of the HTML in an element, escaped as the NLM writes it or not.
-
-    '- ' stands before items, a mark before credits.
-    """
-    markup = summary.text or ""
-    for child in summary:
-        markup += etree.tostring(child, encoding="unicode")
+    """Paragraphs and items of HTML, escaped or not; '- ' before items, a mark before credits."""
+    children = [etree.tostring(child, encoding="unicode") for child in summary]
+    markup = "".join([summary.text or "", *children])
     if not markup.strip():
         return []
     body = lxml.html.fragment_fromstring(markup, create_parent=True)
@@ -211,8 +199,7 @@ def _lines(summary: etree._Element) -> list[str]:
 def _free_lines(lines: list[str]) -> tuple[list[str], str, int]:
     """The lines in the public domain, the federal bodies credited, how many lines are others'.
 
-    A credit or copyright notice speaks for the lines since the one before: they go with it unless
-    it names a federal body.
+    A credit or notice speaks for the lines since the one before.
     """
     free, credits, passage, dropped = [], [], [], 0
     for line in lines:

@@ -1,8 +1,4 @@
-"""From health topics to open questions (Section 3.1, Appendix D): compose, two filters, convert.
-
-Every item is accounted for. Nothing but the client's file of answers is kept between runs: after a
-crash, `curate` finds its way again and pays for nothing twice.
-"""
+"""From health topics to open questions (Section 3.1, Appendix D): compose, two filters, convert."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -35,10 +31,7 @@ RECORD = ("number", "language", "stage", "outcome", "reason", "question", "optio
 
 
 class Curated(NamedTuple):
-    """`rows` that were kept, and a line for every item that was to be made.
-
-    Columns of `items`: id, topic and those of RECORD. 'never came' are languages no reply held.
-    """
+    """`rows` that were kept, and every item that was to be made: id, topic, columns of RECORD."""
 
     rows: list[Row]
     items: pd.DataFrame
@@ -47,7 +40,7 @@ class Curated(NamedTuple):
 class Unanswered(DataError):
     """A client has no server, and its file lacks the answers to `requests`.
 
-    `judge.batch.submit(requests, …, parse=parse)` sends them at half the price.
+    `judge.batch.submit(requests, …, parse=parse)` sends them.
     """
 
     def __init__(self, message: str, requests: list[dict], parse: Callable[[str], Any]):
@@ -65,18 +58,19 @@ def curate(
     """Takes every item through the four stages; `folder` gets `rows.jsonl` and `items.jsonl`.
 
     `clients` is one client or {model: client}; composing takes minutes: give it `timeout=300`. What
-    could not be asked (spend cap, server down) is set aside, and taken up by the next run. Raises
-    Unanswered, and `judge.client.Refused` if a server takes no such requests.
+    could not be asked is set aside, and taken up by the next run, which pays for nothing twice.
+    Raises Unanswered, and `judge.client.Refused` if a server takes no such requests.
     """
     planned = items.plan(topics, languages, settings)
     by_model = _by_model(clients, settings)
 
     def ask(stage: str, model: str, requests: Requests, parse: Callable) -> list[Reply]:
-        replies = by_model[model].ask(requests, parse)
+        client = by_model[model]
+        replies = client.ask(requests, parse)
         unanswered = [number for number, reply in enumerate(replies) if reply.text is None]
-        if unanswered and by_model[model].server is None:
-            first = replies[unanswered[0]].error
-            message = f"{len(unanswered)} of {len(replies)} answers are {first}"
+        if unanswered and client.server is None:
+            counts = f"{len(unanswered)} of {len(replies)} answers"
+            message = f"{counts} are {replies[unanswered[0]].error}"
             lacking = [requests.make(requests.over[number]) for number in unanswered]
             raise Unanswered(f"stage {stage}, model {model!r}: {message}", lacking, parse)
         return replies
@@ -90,20 +84,19 @@ def curate(
     for item in planned:
         record = {"id": item.id, "topic": item.topic.id}
         records.append(record | {name: getattr(item, name) for name in RECORD})
-    table = pd.DataFrame(records)
     if folder is not None:
         data.write_jsonl(rows, Path(folder) / "rows.jsonl")
         data.write_jsonl(records, Path(folder) / "items.jsonl")
-    return Curated(rows, table)
+    return Curated(rows, pd.DataFrame(records))
 
 
 def estimate(
     topics: list[Topic], languages: Iterable[str], clients: Clients, settings: Settings
 ) -> dict[str, Totals]:
-    """Requests, tokens and price of each stage and of 'all', before anything is sent.
+    """Requests, tokens and price of each stage and of 'all', for what is not yet stored.
 
-    Requests already stored are left out. The later stages are counted as if no item were dropped
-    and every question as long as its cap allows; repeats after failed checks come on top.
+    Later stages are counted as if no item were dropped and every question as long as its cap
+    allows; repeats after failed checks come on top.
     """
     planned = items.plan(topics, languages, settings)
     by_model = _by_model(clients, settings)
@@ -112,9 +105,11 @@ def estimate(
     parts = [("compose", settings.composer, items.compose_requests(planned, settings))]
     for model in settings.compact:
         parts.append(("difficulty", model, items.vote_requests(longest, model, settings)))
-    parts.append(("ambiguity", settings.judge, items.judge_requests(longest, settings)))
-    parts.append(("ambiguity", settings.judge, items.consistency_requests(longest, settings)))
-    parts.append(("convert", settings.converter, items.convert_requests(longest, settings)))
+    parts += [
+        ("ambiguity", settings.judge, items.judge_requests(longest, settings)),
+        ("ambiguity", settings.judge, items.consistency_requests(longest, settings)),
+        ("convert", settings.converter, items.convert_requests(longest, settings)),
+    ]
     totals = dict.fromkeys((*items.STAGES, "all"), Totals(0, 0, 0, 0.0))
     for stage, model, requests in parts:
         quote = by_model[model].quote(requests)
@@ -126,8 +121,8 @@ def estimate(
 def recorded(path: str | Path) -> Path:
     """Puts recorded replies into the file at `path`, which `Client(path, offline=True)` replays.
 
-    They are for the settings RECORDED and the topics RECORDED_TOPICS. No model wrote them: texts
-    are the sample's, votes and verdicts invented for teaching.
+    They are for RECORDED and RECORDED_TOPICS. No model wrote them: texts are the sample's, votes
+    and verdicts invented for teaching.
     """
     cache, attempts, rows = Cache(path), Counter(), []
     for line in REPLIES.read_bytes().splitlines():
@@ -141,6 +136,4 @@ def recorded(path: str | Path) -> Path:
 
 
 def _by_model(clients: Clients, settings: Settings) -> dict[str, Client]:
-    if isinstance(clients, dict):
-        return clients
-    return dict.fromkeys(settings.models(), clients)
+    return clients if isinstance(clients, dict) else dict.fromkeys(settings.models(), clients)

@@ -22,8 +22,8 @@ from curemed_utils import data
 _LETTER = re.compile(
     r"\W*(?:(?:the )?(?:correct |right )?answer(?: is)?\W+)?"  # 'Answer:' may stand before it
     r"([A-D])"
-    r"(?=\s*$|\s*\n|[^\w\s])"  # the letter stands alone or before a stop …
-    r"(?!\W*[A-D]\b)",  # … and not before another one
+    r"(?=\s*$|\s*\n|[^\w\s])"  # alone or before a stop …
+    r"(?!\W*[A-D]\b)",  # … and not before another letter
     re.IGNORECASE,
 )
 Letter = Literal["A", "B", "C", "D"]
@@ -35,7 +35,7 @@ Text = Annotated[
 
 
 class Composed(BaseModel):
-    """A multiple-choice question as the composer must reply with it, once a language."""
+    """A multiple-choice question, as the composer must reply with once a language."""
 
     question: Text
     options: dict[Letter, Text]
@@ -79,7 +79,7 @@ class Alike(Verdict):
 
 
 class Converted(BaseModel):
-    """An open question as the converter must reply with it, its steps without tags."""
+    """An open question, as the converter must reply with; steps have no tags."""
 
     question: Text
     steps: list[str] = Field(min_length=2)
@@ -113,7 +113,7 @@ def object_in(reply: str) -> dict:
 
 
 def entries_in(reply: str) -> dict:
-    """`object_in`; of a reply that breaks off, the entries before the last that can be seen."""
+    """`object_in`; of a reply that breaks off, all entries but the last."""
     try:
         return object_in(reply)
     except ValueError:

@@ -1,7 +1,4 @@
-"""The four stages of curation (Section 3.1, Appendix D): what becomes of an item by each reply.
-
-`ask(stage, model, requests, parse)` gives a reply to each request.
-"""
+"""The four stages of curation (Section 3.1, Appendix D): what becomes of an item by each reply."""
 
 from collections.abc import Callable, Iterable
 
@@ -15,7 +12,7 @@ from curemed_utils.judge.client import Reply
 from curemed_utils.language_id import check_language
 
 Vote = tuple[str, bool | None, str]  # it, whether it agrees with the key (None: no vote), reason
-# What stands in a row's lineage, of settings and topic.
+# In a row's lineage:
 MODELS = {"composer", "compact", "judge", "converter"}
 OF_TOPIC = {"title", "date", "snapshot", "url", "attribution", "licence"}
 
@@ -37,7 +34,7 @@ def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 
 def _take(item: Item, reply: Reply) -> str:
-    """Gives `item` what a composed reply holds in its language; what is wrong with it, or ''."""
+    """Fills `item` from a composed reply; what is wrong with it, or ''."""
     if reply.value is None:
         return reply.error
     entry = reply.value.get(item.language) or reply.value.get(item.code)
@@ -49,8 +46,8 @@ def _take(item: Item, reply: Reply) -> str:
         item.question = item.question or str(entry)
         return str(error)
     item.question, item.options, item.key = composed.question, composed.options, composed.key
-    check = check_language(f"{item.question} {', '.join(item.options.values())}", item.language)
-    return f"not in {item.language}: {check.reason}" if check.verdict is False else ""
+    texts = f"{item.question} {', '.join(item.options.values())}"
+    return _language_fault(texts, item.language)
 
 
 def _note(item: Item, stage: str, model: str, vote: Vote, order: str = LETTERS) -> None:
@@ -62,8 +59,8 @@ def _note(item: Item, stage: str, model: str, vote: Vote, order: str = LETTERS) 
 def filter_easy(planned: list[Item], ask: Callable, settings: Settings) -> None:
     """Drops what all compact models answer rightly.
 
-    With a vote that can't be read an item stays, with that remark. A vote that could not be asked
-    for sets it aside, unless another model is wrong.
+    With a vote that can't be read an item stays; one that could not be asked for sets it aside,
+    unless another model is wrong.
     """
     for model in settings.compact:
         requests = items.vote_requests(planned, model, settings)
@@ -90,7 +87,7 @@ def filter_easy(planned: list[Item], ask: Callable, settings: Settings) -> None:
 def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> None:
     """Drops what has other defensible answers than the key, or is keyed unlike most languages.
 
-    Without a verdict an item is set aside: it is not known to be clear.
+    Without a verdict an item is set aside.
     """
     requests = items.judge_requests(planned, settings)
     answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Judged))
@@ -99,9 +96,9 @@ def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> 
     requests = items.consistency_requests(planned, settings)
     answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Alike))
     for group, reply in zip(requests.over, answers, strict=True):
-        languages = [item.language for item in group]
+        names = [item.language for item in group]
         for item in group:
-            _note(item, "consistency", settings.judge, _alike(item.language, languages, reply))
+            _note(item, "consistency", settings.judge, _alike(item.language, names, reply))
     for item in planned:
         verdicts = [vote for vote in item.votes if vote["stage"] != "difficulty"]
         against = [vote["reason"] for vote in verdicts if vote["agrees"] is False]
@@ -118,17 +115,16 @@ def _clear(item: Item, reply: Reply) -> Vote:
     if reply.value is None:
         return "", None, reply.error
     letters, answer = sorted(set(reply.value.defensible)), reply.value.answer
+    if letters == [answer] == [item.key]:
+        return answer, True, reply.value.reason
+    fault = f"the judge answers {answer or 'none of them'}, the key is {item.key}"
     if len(letters) > 1:
         fault = f"more than one defensible option, {' and '.join(letters)}"
-    elif [answer] != letters or answer != item.key:
-        fault = f"the judge answers {answer or 'none of them'}, the key is {item.key}"
-    else:
-        return answer, True, reply.value.reason
     return answer, False, fault + reply.value.why
 
 
 def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
-    """Whether the languages with the same answer as this one are most of `asked`."""
+    """Are the languages with the same answer as this one most of `asked`?"""
     if reply.value is None:
         return "", None, reply.error
     group = next((group for group in reply.value.groups if language in group), [])
@@ -151,11 +147,10 @@ def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
         requests = items.convert_requests(at(planned, "convert"), settings)
         answers = ask("convert", settings.converter, requests, parse)
         for item, reply in zip(requests.over, answers, strict=True):
-            if reply.text is None:
-                item.give_up(reply.error)
-                continue
             item.tries += 1
             item.reply, item.fault = reply.text, reply.error
+            if reply.text is None:
+                item.give_up(item.fault)
             if reply.value:
                 item.row = _row(item, reply.value, made_by)
                 item.fault = conversion_fault(item.row)
@@ -167,8 +162,7 @@ def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
     lineage = {"topic": item.topic.id} | item.topic.model_dump(include=OF_TOPIC)
-    lineage |= made_by
-    lineage |= {"votes": item.votes, "remark": item.reason, "edits": []}
+    lineage |= made_by | {"votes": item.votes, "remark": item.reason, "edits": []}
     return Row(
         id=item.id,
         language=item.language,
@@ -186,29 +180,31 @@ def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
 
 
 def conversion_fault(row: Row) -> str:
-    """What is wrong with a converted item, as its next request names it; empty if nothing is.
+    """What is wrong with a converted item; empty if nothing is.
 
     Checked: the form (Eq. 3), no options left in the question, every accepted answer in the answer
     and none in the question, and the language of both.
     """
-    answer = trace.answer_of(row.answer) or ""
-    absent = [form for form in row.accepted if data.normalize(form) not in data.normalize(answer)]
-    given_away = _forms_in(row.question, row.accepted)
-    offered = _forms_in(row.question, row.options.values())
-    faults = []
+    answer, faults = trace.answer_of(row.answer) or "", []
     if trace.form_fault(f"{row.reasoning}\n{row.answer}"):
         faults.append("steps and answer must be plain text without tags, and none may be empty")
+    offered = _forms_in(row.question, row.options.values())
     if audit.lists_options(row.question) or len(offered) > 1:
         faults.append("the question still offers options")
-    if absent:
+    normal = data.normalize(answer)
+    if absent := [form for form in row.accepted if data.normalize(form) not in normal]:
         faults.append(f"these accepted answers don't stand in the answer: {', '.join(absent)}")
-    if given_away:
+    if given_away := _forms_in(row.question, row.accepted):
         faults.append(f"the question gives away the answer: {', '.join(given_away)}")
     for part, text in (("question", row.question), ("answer", answer)):
-        check = check_language(text, row.language)
-        if check.verdict is False:
-            faults.append(f"the {part} is not in {row.language}: {check.reason}")
+        if fault := _language_fault(text, row.language):
+            faults.append(f"the {part} is {fault}")
     return "; ".join(faults)
+
+
+def _language_fault(text: str, language: str) -> str:
+    check = check_language(text, language)
+    return f"not in {language}: {check.reason}" if check.verdict is False else ""
 
 
 def _forms_in(question: str, forms: Iterable[str]) -> list[str]:

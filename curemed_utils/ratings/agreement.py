@@ -1,4 +1,4 @@
-"""What ratings say: means with intervals, agreement between raters, and what to revise."""
+"""What ratings say: means, agreement between raters, and what to revise."""
 
 import numpy as np
 import pandas as pd
@@ -12,13 +12,10 @@ NO_INTERVAL = (np.nan, np.nan)
 def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     """A line for each group and language, and for 'all' languages.
 
-    Columns: n_items, n_raters, n_unrated (places on sheets without a rating); mean with its 95%
-    interval (low, high); share_4_5; Krippendorff's ordinal alpha, of items that two or more rated,
-    with its interval; a note where a number is missing.
-
-    An item counts once, whoever rated it, and the bootstrap draws items: intervals speak of other
-    items, not of other raters. BCa, as ratings crowd at 5, where t intervals go beyond the scale.
-    In 'all', differences between languages raise alpha.
+    Columns: n_items, n_raters, n_unrated (places without a rating); mean with its 95% BCa interval
+    (low, high); share_4_5; Krippendorff's ordinal alpha, of items that two or more rated, with its
+    interval; a note where a number is missing. An item counts once, and the bootstrap draws items:
+    intervals speak of other items, not of other raters.
     """
     lines = []
     for group, of_group in ratings.table.groupby("group"):
@@ -61,22 +58,22 @@ def _interval(means: np.ndarray, seed: int) -> tuple[float, float, str]:
         return *NO_INTERVAL, "all items rated alike: no interval"
     rng = np.random.default_rng(seed)
     drawn = bootstrap((means,), np.mean, n_resamples=2000, method="BCa", batch=100, rng=rng)
-    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high), ""
+    return *map(float, drawn.confidence_interval), ""
 
 
 def _alpha(counts: np.ndarray, seed: int) -> tuple[float, float, float, str]:
-    """Krippendorff's alpha of `counts` (items x the values 1-5); items are what is resampled."""
+    """Alpha of `counts` (items x the values 1-5), its interval over resampled items, a note."""
     if not len(counts):
         return np.nan, *NO_INTERVAL, "no item has two ratings: no alpha"
     if not _varied(counts):
         return np.nan, *NO_INTERVAL, "all shared ratings equal: alpha is undefined"
-    rng = np.random.default_rng(seed)
-    draws = [counts[items] for items in rng.integers(0, len(counts), (RESAMPLES, len(counts)))]
-    values = [krippendorff_alpha(drawn) for drawn in draws if _varied(drawn)]
-    low, high = np.quantile(values, [0.025, 0.975])
-    note = f"alpha's interval leaves out {RESAMPLES - len(values)} of {RESAMPLES} resamples"
-    note += ", in which all ratings were equal"
-    return krippendorff_alpha(counts), low, high, note if len(values) < RESAMPLES else ""
+    draws = np.random.default_rng(seed).integers(0, len(counts), (RESAMPLES, len(counts)))
+    values = [krippendorff_alpha(counts[items]) for items in draws if _varied(counts[items])]
+    note, n_equal = "", RESAMPLES - len(values)
+    if n_equal:
+        note = f"alpha's interval leaves out {n_equal} of {RESAMPLES} resamples"
+        note += ", in which all ratings were equal"
+    return krippendorff_alpha(counts), *np.quantile(values, [0.025, 0.975]), note
 
 
 def _varied(counts: np.ndarray) -> bool:
@@ -92,13 +89,12 @@ def krippendorff_alpha(counts: np.ndarray) -> float:
 
 
 def revisions(ratings: Ratings, below: int = 4) -> pd.DataFrame:
-    """Items that anyone rated under `below`, lowest first.
+    """Items that anyone rated under `below`, lowest first, with each group's ratings and comments.
 
-    Columns: language, id, question, lowest, mean; each group's ratings and comments by rater.
+    Columns: language, id, question, lowest, mean; '<group>: ratings', '<group>: comments'.
     """
-    rated = ratings.table.dropna(subset=["rating"])
-    by_item = rated.groupby(["language", "id", "question"])["rating"]
-    items = by_item.agg(lowest="min", mean="mean").query("lowest < @below").reset_index()
+    by_item = ratings.table.dropna(subset=["rating"]).groupby(["language", "id", "question"])
+    items = by_item["rating"].agg(lowest="min", mean="mean").query("lowest < @below").reset_index()
     for group in GROUPS:
         of_group = ratings.table[ratings.table["group"] == group].sort_values("rater")
         for column in ("rating", "comment"):

@@ -4,7 +4,7 @@ import json
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -26,16 +26,16 @@ NAME = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N} ._'’-]*")  # of a rater
 INSTRUCTIONS = Path(__file__).with_name("instructions.yaml")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ratings:
-    """What came back: `table` has a line for each place on a sheet, `faults` one for each slip.
+    """What came back: a line of `table` for each place on a sheet, of `faults` for each slip.
 
-    Columns: group, language, rater, id, question, rating (1-5, NA where none), comment; file, row
-    (1 is the header), fault.
+    Columns: group, language, rater, id, question, rating (1-5 or NA), comment; file, row (1 is the
+    header), fault.
     """
 
-    table: pd.DataFrame = field(repr=False)
-    faults: pd.DataFrame = field(repr=False)
+    table: pd.DataFrame
+    faults: pd.DataFrame
 
 
 def write_sheets(
@@ -50,10 +50,9 @@ def write_sheets(
 ) -> list[Path]:
     """A sheet for every language and rater, as CSV and as XLSX, and `<group>.json`: who got what.
 
-    `raters` maps a language to its raters' names; `group` is one of GROUPS. Each rater gets up to
-    `items_per_rater` rows, drawn by `seed` (the paper: 50-100); the share `overlap` is the same for
-    all of them. `fill(row, group, rater)` gives cells that are filled in already. Sheets that exist
-    stay, as they may hold ratings; raises DataError if they are of another draw.
+    `raters` maps a language to its raters' names. Each gets up to `items_per_rater` rows (the
+    paper: 50-100), of which all share the part `overlap`. `fill(row, group, rater)` gives cells
+    filled in already. Sheets that exist stay; DataError if they are of another draw.
     """
     if group not in GROUPS:
         raise ValueError(f"group is {group!r}, which is none of {', '.join(GROUPS)}")
@@ -70,11 +69,11 @@ def write_sheets(
     for language, ids_of_rater in ids_of.items():
         for rater, ids in ids_of_rater.items():
             records = []
-            for id in ids:
-                record = {"id": id, "language": language, "group": group, "rater": rater}
-                record |= shown(rows_by_id[id])
+            for row in map(rows_by_id.get, ids):
+                record = {"id": row.id, "language": language, "group": group, "rater": rater}
+                record |= shown(row)
                 if fill:
-                    record |= fill(rows_by_id[id], group, rater)
+                    record |= fill(row, group, rater)
                 records.append(record)
             for suffix in (".csv", ".xlsx"):
                 path = folder / f"{group}-{language}-{rater}{suffix}".replace(" ", "_")
@@ -91,7 +90,7 @@ def instructions(group: str) -> list[str]:
 
 
 def shown(row: Row) -> dict[str, str]:
-    """Question, reasoning and answer as raters see them: without tags, with numbered steps."""
+    """Question, reasoning and answer without tags, steps numbered."""
     return {
         "question": sheets.plain(trace.without_tags(row.question)),
         "reasoning": sheets.plain(trace.numbered_lines(row.reasoning)),
@@ -102,7 +101,7 @@ def shown(row: Row) -> dict[str, str]:
 def _drawn(
     rows: list[Row], language: str, names: list[str], per_rater: int, overlap: float, seed: int
 ) -> dict[str, list[str]]:
-    """Ids by rater, in an order of the rater's own."""
+    """Ids by rater, in each rater's own order."""
     spellings = {name.casefold().replace(" ", "_") for name in names}  # as file names
     odd = [name for name in names if not NAME.fullmatch(name)]
     if isinstance(names, str) or odd or len(spellings) < len(names):
@@ -113,23 +112,26 @@ def _drawn(
     size = min(per_rater, len(pool))
     n_common = min(size, max(round(overlap * size), int(overlap > 0)))
     common, rest = pool[:n_common], pool[n_common:]
-    ids_of = {}
+    n_raters, ids_of = len(names), {}
     for number, name in enumerate(names):
-        mine = common + rest[number :: len(names)][: size - n_common]
+        mine = common + rest[number::n_raters][: size - n_common]
         if not mine:
-            few = f"{len(pool)} rows of {language} are too few for {len(names)} raters"
+            few = f"{len(pool)} rows of {language} are too few for {n_raters} raters"
             raise DataError(f"{few}; take fewer raters, or more overlap")
         ids_of[name] = sorted(mine, key=lambda i: splits.draw(f"{i} {name}", seed))
     return ids_of
 
 
 def _draw_file(folder: Path, group: str) -> Path:
-    """Who got what: ids by language and rater."""
     return folder / f"{group.replace(' ', '_')}.json"
 
 
+def _draw(path: Path) -> dict[str, dict[str, list[str]]]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+
+
 def _note_draw(path: Path, ids_of: dict) -> None:
-    old = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    old = _draw(path)
     if clash := [name for name in ids_of if old.get(name, ids_of[name]) != ids_of[name]]:
         where = f"{paths.show(path)}: holds another draw for {', '.join(clash)}"
         raise DataError(f"{where}, whose sheets may be out; use a new folder")
@@ -140,10 +142,7 @@ def _note_draw(path: Path, ids_of: dict) -> None:
 
 
 def example_sheets(rows: list[Row], folder: str | Path, seed: int = 0) -> list[Path]:
-    """Sheets of two raters for each group and language, filled in by a random draw.
-
-    No human rated anything: the raters' names and the comments say so.
-    """
+    """Sheets of two invented raters for each group and language, filled in by a random draw."""
 
     def chance(*names: str) -> float:
         return int(splits.draw(" ".join(names), seed)[:8], 16) / 16**8
@@ -164,24 +163,17 @@ def example_sheets(rows: list[Row], folder: str | Path, seed: int = 0) -> list[P
     return written
 
 
-# Back -------------------------------------------------------------------------------------------
-
-
 def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> Ratings:
-    """The sheets of a folder, or the files listed, with every slip; what it touches is unrated.
+    """The sheets of a folder, or the files listed, made from `rows`; a slip unrates its place.
 
-    `rows` are those that the sheets were made from. A blank rating is missing, and no slip. Where
-    `<group>.json` lies beside the files, ids are checked against it, and sheets that did not come
-    back count as unrated. Raises DataError if there is no sheet at all; warns of slips.
+    Where `<group>.json` lies beside the files, ids are checked against it, and sheets that did not
+    come back count as unrated. DataError if there is no sheet at all; warns of slips.
     """
-    files = source
-    if isinstance(source, str | Path):
-        files = sheets.sheets_in(Path(source))
+    files = sheets.sheets_in(Path(source)) if isinstance(source, str | Path) else source
     if not files:
         raise DataError(f"{source}: holds no sheet (.csv, .xlsx)")
-    rows_by_id = {row.id: row for row in rows}
+    rows_by_id, slips = {row.id: row for row in rows}, []
     assigned = _assigned({Path(path).parent for path in files})
-    slips = []
     places = {place: [] for place in sorted(assigned) if place[3] in rows_by_id}
     if gone := sorted({place[3] for place in assigned} - set(rows_by_id)):
         fault = f"{len(gone)} items that were given out are not among the rows, the first is"
@@ -198,8 +190,7 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
                 places.setdefault(place, []).append(line)
     records = []
     for place, lines in places.items():
-        rating, comment = _settled(lines, slips)
-        records.append((*place, rows_by_id[place[3]].question, rating, comment))
+        records.append((*place, rows_by_id[place[3]].question, *_settled(lines, slips)))
     columns = [*OWNER, "id", "question", "rating", "comment"]
     table = pd.DataFrame(records, columns=columns).astype({"rating": "Int64"})
     faults = pd.DataFrame(sorted(slips), columns=Slip._fields)
@@ -210,13 +201,10 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
 
 
 def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
-    """(group, language, rater, id) of every place on a sheet that was given out."""
+    """(group, language, rater, id) of all that was given out."""
     assigned = set()
     for folder, group in product(folders, GROUPS):
-        path = _draw_file(folder, group)
-        if not path.exists():
-            continue
-        for language, ids_of in json.loads(path.read_text(encoding="utf-8")).items():
+        for language, ids_of in _draw(_draw_file(folder, group)).items():
             for rater, ids in ids_of.items():
                 assigned |= {(group, language, rater, id) for id in ids}
     return assigned
@@ -227,46 +215,39 @@ def _owner(line: Line) -> tuple[str, str, str]:
 
 
 def _sheet_slips(lines: list[Line], rows_by_id: dict[str, Row], assigned: set) -> list[Slip]:
-    """What is wrong with the rows of one sheet."""
     owner = Counter(map(_owner, lines)).most_common(1)[0][0]
     slips = []
     for line in lines:
-        row = rows_by_id.get(line.cells["id"])
-        faults = []
+        id, faults = line.cells["id"], []
         if _owner(line) != owner:
             faults.append(f"{', '.join(OWNER)} differ from the other rows")
-        if row is None:
-            faults.append(f"no row has the id {line.cells['id']!r}")
+        if id in rows_by_id:
+            faults += _row_faults(line.cells, rows_by_id[id], owner, assigned)
         else:
-            faults += _row_faults(line.cells, row, owner, assigned)
+            faults.append(f"no row has the id {id!r}")
         slips += [Slip(*line[:2], fault) for fault in faults]
     return slips
 
 
 def _row_faults(cells: dict[str, str], row: Row, owner: tuple, assigned: set) -> list[str]:
-    group, language, rater = owner
-    faults = []
-    given_out = not assigned or (*owner, row.id) in assigned
+    (group, language, rater), faults = owner, []
+    item, given_out = f"item {row.id!r}", not assigned or (*owner, row.id) in assigned
     if group not in GROUPS or row.language != language or not given_out:
-        faults.append(f"item {row.id!r} was not given to {rater!r} of {language!r}, {group!r}")
+        faults.append(f"{item} was not given to {rater!r} of {language!r}, {group!r}")
     for name, text in shown(row).items():
         if normalize(cells[name]) != normalize(text):
-            faults.append(f"the {name} isn't that of item {row.id!r}: changed, or another version")
+            faults.append(f"the {name} isn't that of {item}: changed, or another version")
     return faults
 
 
 def _settled(lines: list[Line], slips: list[Slip]) -> tuple[int | None, str]:
-    """One rating and all comments of a place that may have come back in several files.
-
-    Ratings that differ are none, and a slip.
-    """
-    rated = [line for line in lines if line.cells["rating"]]
-    ratings = {line.cells["rating"] for line in rated}
-    for line in rated:
-        if line.cells["rating"] != rated[0].cells["rating"]:
-            first = Slip(*rated[0][:2], rated[0].cells["rating"])
-            fault = f"rated {line.cells['rating']} here, but elsewhere: {first}"
-            slips.append(Slip(*line[:2], fault))
+    """One rating and all comments of a place; ratings that differ are none, and a slip."""
+    rated = [Slip(*line[:2], line.cells["rating"]) for line in lines if line.cells["rating"]]
+    for slip in rated:
+        if slip.fault != rated[0].fault:
+            fault = f"rated {slip.fault} here, but elsewhere: {rated[0]}"
+            slips.append(slip._replace(fault=fault))
+    ratings = {slip.fault for slip in rated}
     comments = dict.fromkeys(line.cells["comment"] for line in lines)
     rating = int(ratings.pop()) if len(ratings) == 1 else None
     return rating, "; ".join(filter(None, comments))

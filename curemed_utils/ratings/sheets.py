@@ -1,4 +1,4 @@
-"""Sheets for people to fill in, as CSV or XLSX: written, and read back with every slip named."""
+"""Sheets for people to fill in, as CSV or XLSX, and what comes back with every slip named."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ from curemed_utils.data import DataError
 
 TEXT = (".csv", ".tsv", ".txt")
 WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".numbers")  # the last four are refused
-LONGEST = 32767  # characters that fit in a cell of Excel
+LONGEST = 32767  # characters in a cell of Excel
 INSTRUCTIONS = "Instructions"  # the worksheet that is not read back
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f]")  # characters that no workbook can hold
-_FORMULA = re.compile("^(?=[-=+@－＝＋＠])")  # before a text that a spreadsheet might run
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f]")  # no workbook holds them
+_FORMULA = re.compile("^(?=[-=+@－＝＋＠])")  # before what a spreadsheet might run
 
 Choices = Mapping[str, Sequence[str]]  # a column's name -> what may stand in its cells
 
@@ -53,16 +53,16 @@ def write_sheet(
 ) -> Path:
     """Writes a sheet with a row for each record, as CSV or XLSX by the name of `path`.
 
-    A workbook offers `choices` as drop-downs and has `instructions` on a worksheet of its own. No
-    text can run as a formula. Raises DataError for a text that is too long for a cell.
+    A workbook offers `choices` as drop-downs and has `instructions` on its first worksheet. No text
+    can run as a formula. DataError for a text too long for a cell.
     """
     path = Path(path)
     table = []
     for record in records:
         cells = [plain(str(record.get(name, ""))) for name in columns]
         if max(map(len, cells)) >= LONGEST:
-            most = f"the {LONGEST:,} characters of a cell"
-            raise DataError(f"item {record.get('id')!r}: a text is longer than {most}")
+            fault = f"a text is longer than the {LONGEST:,} characters of a cell"
+            raise DataError(f"item {record.get('id')!r}: {fault}")
         table.append(cells)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -71,7 +71,7 @@ def write_sheet(
     else:
         frame = pd.DataFrame(table, columns=list(columns), dtype=str)
         frame = frame.replace(_FORMULA, "'", regex=True)
-        frame.to_csv(part, index=False, encoding="utf-8-sig")  # by this mark Excel knows UTF-8
+        frame.to_csv(part, index=False, encoding="utf-8-sig")  # as Excel wants it
     part.replace(path)
     return path
 
@@ -97,8 +97,8 @@ def _workbook(columns: Sequence[str], table: list, choices: Choices, instruction
         longest = max(len(cell.value or "") for cell in column)
         sheet.column_dimensions[letter].width = 50 if longest > 20 else 18
         if name in choices:
-            choice = f'"{",".join(choices[name])}"'
-            drop_down = DataValidation("list", choice, allow_blank=True, showErrorMessage=True)
+            listed = f'"{",".join(choices[name])}"'
+            drop_down = DataValidation("list", listed, allow_blank=True, showErrorMessage=True)
             drop_down.add(f"{letter}2:{letter}{len(column)}")
             sheet.add_data_validation(drop_down)
     sheet.freeze_panes = "B2"
@@ -112,11 +112,8 @@ def _workbook(columns: Sequence[str], table: list, choices: Choices, instruction
 
 
 def plain(text: str) -> str:
-    """A text as a cell holds it: stripped, and without characters that no workbook takes."""
+    """A text as a cell holds it: stripped, and without control characters."""
     return _CONTROLS.sub("", text).strip()
-
-
-# Back -------------------------------------------------------------------------------------------
 
 
 def sheets_in(folder: Path) -> list[Path]:
@@ -130,15 +127,14 @@ def sheets_in(folder: Path) -> list[Path]:
 def read_sheet(
     path: str | Path, columns: Sequence[str], choices: Choices
 ) -> tuple[list[Line], list[Slip]]:
-    """Every row of a CSV or XLSX that holds anything, and every slip in the file.
+    """Every row of a CSV or XLSX that holds anything, those with a slip too, and every slip.
 
     A cell in a column with choices comes back as one of them, or as '' where it is blank or none.
-    An id may stand once. Rows with a slip are among the lines: compare their places.
     """
     file = paths.show(path)
     try:
         header, *table = _table(Path(path)) or [[]]
-    except Exception as error:  # each of csv, zip, XML and openpyxl has classes of its own
+    except Exception as error:  # of csv, zip, XML or openpyxl
         fault = f"can't be read ({type(error).__name__}: {error}); save it as 'CSV UTF-8' or .xlsx"
         return [], [Slip(file, 1, fault)]
     header = [name.casefold() for name in header]
@@ -160,16 +156,15 @@ def read_sheet(
             fault = "has more cells than the header: text with a separator, not quoted"
             slips.append(Slip(file, row, fault))
     times = Counter(line.cells["id"] for line in lines)
-    for line in lines:
-        id = line.cells["id"]
-        if times[id] > 1:
-            fault = f"{id!r} stands on several rows: none of them counts"
-            slips.append(Slip(file, line.row, fault))
+    for _, row, cells in lines:
+        if times[cells["id"]] > 1:
+            fault = f"{cells['id']!r} stands on several rows: none of them counts"
+            slips.append(Slip(file, row, fault))
     return lines, slips
 
 
 def _chosen(cell: str, allowed: Sequence[str]) -> str:
-    """The choice that a cell means, in any case and digits of any script; '' for none."""
+    """The choice that a cell means, in any case and any digits; '' for none."""
     text = unicodedata.normalize("NFKC", cell).strip().casefold()
     text = "".join(str(unicodedata.digit(letter, letter)) for letter in text)
     text = re.sub(r"^(\d+)[.,]0*$", r"\1", text)
@@ -177,15 +172,15 @@ def _chosen(cell: str, allowed: Sequence[str]) -> str:
 
 
 def _table(path: Path) -> list[list[str]]:
-    """Texts of the cells; of a workbook those of the one worksheet beside the instructions."""
+    """Texts of the cells; of a workbook, of the one worksheet beside the instructions."""
     if path.suffix.lower() in TEXT:
         raw = path.read_bytes()
         utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
         text = raw.decode("utf-16" if utf_16 else "utf-8-sig")
         text = re.sub(r"\Asep=.\r?\n", "", text)  # Excel's own first line
         separator = max(",;\t", key=text.partition("\n")[0].count)
-        lines = io.StringIO(text, newline="")
-        rows = list(csv.reader(lines, delimiter=separator, strict=True))
+        file = io.StringIO(text, newline="")
+        rows = list(csv.reader(file, delimiter=separator, strict=True))
     else:
         from openpyxl import load_workbook
 
