@@ -42,7 +42,7 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     options: dict[str, Any] = {}
 
     def models(self) -> list[str]:
-        """All models that are asked, each once."""
+
         return list(dict.fromkeys([self.composer, *self.compact, self.judge, self.converter]))
 
 
@@ -92,10 +92,7 @@ class Item:
 
 
 def plan(topics: list[Topic], language_names: Iterable[str], settings: Settings) -> list[Item]:
-    """An item for every topic, question number and language.
-
-    ValueError for an unknown language, DataError where there is nothing to make.
-    """
+    """An item for every topic, question number and language; DataError where there is none."""
     names = [languages.get(name).name for name in language_names]
     if not topics or not names:
         raise DataError("nothing to curate: give one topic and one language or more")
@@ -107,25 +104,17 @@ def plan(topics: list[Topic], language_names: Iterable[str], settings: Settings)
 
 
 def at(items: list[Item], stage: str) -> list[Item]:
-    """The items that are at `stage`, not ended."""
+    """The items at `stage`, not ended."""
     return [item for item in items if item.stage == stage and not item.outcome]
 
 
 def parallel(items: list[Item]) -> Iterator[list[Item]]:
-    """The items of each topic and question number, in all their languages."""
+    """The items of each question, in all their languages."""
     for _, group in groupby(items, key=lambda item: (item.topic.id, item.number)):
         yield list(group)
 
 
-def _request(
-    settings: Settings,
-    prompt: str,
-    shown: dict,
-    model: str,
-    max_tokens: int,
-    temperature: float = 0.0,
-    **words: str,
-) -> dict:
+def _request(settings, prompt, shown, model, max_tokens, temperature=0.0, **words) -> dict:
     """A chat request: the prompt of this name with `words` filled in, and `shown` as JSON."""
     fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
     if prompt != "vote":
@@ -167,7 +156,7 @@ def shuffled(item: Item, model: str, seed: int) -> str:
 
 
 def vote_requests(items: list[Item], model: str, settings: Settings) -> Requests:
-    """One an item, for the answer of one compact model, options shuffled."""
+    """One an item, for one compact model, options shuffled."""
 
     def make(item: Item) -> dict:
         order = shuffled(item, model, settings.seed)
@@ -190,7 +179,7 @@ def judge_requests(items: list[Item], settings: Settings) -> Requests:
 
 
 def consistency_requests(items: list[Item], settings: Settings) -> Requests:
-    """One for each topic and question number in two languages or more: which answers agree?"""
+    """One for each question in two languages or more: which answers agree?"""
 
     def make(group: list[Item]) -> dict:
         shown = {}
@@ -206,8 +195,8 @@ def convert_requests(items: list[Item], settings: Settings) -> Requests:
 
     def make(item: Item) -> dict:
         shown = {"question": item.question, "options": item.options, "right": item.right}
-        asked = ("convert", shown, settings.converter, CONVERT_TOKENS, 0.7)
-        request = _request(settings, *asked, language=item.language)
+        fixed = ("convert", shown, settings.converter, CONVERT_TOKENS, 0.7)
+        request = _request(settings, *fixed, language=item.language)
         if item.tries:
             reply, fault = prompts.escaped(item.reply), prompts.escaped(item.fault)
             retry = prompts.filled(prompts.CURATION["retry"], number=str(item.tries), fault=fault)

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -15,12 +15,9 @@ from pydantic import BaseModel
 from curemed_utils import paths
 from curemed_utils.data import DataError
 
-SAMPLE_TOPICS = paths.SAMPLE / "topics.xml"  # written by us; their addresses start with sample:
+SAMPLE_TOPICS = paths.SAMPLE / "topics.xml"  # our own; addresses start with sample:
 LICENCES = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
-SOURCES = {
-    "public domain": "Source: MedlinePlus, National Library of Medicine",
-    "Apache-2.0": "CURE-Med workbook sample",
-}
+
 _PUBLIC = re.compile("|".join(LICENCES["public_pages"]))
 _NOTICE = re.compile("|".join(LICENCES["notices"]), re.IGNORECASE)
 _FEDERAL = re.compile(rf"({'|'.join(map(re.escape, LICENCES['federal_bodies']))})(?!\w)")
@@ -65,7 +62,7 @@ def licence(url: str) -> str:
 
 
 def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
-    """The English topics of a bulk file (`mplus_topics_YYYY-MM-DD.xml`), as a stream.
+    """The English topics of a bulk file, as a stream.
 
     A topic that can't be used is left out alone, and `faults` gets a line with its place and why.
     DataError for a file that is not there or holds no topic.
@@ -74,10 +71,9 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
     wanted = "wanted is mplus_topics_YYYY-MM-DD.xml of medlineplus.gov/xml.html"
     if not Path(path).is_file():
         raise DataError(f"{file} is not a file; {wanted}")
-    safe = dict(resolve_entities=False, no_network=True, huge_tree=False, remove_comments=True)
-    wanted_events = dict(events=("start", "end"), tag="health-topic")
-    context = etree.iterparse(str(path), **wanted_events, recover=True, **safe)
-    n_topics, lines_by_id = 0, {}
+    options = dict(tag="health-topic", recover=True, resolve_entities=False, remove_comments=True)
+    context = etree.iterparse(str(path), ("start", "end"), **options)
+    n_topics, line_of = 0, {}
     for element, limit in _elements(context):
         n_topics += 1
         root = element.getroottree().getroot()
@@ -87,13 +83,13 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
             _check_markup(element, limit, context.error_log)
             if element.get("language") == "Spanish":
                 continue
-            if id in lines_by_id:
-                raise DataError(f"its id came before, on line {lines_by_id[id]}")
+            if id in line_of:
+                raise DataError(f"its id came before, on line {line_of[id]}")
             topic, dropped = _topic(element, _date(root.get("date-generated", "")))
         except DataError as error:
             faults.append(f"{where}: {error}; this topic is left out")
             continue
-        lines_by_id[id] = line
+        line_of[id] = line
         if dropped:
             faults.append(f"{where}: {dropped} line(s) of the summary are credited to others")
         yield topic
@@ -105,7 +101,7 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
 
 
 def _elements(context: etree.iterparse) -> Iterator[tuple[etree._Element, int]]:
-    """Each topic's element with a line before which it ends; emptied once it was used."""
+    """Each topic's element with a line before which it ends; emptied once used."""
     ended = None
     try:
         for event, element in context:
@@ -119,8 +115,8 @@ def _elements(context: etree.iterparse) -> Iterator[tuple[etree._Element, int]]:
         yield ended, sys.maxsize
 
 
-def _check_markup(element: etree._Element, limit: int, errors: etree._ListErrorLog) -> None:
-    """DataError if the parser had to mend the element, or left out an entity."""
+def _check_markup(element: etree._Element, limit: int, errors: Iterable) -> None:
+
     for error in errors:
         opened = re.search(r"mismatch: [\w-]+ line (\d+) and", error.message)
         line = int(opened[1]) if opened else error.line
@@ -132,7 +128,7 @@ def _check_markup(element: etree._Element, limit: int, errors: etree._ListErrorL
 
 
 def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
-    """The topic, and how many lines of its summary are others'."""
+
     for name in ("id", "title", "url"):
         if not element.get(name, "").strip():
             raise DataError(f"has no {name}")
@@ -147,7 +143,7 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
     free_lines, credit, dropped = _free_lines(lines)
     if not free_lines:
         raise DataError("nothing of its summary is in the public domain")
-    source = SOURCES[free]
+    source = LICENCES["sources"][free]
     topic = Topic(
         id=element.get("id"),
         title=" ".join(element.get("title").split()),
@@ -164,7 +160,7 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
 
 
 def _date(text: str) -> str:
-    """ISO, of MedlinePlus' mm/dd/yyyy; empty for anything else."""
+
     try:
         return datetime.strptime(text[:10], "%m/%d/%Y").date().isoformat()
     except ValueError:
@@ -180,8 +176,7 @@ def _lines(summary: etree._Element) -> list[str]:
     """Paragraphs and items of HTML, escaped or not; '- ' before items, a mark before credits."""
     children = [etree.tostring(child, encoding="unicode") for child in summary]
     markup = "".join([summary.text or "", *children])
-    if not markup.strip():
-        return []
+
     body = lxml.html.fragment_fromstring(markup, create_parent=True)
     etree.strip_elements(body, "script", "style", with_tail=False)
     for tag in body.iterdescendants(*_BLOCKS):

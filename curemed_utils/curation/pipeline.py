@@ -13,7 +13,6 @@ from curemed_utils import data, paths
 from curemed_utils.curation import items, stages
 from curemed_utils.curation.items import Requests, Settings, at
 from curemed_utils.curation.medlineplus import Topic
-from curemed_utils.data import DataError, Row
 from curemed_utils.judge.cache import Cache, Totals
 from curemed_utils.judge.client import Client, Reply
 from curemed_utils.judge.wire import Answer
@@ -33,15 +32,12 @@ RECORD = ("number", "language", "stage", "outcome", "reason", "question", "optio
 class Curated(NamedTuple):
     """`rows` that were kept, and every item that was to be made: id, topic, columns of RECORD."""
 
-    rows: list[Row]
+    rows: list[data.Row]
     items: pd.DataFrame
 
 
-class Unanswered(DataError):
-    """A client has no server, and its file lacks the answers to `requests`.
-
-    `judge.batch.submit(requests, …, parse=parse)` sends them.
-    """
+class Unanswered(data.DataError):
+    """A client has no server, and its file lacks answers: `judge.batch` sends the `requests`."""
 
     def __init__(self, message: str, requests: list[dict], parse: Callable[[str], Any]):
         super().__init__(message)
@@ -67,12 +63,11 @@ def curate(
     def ask(stage: str, model: str, requests: Requests, parse: Callable) -> list[Reply]:
         client = by_model[model]
         replies = client.ask(requests, parse)
-        unanswered = [number for number, reply in enumerate(replies) if reply.text is None]
-        if unanswered and client.server is None:
-            counts = f"{len(unanswered)} of {len(replies)} answers"
-            message = f"{counts} are {replies[unanswered[0]].error}"
-            lacking = [requests.make(requests.over[number]) for number in unanswered]
-            raise Unanswered(f"stage {stage}, model {model!r}: {message}", lacking, parse)
+        lacking = [number for number, reply in enumerate(replies) if reply.text is None]
+        if lacking and client.server is None:
+            fault = f"{len(lacking)} of {len(replies)} answers are {replies[lacking[0]].error}"
+            unsent = [requests.make(requests.over[number]) for number in lacking]
+            raise Unanswered(f"stage {stage}, model {model!r}: {fault}", unsent, parse)
         return replies
 
     stages.compose(planned, ask, settings)
@@ -96,7 +91,7 @@ def estimate(
     """Requests, tokens and price of each stage and of 'all', for what is not yet stored.
 
     Later stages are counted as if no item were dropped and every question as long as its cap
-    allows; repeats after failed checks come on top.
+    allows; repeats come on top.
     """
     planned = items.plan(topics, languages, settings)
     by_model = _by_model(clients, settings)
@@ -122,7 +117,7 @@ def recorded(path: str | Path) -> Path:
     """Puts recorded replies into the file at `path`, which `Client(path, offline=True)` replays.
 
     They are for RECORDED and RECORDED_TOPICS. No model wrote them: texts are the sample's, votes
-    and verdicts invented for teaching.
+    and verdicts invented.
     """
     cache, attempts, rows = Cache(path), Counter(), []
     for line in REPLIES.read_bytes().splitlines():

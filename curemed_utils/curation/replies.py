@@ -20,7 +20,7 @@ from pydantic_core import from_json
 from curemed_utils import data
 
 _LETTER = re.compile(
-    r"\W*(?:(?:the )?(?:correct |right )?answer(?: is)?\W+)?"  # 'Answer:' may stand before it
+    r"\W*(?:(?:the )?(?:correct |right )?answer(?: is)?\W+)?"
     r"([A-D])"
     r"(?=\s*$|\s*\n|[^\w\s])"  # alone or before a stop …
     r"(?!\W*[A-D]\b)",  # … and not before another letter
@@ -35,7 +35,7 @@ Text = Annotated[
 
 
 class Composed(BaseModel):
-    """A multiple-choice question, as the composer must reply with once a language."""
+    """A multiple-choice question, as the composer must reply once a language."""
 
     question: Text
     options: dict[Letter, Text]
@@ -79,7 +79,7 @@ class Alike(Verdict):
 
 
 class Converted(BaseModel):
-    """An open question, as the converter must reply with; steps have no tags."""
+    """An open question, as the converter must reply; steps have no tags."""
 
     question: Text
     steps: list[str] = Field(min_length=2)

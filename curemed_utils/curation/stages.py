@@ -1,4 +1,4 @@
-"""The four stages of curation (Section 3.1, Appendix D): what becomes of an item by each reply."""
+"""The four stages of curation (Section 3.1, Appendix D)."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,14 +7,10 @@ import regex
 from curemed_utils import audit, data, prompts, trace
 from curemed_utils.curation import items, replies
 from curemed_utils.curation.items import LETTERS, Item, Settings, at
-from curemed_utils.data import Row
 from curemed_utils.judge.client import Reply
 from curemed_utils.language_id import check_language
 
-Vote = tuple[str, bool | None, str]  # it, whether it agrees with the key (None: no vote), reason
-# In a row's lineage:
-MODELS = {"composer", "compact", "judge", "converter"}
-OF_TOPIC = {"title", "date", "snapshot", "url", "attribution", "licence"}
+Vote = tuple[str, bool | None, str]  # it, agrees with the key (None: no vote), reason
 
 
 def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
@@ -34,7 +30,7 @@ def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 
 def _take(item: Item, reply: Reply) -> str:
-    """Fills `item` from a composed reply; what is wrong with it, or ''."""
+
     if reply.value is None:
         return reply.error
     entry = reply.value.get(item.language) or reply.value.get(item.code)
@@ -85,10 +81,7 @@ def filter_easy(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 
 def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> None:
-    """Drops what has other defensible answers than the key, or is keyed unlike most languages.
-
-    Without a verdict an item is set aside.
-    """
+    """Drops what has other defensible answers than the key, or is keyed unlike most languages."""
     requests = items.judge_requests(planned, settings)
     answers = ask("ambiguity", settings.judge, requests, replies.read_as(replies.Judged))
     for item, reply in zip(planned, answers, strict=True):
@@ -124,7 +117,7 @@ def _clear(item: Item, reply: Reply) -> Vote:
 
 
 def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
-    """Are the languages with the same answer as this one most of `asked`?"""
+
     if reply.value is None:
         return "", None, reply.error
     group = next((group for group in reply.value.groups if language in group), [])
@@ -137,8 +130,9 @@ def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
 
 
 def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
+    models = {"composer", "compact", "judge", "converter"}
     made_by = {
-        "models": settings.model_dump(mode="json", include=MODELS),
+        "models": settings.model_dump(mode="json", include=models),
         "prompts": prompts.curation_fingerprint(),
         "seed": settings.seed,
     }
@@ -160,10 +154,11 @@ def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
         item.give_up(f"{settings.rounds} conversions failed, the last: {item.fault}")
 
 
-def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
-    lineage = {"topic": item.topic.id} | item.topic.model_dump(include=OF_TOPIC)
+def _row(item: Item, converted: replies.Converted, made_by: dict) -> data.Row:
+    topic = item.topic.model_dump(exclude={"id", "groups", "mesh", "summary"})
+    lineage = {"topic": item.topic.id} | topic
     lineage |= made_by | {"votes": item.votes, "remark": item.reason, "edits": []}
-    return Row(
+    return data.Row(
         id=item.id,
         language=item.language,
         question=converted.question,
@@ -179,11 +174,11 @@ def _row(item: Item, converted: replies.Converted, made_by: dict) -> Row:
     )
 
 
-def conversion_fault(row: Row) -> str:
-    """What is wrong with a converted item; empty if nothing is.
+def conversion_fault(row: data.Row) -> str:
+    """What is wrong with a converted item, or ''.
 
-    Checked: the form (Eq. 3), no options left in the question, every accepted answer in the answer
-    and none in the question, and the language of both.
+    Checked: form (Eq. 3), no options in the question, every accepted answer in the answer and none
+    in the question, the language of both.
     """
     answer, faults = trace.answer_of(row.answer) or "", []
     if trace.form_fault(f"{row.reasoning}\n{row.answer}"):

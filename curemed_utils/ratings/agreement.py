@@ -14,8 +14,8 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
 
     Columns: n_items, n_raters, n_unrated (places without a rating); mean with its 95% BCa interval
     (low, high); share_4_5; Krippendorff's ordinal alpha, of items that two or more rated, with its
-    interval; a note where a number is missing. An item counts once, and the bootstrap draws items:
-    intervals speak of other items, not of other raters.
+    interval; a note where a number is missing. The bootstrap draws items: intervals speak of other
+    items, not of other raters.
     """
     lines = []
     for group, of_group in ratings.table.groupby("group"):
@@ -28,25 +28,17 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
 def _group_means(group: str, language: str, places: pd.DataFrame, seed: int) -> dict:
     rated = places.dropna(subset=["rating"]).astype({"rating": int})
     means = rated.groupby("id")["rating"].mean().to_numpy(float)
-    low, high, mean_note = _interval(means, seed)
+    line = {"group": group, "language": language, "n_items": len(means)}
+    line["n_raters"] = rated["rater"].nunique()
+    line["n_unrated"] = len(places) - len(rated)
+    line["mean"] = means.mean() if len(means) else np.nan
+    line["low"], line["high"], mean_note = _interval(means, seed)
+    line["share_4_5"] = (rated["rating"] >= 4).groupby(rated["id"]).mean().mean()
     counts = pd.crosstab(rated["id"], rated["rating"]).reindex(columns=range(1, 6), fill_value=0)
     shared = counts[counts.sum(axis=1) >= 2].to_numpy()
-    alpha, alpha_low, alpha_high, alpha_note = _alpha(shared, seed)
-    return {
-        "group": group,
-        "language": language,
-        "n_items": len(means),
-        "n_raters": rated["rater"].nunique(),
-        "n_unrated": len(places) - len(rated),
-        "mean": means.mean() if len(means) else np.nan,
-        "low": low,
-        "high": high,
-        "share_4_5": (rated["rating"] >= 4).groupby(rated["id"]).mean().mean(),
-        "alpha": alpha,
-        "alpha_low": alpha_low,
-        "alpha_high": alpha_high,
-        "note": "; ".join(filter(None, [mean_note, alpha_note])),
-    }
+    line["alpha"], line["alpha_low"], line["alpha_high"], alpha_note = _alpha(shared, seed)
+    line["note"] = "; ".join(filter(None, [mean_note, alpha_note]))
+    return line
 
 
 def _interval(means: np.ndarray, seed: int) -> tuple[float, float, str]:
@@ -62,7 +54,7 @@ def _interval(means: np.ndarray, seed: int) -> tuple[float, float, str]:
 
 
 def _alpha(counts: np.ndarray, seed: int) -> tuple[float, float, float, str]:
-    """Alpha of `counts` (items x the values 1-5), its interval over resampled items, a note."""
+
     if not len(counts):
         return np.nan, *NO_INTERVAL, "no item has two ratings: no alpha"
     if not _varied(counts):
@@ -84,8 +76,7 @@ def krippendorff_alpha(counts: np.ndarray) -> float:
     """Ordinal alpha of how many raters gave each item (rows) each value (columns, in order)."""
     import krippendorff
 
-    scale = dict(value_domain=range(counts.shape[1]), level_of_measurement="ordinal")
-    return float(krippendorff.alpha(value_counts=counts, **scale))
+    return float(krippendorff.alpha(value_counts=counts, level_of_measurement="ordinal"))
 
 
 def revisions(ratings: Ratings, below: int = 4) -> pd.DataFrame:

@@ -23,7 +23,6 @@ COLUMNS = ("id", "language", *TEXTS, "rating", "comment", "group", "rater")
 OWNER = ("group", "language", "rater")  # what all rows of a sheet have in common
 SCALE = {"rating": ("1", "2", "3", "4", "5")}
 NAME = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N} ._'’-]*")  # of a rater
-INSTRUCTIONS = Path(__file__).with_name("instructions.yaml")
 
 
 @dataclass(frozen=True, repr=False)
@@ -55,12 +54,12 @@ def write_sheets(
     filled in already. Sheets that exist stay; DataError if they are of another draw.
     """
     if group not in GROUPS:
-        raise ValueError(f"group is {group!r}, which is none of {', '.join(GROUPS)}")
+        raise ValueError(f"group {group!r} is none of {', '.join(GROUPS)}")
     if items_per_rater < 1 or not 0 <= overlap <= 1:
         raise ValueError("items_per_rater must be 1 or more, and overlap lie in 0-1")
-    rows_by_id, folder = {row.id: row for row in rows}, Path(folder)
-    if len(rows_by_id) < len(rows):
-        raise DataError("some rows share an id: ratings need ids that name one row")
+    row_of, folder = {row.id: row for row in rows}, Path(folder)
+    if len(row_of) < len(rows):
+        raise DataError("some rows share an id: ids must name one row")
     ids_of = {}
     for language, names in raters.items():
         ids_of[language] = _drawn(rows, language, names, items_per_rater, overlap, seed)
@@ -69,7 +68,7 @@ def write_sheets(
     for language, ids_of_rater in ids_of.items():
         for rater, ids in ids_of_rater.items():
             records = []
-            for row in map(rows_by_id.get, ids):
+            for row in map(row_of.get, ids):
                 record = {"id": row.id, "language": language, "group": group, "rater": rater}
                 record |= shown(row)
                 if fill:
@@ -85,7 +84,8 @@ def write_sheets(
 
 def instructions(group: str) -> list[str]:
     """What a rater of the group reads first, a paragraph a line."""
-    texts = yaml.safe_load(INSTRUCTIONS.read_text(encoding="utf-8"))
+    file = Path(__file__).with_name("instructions.yaml")
+    texts = yaml.safe_load(file.read_text(encoding="utf-8"))
     return texts["page"].format(group=group, **texts[group]).splitlines()
 
 
@@ -98,10 +98,8 @@ def shown(row: Row) -> dict[str, str]:
     }
 
 
-def _drawn(
-    rows: list[Row], language: str, names: list[str], per_rater: int, overlap: float, seed: int
-) -> dict[str, list[str]]:
-    """Ids by rater, in each rater's own order."""
+def _drawn(rows, language, names, per_rater, overlap, seed) -> dict[str, list[str]]:
+
     spellings = {name.casefold().replace(" ", "_") for name in names}  # as file names
     odd = [name for name in names if not NAME.fullmatch(name)]
     if isinstance(names, str) or odd or len(spellings) < len(names):
@@ -172,16 +170,16 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
     files = sheets.sheets_in(Path(source)) if isinstance(source, str | Path) else source
     if not files:
         raise DataError(f"{source}: holds no sheet (.csv, .xlsx)")
-    rows_by_id, slips = {row.id: row for row in rows}, []
+    row_of, slips = {row.id: row for row in rows}, []
     assigned = _assigned({Path(path).parent for path in files})
-    places = {place: [] for place in sorted(assigned) if place[3] in rows_by_id}
-    if gone := sorted({place[3] for place in assigned} - set(rows_by_id)):
+    places = {place: [] for place in sorted(assigned) if place[3] in row_of}
+    if gone := sorted({place[3] for place in assigned} - set(row_of)):
         fault = f"{len(gone)} items that were given out are not among the rows, the first is"
         slips.append(Slip("", 0, f"{fault} {gone[0]!r}"))
     for path in files:
         lines, new_slips = sheets.read_sheet(path, COLUMNS, SCALE)
         if lines:
-            new_slips += _sheet_slips(lines, rows_by_id, assigned)
+            new_slips += _sheet_slips(lines, row_of, assigned)
         slips += new_slips
         touched = {slip.row for slip in new_slips}
         for line in lines:
@@ -190,7 +188,7 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
                 places.setdefault(place, []).append(line)
     records = []
     for place, lines in places.items():
-        records.append((*place, rows_by_id[place[3]].question, *_settled(lines, slips)))
+        records.append((*place, row_of[place[3]].question, *_settled(lines, slips)))
     columns = [*OWNER, "id", "question", "rating", "comment"]
     table = pd.DataFrame(records, columns=columns).astype({"rating": "Int64"})
     faults = pd.DataFrame(sorted(slips), columns=Slip._fields)
@@ -214,15 +212,15 @@ def _owner(line: Line) -> tuple[str, str, str]:
     return tuple(line.cells[name] for name in OWNER)
 
 
-def _sheet_slips(lines: list[Line], rows_by_id: dict[str, Row], assigned: set) -> list[Slip]:
+def _sheet_slips(lines: list[Line], row_of: dict[str, Row], assigned: set) -> list[Slip]:
     owner = Counter(map(_owner, lines)).most_common(1)[0][0]
     slips = []
     for line in lines:
         id, faults = line.cells["id"], []
         if _owner(line) != owner:
             faults.append(f"{', '.join(OWNER)} differ from the other rows")
-        if id in rows_by_id:
-            faults += _row_faults(line.cells, rows_by_id[id], owner, assigned)
+        if id in row_of:
+            faults += _row_faults(line.cells, row_of[id], owner, assigned)
         else:
             faults.append(f"no row has the id {id!r}")
         slips += [Slip(*line[:2], fault) for fault in faults]

@@ -1,4 +1,4 @@
-"""Sheets for people to fill in, as CSV or XLSX, and what comes back with every slip named."""
+"""Sheets for people to fill in, as CSV or XLSX, written and read back."""
 
 import csv
 import io
@@ -37,7 +37,7 @@ class Slip(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A row that holds anything, and its place; `cells` maps columns to texts."""
+    """A row that holds anything; `cells` maps columns to texts."""
 
     file: str
     row: int
@@ -71,12 +71,12 @@ def write_sheet(
     else:
         frame = pd.DataFrame(table, columns=list(columns), dtype=str)
         frame = frame.replace(_FORMULA, "'", regex=True)
-        frame.to_csv(part, index=False, encoding="utf-8-sig")  # as Excel wants it
+        frame.to_csv(part, index=False, encoding="utf-8-sig")
     part.replace(path)
     return path
 
 
-def _workbook(columns: Sequence[str], table: list, choices: Choices, instructions: Sequence[str]):
+def _workbook(columns, table, choices, instructions):
     from openpyxl import Workbook
     from openpyxl.styles import Alignment, Font
     from openpyxl.worksheet.datavalidation import DataValidation
@@ -119,7 +119,7 @@ def plain(text: str) -> str:
 def sheets_in(folder: Path) -> list[Path]:
     """The files of a folder that are, or look like, sheets."""
     if not folder.is_dir():
-        raise DataError(f"{paths.show(folder)} is not a folder; name the folder of the sheets")
+        raise DataError(f"{paths.show(folder)} is not a folder of sheets")
     files = [path for path in folder.iterdir() if path.suffix.lower() in (*TEXT, *WORKBOOKS)]
     return sorted(path for path in files if not path.name.startswith(("~$", ".")))
 
@@ -172,7 +172,7 @@ def _chosen(cell: str, allowed: Sequence[str]) -> str:
 
 
 def _table(path: Path) -> list[list[str]]:
-    """Texts of the cells; of a workbook, of the one worksheet beside the instructions."""
+
     if path.suffix.lower() in TEXT:
         raw = path.read_bytes()
         utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
