@@ -1,4 +1,4 @@
-"""The ablation of Table 3, and the curricula: one thing changed an arm."""
+"""The ablation of Table 3, and the curricula."""
 
 import io
 from contextlib import redirect_stdout
@@ -26,17 +26,16 @@ _NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")
 def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, parameters: dict) -> None:
     """Trains every arm for every seed under `<run_dir>/ablation/seed<n>`; what is done stays done.
 
-    Rows and settings are those of the run's own SFT and first GRPO stage. `model_id` and `retain`
-    are what notebooks 03 and 01 were given, `parameters` are the machine's, by a notebook's names.
-    A seed changes the initialisation of a model built here, the order of rows, and the sampling,
-    but not the splits. All arms with GRPO may take as many steps in all; plateau may take fewer.
+    Rows and settings are those of the run's own SFT and first GRPO stage, `parameters` the
+    machine's. A seed changes a model built here, the order of rows and the sampling. All arms with
+    GRPO take equally many steps; plateau may take fewer.
     """
     sft = settings_of(run_dir, "sft") | {"train_file": paths.rows_file(run_dir, "sft")}
     grpo = settings_of(run_dir, "stage1_high") | {"judge_cache": paths.judge_cache(run_dir)}
-    sft["stop_file"] = grpo["stop_file"] = str(paths.stop_file(run_dir))  # one for all
+    sft["stop_file"] = grpo["stop_file"] = str(paths.stop_file(run_dir))
     sft_rows = data.read_jsonl(sft["train_file"])
     rft_rows = data.read_jsonl(paths.rows_file(run_dir, "rft"))
-    n_stages, first_steps = len(languages.STAGES), grpo["steps"]
+    first_steps = grpo["steps"]
     for seed in seeds:
         folder = paths.seed_directory(run_dir, seed)
         checkpoints.prepare_base(model_id, folder, sft_rows, seed)
@@ -44,15 +43,15 @@ def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, paramet
         for name, traces in _TRACES.items():
             _stage("sft", folder, name, "base", parameters, sft | {"traces": traces})
         pool = curricula.pool(rft_rows, "stage3_low", "none", retain)
-        at_once = grpo | {"curriculum": "none", "steps": n_stages * first_steps}
+        at_once = grpo | {"curriculum": "none", "steps": len(languages.STAGES) * first_steps}
         _stage("grpo", folder, "naive_rft", "naive_sft", parameters, at_once, pool)
         for curriculum in ("retain", "mixture", "plateau"):
             in_stages = grpo | {"curriculum": curriculum}
             if curriculum == "plateau":
                 in_stages["patience"] = max(1, first_steps // 4)
             start = "codeswitch_sft"
-            for number, stage in enumerate(languages.STAGES, 1):
-                name = curriculum if number == n_stages else f"{curriculum}_{stage}"
+            for stage in languages.STAGES:
+                name = curriculum if stage == "stage3_low" else f"{curriculum}_{stage}"
                 pool = curricula.pool(rft_rows, stage, curriculum, retain)
                 _stage("grpo", folder, name, start, parameters, in_stages, pool)
                 start = name
@@ -65,7 +64,6 @@ def settings_of(run_dir: Path, stage: str) -> dict:
 
 
 def _stage(kind, folder, name, start, parameters, config, pool=None) -> None:
-    """`launch.stage` on the rows of a pool, in one line of output: there are dozens of stages."""
     if pool is not None:
         data.write_jsonl(pool, paths.rows_file(folder, name))
     with redirect_stdout(io.StringIO()):
@@ -74,7 +72,7 @@ def _stage(kind, folder, name, start, parameters, config, pool=None) -> None:
 
 
 def measure(run_dir: Path, seeds: list[int], sets: dict, **settings) -> pd.DataFrame:
-    """The verdicts of every arm (column `model`) and seed (`run`), by `evaluation.evaluate`."""
+    """The verdicts of every arm (`model`) and seed (`run`), by `evaluation.evaluate`."""
     verdicts = []
     for seed in seeds:
         folder = paths.seed_directory(run_dir, seed)
@@ -85,9 +83,9 @@ def measure(run_dir: Path, seeds: list[int], sets: dict, **settings) -> pd.DataF
 
 
 def table(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Mean and sample deviation over seeds for each arm and set of prompts, as Table 3 gives them.
+    """Mean and sample deviation over seeds for each arm and set of prompts, as in Table 3.
 
-    LC, LA and the well-formed share are in percent, the reward is not. `runs` counts seeds.
+    All but the reward are in percent. `runs` counts seeds.
     """
     by_seed = evaluation.table(verdicts, ["model", "set", "run"])
     groups = by_seed[_MEASURES].groupby(["model", "set"], sort=False)

@@ -1,4 +1,4 @@
-"""Files of other benchmarks: where their rows lie, and the forms that a row may have."""
+"""Files of other benchmarks, and the forms that their rows have."""
 
 import io
 import json
@@ -14,24 +14,24 @@ from curemed_utils import data, paths
 from curemed_utils.data import DataError
 
 TYPES = (".jsonl", ".json", ".parquet", ".arrow")
-# What `datasets` writes beside rows, and the original MedQA's shortened or translated copies
+# What `datasets` writes beside rows, and MedQA's copies
 NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 COPIES = {"4_options", "tw_translated_jsonl"}
 SPLITS = {"test", "train", "dev", "valid", "validation"}
-RIGHT = ("answer_idx", "correct_option", "answer")  # the first that a row has says what is right
+RIGHT = ("answer_idx", "correct_option", "answer")  # the first that a row has counts
 
 
 class File(NamedTuple):
-    label: str  # for messages
-    inner: PurePath  # below what was given, without the names of zip files
+    label: str
+    inner: PurePath  # without the names of zip files
     read: Callable[[], bytes]
 
 
 def files_of(place: str | Path) -> list[File]:
     """The files with rows of a file, a folder, a zip file or a dataset of the hub.
 
-    Where names tell splits, the test files alone, and of the original MedQA no copies: whoever
-    wants another file names it. DataError if there is none.
+    Where names tell splits, the test files alone, and no COPIES of MedQA: whoever wants another
+    file names it. DataError if there is none.
     """
     root = Path(place).expanduser()
     local = root.exists()
@@ -68,19 +68,18 @@ def _walk(root: Path) -> Iterator[File]:
 
 
 def _download(name: str) -> Path:
-    import huggingface_hub
+    from huggingface_hub import snapshot_download
 
     wanted = [f"*{ending}" for ending in (*TYPES, ".zip")]
-    fetch = huggingface_hub.snapshot_download
     try:
-        return Path(fetch(name, repo_type="dataset", allow_patterns=wanted))
-    except Exception as error:  # hub, network and impossible names fail in their own classes
+        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
+    except Exception as error:  # the hub has many classes
         fault = "is no file or folder here, and the hub gives no dataset of that name"
         raise DataError(f"{name!r} {fault} ({error!r:.200})") from None
 
 
 def rows_of(file: File) -> Iterator[tuple[int, dict | bytes]]:
-    """Number (line or row, from 1) of every row, and its record or its JSON."""
+    """Number (from 1) of every row, and its record or its JSON."""
     import pyarrow.parquet
 
     try:
@@ -101,10 +100,8 @@ def rows_of(file: File) -> Iterator[tuple[int, dict | bytes]]:
 
 
 def parts_of(record: dict) -> dict:
-    """{question, options, keys} of a row in any published form; keys are letters.
-
-    MedExpQA's `full_question` has the clinical case, which its `question` lacks.
-    """
+    """{question, options, keys} of a row in any published form; keys are letters."""
+    # MedExpQA's `question` lacks the clinical case
     question = record.get("full_question") or record.get("question")
     if not isinstance(question, str) or not question.strip():
         raise DataError(f"has no text under 'question'; {_fields(record)}")
@@ -140,7 +137,7 @@ def _pairs(record: dict) -> list[tuple]:
 
 
 def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
-    """Letter -> text, and key in the source -> letter, of the options that are there."""
+    """Letter -> text, and key in the source -> letter."""
     sources = [_name(key) for key, _ in pairs]
     first = 0 if "0" in sources else 1
     numbers = dict(zip(map(str, range(first, 26)), ascii_uppercase, strict=False))
@@ -151,11 +148,12 @@ def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
     for letter, source, (key, text) in zip(letters, sources, pairs, strict=True):
         if not re.fullmatch("[A-Z]", letter):
             raise DataError(f"option key {key!r} is neither a letter nor a number")
-        if not _missing(text):
-            if not isinstance(text, str | int | float):
-                raise DataError(f"option {letter} is a JSON {type(text).__name__}, not a text")
-            options[letter] = str(text).strip()
-            letter_of[source] = letter
+        if _missing(text):
+            continue
+        if not isinstance(text, str | int | float):
+            raise DataError(f"option {letter} is a JSON {type(text).__name__}, not a text")
+        options[letter] = str(text).strip()
+        letter_of[source] = letter
     if len(options) < 2:
         raise DataError(f"has {len(options)} options; two or more are needed")
     return options, letter_of
@@ -167,15 +165,13 @@ def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> l
         raise DataError(f"says no right option under {', '.join(RIGHT)}; {_fields(record)}")
     by_key = {letter.lower(): letter for letter in options} | letter_of
     by_text = {_name(text): letter for letter, text in reversed(options.items())}
-    letter_by = by_key | by_text if field == "answer" else by_text | by_key  # the right side wins
+    # where a key is also a text, the right side counts
+    letter_by = by_key | by_text if field == "answer" else by_text | by_key
     value = record[field]
-    if isinstance(value, list):
-        right = value
-    elif _name(value) in letter_by:
-        right = [value]
-    else:
-        right = re.split(r"[,，、;；/\s]+", str(value).strip())
-    letters = {letter_by.get(_name(part)) for part in right}
+    parts = value if isinstance(value, list) else [value]
+    if not isinstance(value, list) and _name(value) not in letter_by:
+        parts = re.split(r"[,，、;；/\s]+", str(value).strip())
+    letters = {letter_by.get(_name(part)) for part in parts}
     if not letters or None in letters:
         wanted = f"none of the options {', '.join(options)} or their texts"
         raise DataError(f"{field} is {value!r}, which names {wanted}")

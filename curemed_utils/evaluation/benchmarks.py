@@ -1,4 +1,4 @@
-"""Out of distribution (Tables 4, 11 and 12): MMedBench, MedExpQA and MedQA read, posed, scored."""
+"""MMedBench, MedExpQA and MedQA (Tables 4, 11 and 12): read, posed, scored."""
 
 import re
 from collections import Counter
@@ -15,22 +15,20 @@ from curemed_utils.data.rows import parse_object
 from curemed_utils.evaluation import benchmark_files, choices
 from curemed_utils.judge import Judge
 
-_YAML = Path(__file__).with_suffix(".yaml")
-LANGUAGES = yaml.safe_load(_YAML.read_text(encoding="utf-8"))
-SEVERAL = ("MMedBench",)  # some of its questions have several right options
-FORMS = ("open", "options")
-READERS = {"letter": choices.by_letter, "text": choices.by_text, "judge": None}  # by rule
+LANGUAGES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+SEVERAL = ("MMedBench",)  # may have several right options
+READERS = {"letter": choices.by_letter, "text": choices.by_text, "judge": None}
 
 
 class Question(NamedTuple):
     id: str
     benchmark: str
     language: str
-    topic: str  # the same for a question's translations
+    topic: str  # the same for its translations
     source: str  # file and row, from 1
     question: str
     options: dict[str, str]  # by letter
-    keys: list[str]  # the letters of all right options
+    keys: list[str]  # all right ones
 
 
 def read_questions(
@@ -38,8 +36,8 @@ def read_questions(
 ) -> list[Question]:
     """The questions of a benchmark in any published form under `place` (`benchmark_files`).
 
-    `limit` keeps a seeded choice of each language (0: all), parallel where they are.
-    DataError has the first ten faults by file and row.
+    `limit` keeps a seeded choice of each language (0: all). DataError has the first ten faults by
+    file and row.
     """
     _check("benchmark", benchmark, LANGUAGES)
     if limit < 0:
@@ -75,7 +73,7 @@ def _check(what: str, value: str, known: Iterable[str]) -> None:
 
 
 def _language(benchmark: str, names: Iterable[str], record: dict) -> str:
-    """The language that the innermost name ends on (`med_qa_tw_en`: English), else the row's."""
+    """That of the innermost name's end (`med_qa_tw_en`: English), else the row's."""
     language_of = {}
     for language, words in LANGUAGES[benchmark].items():
         language_of |= dict.fromkeys((language.lower(), *words), language)
@@ -92,9 +90,9 @@ def _language(benchmark: str, names: Iterable[str], record: dict) -> str:
 def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
     """The questions as rows for `evaluation.respond`, unchecked: their languages are others.
 
-    'open': the question alone, answered by an option's text; 'options': with them, by a letter.
+    `form` 'open': answered by an option's text; 'options': options are shown, a letter answers.
     """
-    _check("form", form, FORMS)
+    _check("form", form, ("open", "options"))
     rows = []
     for question in questions:
         right = [question.options[key] for key in question.keys]
@@ -122,19 +120,18 @@ def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
 def score_answers(
     questions: list[Question], responses: pd.DataFrame, rule: str, judge: Judge | None = None
 ) -> pd.DataFrame:
-    """A verdict on each response; the paper doesn't say by which rule its own were scored.
+    """A verdict on each of the `responses` that `evaluation.evaluate` had to these questions.
 
-    `rule`: 'letter' (the letters that the answer declares are exactly the right ones), 'text'
-    (the right options' texts stand in the answer, and no other's) or 'judge' (task 'logic').
-    `responses` are of `evaluation.evaluate` to these questions. Added: benchmark, language, rule,
-    correct (NA where nothing can be read) and fault (why NA).
+    `rule`: 'letter' (the letters declared are exactly the right ones), 'text' (the right options'
+    texts stand in the answer, and no other's) or 'judge' (task 'logic'); the paper names none.
+    Added: benchmark, language, rule, correct (NA where nothing can be read), fault (why NA).
     """
     _check("rule", rule, READERS)
     if (judge is None) == (rule == "judge"):
         raise ValueError("rule 'judge' needs a judge, and the others ask none")
     by_id = {question.id: question for question in questions}
-    lines = []
     columns = ["id", "model", "sample", "response", "finish_reason"]
+    lines = []
     for line in responses[columns].to_dict("records"):
         question = by_id[line["id"]]
         line |= {"benchmark": question.benchmark, "language": question.language, "rule": rule}
@@ -160,22 +157,19 @@ def _verdict(question: Question, line: dict, reader: Callable | None) -> dict:
 
 
 def _texts(question: Question, letters: Iterable[str]) -> set[str]:
-    """Options of equal text are equally right."""
+    # Options of equal text are equally right.
     return {data.normalize(question.options.get(letter, letter)) for letter in letters}
 
 
 def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) -> None:
-    """The judge sees the options, so that it knows what a bare letter stands for."""
     table["correct"] = None
-    items, readable = [], table[table["fault"].isna()]
+    readable = table[table["fault"].isna()]
+    items = []
     for name, response in zip(readable["id"], readable["response"], strict=True):
         question = by_id[name]
         right = {key: question.options[key] for key in question.keys}
-        item = {
-            "question": f"{question.question}\n{prompts.lettered(question.options)}",
-            "reference": prompts.lettered(right),
-            "response": response,
-        }
+        text = f"{question.question}\n{prompts.lettered(question.options)}"
+        item = {"question": text, "reference": prompts.lettered(right), "response": response}
         items.append(item)
     judgements = judge.score("logic", items, progress="correct?")
     for place, judgement in zip(readable.index, judgements, strict=True):
@@ -185,13 +179,10 @@ def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) ->
 
 
 def accuracy_table(scored: pd.DataFrame) -> pd.DataFrame:
-    """`accuracy` per model, benchmark, language and rule, in percent of the responses read.
-
-    `n_unread` of the `n` responses were not.
-    """
+    """`accuracy` per model, benchmark, language and rule, in percent of `n - n_unread`."""
     groups = scored.groupby(["model", "benchmark", "language", "rule"], sort=False)["correct"]
     counts = {"right": groups.sum(), "read": groups.count(), "n": groups.size()}
     table = pd.DataFrame(counts).astype(int)
-    table["accuracy"] = 100 * table["right"] / table["read"]  # NaN where nothing was read
+    table["accuracy"] = 100 * table["right"] / table["read"]
     table["n_unread"] = table["n"] - table["read"]
     return table[["accuracy", "n", "n_unread"]].reset_index()

@@ -1,4 +1,4 @@
-"""The offline checks laid beside the published GPT-4o verdicts on language consistency."""
+"""The offline checks beside the published GPT-4o verdicts on language consistency."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ _DANGLING = regex.compile(rf"(?:[\p{{Ps}}\p{{Pi}}\p{{Pd}},:;/]|{_THAI_OPEN})[*_\
 def released_outputs(root: str | Path | None = None) -> pd.DataFrame:
     """Every released output with its published verdict on language consistency (Tables 8-10).
 
-    Columns: model, language, row (from 0, in the CSV), question, reference, response, published
+    Columns: model, language, row (of the CSV, from 0), question, reference, response, published
     (boolean, NA where blank).
     """
     parts = []
@@ -39,7 +39,7 @@ def released_outputs(root: str | Path | None = None) -> pd.DataFrame:
 def judge_offline(outputs: pd.DataFrame) -> pd.DataFrame:
     """`outputs` with our verdicts: in_language and complete (boolean, NA undecided), and why.
 
-    The language is that of the answer block, or of the whole response without one.
+    The language is that of the answer block, else of the whole response.
     """
     checks, ends = [], []
     for text, language in zip(outputs["response"], outputs["language"], strict=True):
@@ -55,7 +55,7 @@ def completeness(text: str, language: str) -> Check:
     """Whether a response came to its end, estimated from its text alone.
 
     Tagged text must have one closed answer, other text end with a sentence mark. Thai has none:
-    undecided, or cut where it dangles. A list item without a full stop counts as cut.
+    undecided, or cut where it dangles.
     """
     text = text.strip()
     if not text:
@@ -83,7 +83,7 @@ def compare(judged: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     """
     groups = judged.groupby(by, sort=False)
     lines = [_agreement(group) for _, group in groups]
-    return pd.DataFrame(lines, index=groups.size().index)
+    return pd.DataFrame(lines, groups.size().index)
 
 
 def _agreement(group: pd.DataFrame) -> dict:
@@ -98,20 +98,19 @@ def _agreement(group: pd.DataFrame) -> dict:
         "n_scored": len(a),
         "agreement": 100 * (a == b).mean(),
         "kappa": rates.kappa(a, b),
-        "false_accept": int((a & ~b).sum()),
-        "false_reject": int((~a & b).sum()),
+        "false_accept": (a & ~b).sum(),
+        "false_reject": (~a & b).sum(),
         "agreement_complete": 100 * equal.astype(float).mean(),
         "n_complete": len(equal),
-        "n_undecided": int(ours.isna().sum()),
-        "n_blank": int(theirs.isna().sum()),
+        "n_undecided": ours.isna().sum(),
+        "n_blank": theirs.isna().sum(),
     }
 
 
 def decompose(judged: pd.DataFrame) -> pd.DataFrame:
-    """Published LC of each model and what its failures are, in percent of all n rows.
+    """Published LC of each model and what its failures are: seven shares, in percent of n rows.
 
-    The first seven columns add up to 100; our checks see nothing wrong in `neither`. lc_complete
-    is LC over the n_complete complete responses.
+    Our checks see nothing wrong in `neither`. lc_complete is over the n_complete responses.
     """
     passed, language, complete = judged["published"], judged["in_language"], judged["complete"]
     failed = passed.eq(False)

@@ -1,4 +1,4 @@
-"""Which options of a multiple-choice question a response chooses: by letter, or by their texts."""
+"""Which options of a multiple-choice question a response chooses, by letter or by text."""
 
 import unicodedata
 from pathlib import Path
@@ -22,7 +22,7 @@ def _any(kind: str) -> str:
 
 
 _UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}"
-_WORD = rf"[[\p{{L}}\p{{N}}]--[{_UNSPACED}]]"  # at its ends a word may go on
+_WORD = rf"[[\p{{L}}\p{{N}}]--[{_UNSPACED}]]"
 _OPEN, _CLOSE = r"[(\[{*_\"'“«「【$]*", r"[)\]}*_\"'”»」】$]*"
 _LETTER = rf"{_OPEN}(?P<letter>[A-H]){_CLOSE}"
 _AND = rf"{_any('and')}\s+"
@@ -58,7 +58,7 @@ _MENTIONED = _compiled(
 
 
 def given_answers(text: str) -> list[str]:
-    """The answer blocks of a response, the last of which may be cut off, or all but thinking."""
+    """Answer blocks of a response (the last may be cut off), else all but thinking."""
     parts = trace.blocks(text, "answer", cut_off=True)
     if not parts:
         parts = [trace.without_blocks(trace.without_blocks(text, "thinking"), "think")]
@@ -68,9 +68,9 @@ def given_answers(text: str) -> list[str]:
 def by_letter(text: str, options: dict[str, str]) -> set[str] | str:
     """The letters that the answer in `text` declares, else why none can be read.
 
-    Read are, in this order: an answer of nothing but letters; the last "answer is B", in seven
-    languages; lines that begin "B."; a last line of letters; a single letter in brackets or after
-    "option". Letters inside an option's text ("Vitamin C") don't count.
+    In this order: an answer of nothing but letters; the last "answer is B", in seven languages;
+    lines that begin "B."; a last line of letters; a single letter in brackets or after "option".
+    Letters inside an option's text ("Vitamin C") don't count.
     """
     letters, fault = set(), ""
     for part in given_answers(text):
@@ -123,8 +123,8 @@ def _all(pattern: regex.Pattern, part: str) -> set[str]:
 def by_text(text: str, options: dict[str, str]) -> set[str] | str:
     """The letters of the options whose text stands in the answer, else why none can be read.
 
-    Texts are normalised and stand as whole words, and not within a longer option that stands
-    there. Options of an equal text count together.
+    Texts are normalised and stand as whole words, not within a longer option. Options of equal
+    text count together.
     """
     part = data.normalize("\n".join(given_answers(text)))
     if not part:

@@ -1,4 +1,4 @@
-"""Verdicts of other rows than those that were asked, or that don't say why they ended."""
+"""Verdicts of other rows than those asked, or that don't say why they ended."""
 
 import pandas as pd
 
@@ -6,10 +6,9 @@ from curemed_utils import data
 
 
 def check(verdicts: pd.DataFrame, rows: list[data.Row]) -> None:
-    """Raises DataError unless every model answered each of the test `rows` once a run.
+    """DataError unless each model answered every test row once a run, and all say why they ended.
 
-    A run is a seed and a sample. All responses must say why they ended. Each fault is a line.
-    Verdicts of several sets are to be checked set by set.
+    A run is a seed and a sample. Each fault is a line. Several sets are checked one by one.
     """
     languages = {row.id: row.language for row in rows}
     faults = []
@@ -20,14 +19,12 @@ def check(verdicts: pd.DataFrame, rows: list[data.Row]) -> None:
 
 
 def _faults_of(part: pd.DataFrame, languages: dict[str, str]) -> list[str]:
-    """The faults of one model's verdicts; `languages` by id."""
     foreign = part.loc[part["id"].map(languages) != part["language"], "id"].unique()
     if len(foreign):
         why = f"unknown among the {len(languages)} test rows, or of another language there"
         return [f"verdicts of another test set? {_some(foreign)} {why}"]
     faults = []
-    run = ["seed", "sample"]
-    repeated = part.loc[part.duplicated(["id", *run]), "id"].unique()
+    repeated = part.loc[part.duplicated(["id", "seed", "sample"]), "id"].unique()
     if len(repeated):
         faults.append(f"is there twice: {_some(repeated)} answered more than once in a run")
     silent = part.loc[part["finish_reason"].isna(), "id"].unique()
@@ -37,7 +34,7 @@ def _faults_of(part: pd.DataFrame, languages: dict[str, str]) -> list[str]:
     if missing_languages:
         faults.append(f"no response in {', '.join(missing_languages)}")
     wanted = {id for id, name in languages.items() if name not in missing_languages}
-    for (seed, sample), answered in part.groupby(run):
+    for (seed, sample), answered in part.groupby(["seed", "sample"]):
         missing = sorted(wanted - set(answered["id"]))
         if missing:
             where = f"not answered (seed {seed}, sample {sample})"

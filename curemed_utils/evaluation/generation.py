@@ -1,8 +1,7 @@
-"""Responses of a model by one of three engines: batched, seeded one by one, each with its end.
+"""Responses of a model by one of three engines, from prompt, seed and model alone.
 
-A response depends on its prompt, its seed and the model alone: a batch's size and company change
-it only where they change the last digits of the logits and a draw falls there (hardly ever in
-float32, now and then in bfloat16 and under vLLM). Whether a server heeds the seed is the server's.
+A batch changes only last digits of logits: they hardly ever matter in float32, now and then in
+bfloat16 and under vLLM.
 """
 
 import hashlib
@@ -19,16 +18,15 @@ from curemed_utils.judge import Client, price_of
 from curemed_utils.judge.wire import Reply
 from curemed_utils.training import checkpoints
 
-BATCH = {"transformers": 64, "vllm": 512, "server": 256}  # responses asked for at a time
+BATCH = {"transformers": 64, "vllm": 512, "server": 256}
 
 
 @dataclass(frozen=True)
 class Response:
     """What a model said and how it ended.
 
-    `finish_reason`: 'stop' (the model ended its turn), 'length' (cut off at the limit), 'unknown'
-    (a server that didn't say), 'error' (no response: `text` is None, `error` says why), or a
-    server's own word. Token counts leave out the end of turn; None where a server didn't tell.
+    `finish_reason`: 'stop' (it ended its turn), 'length' (cut off), 'unknown', 'error' (`text` is
+    None, `error` says why), or a server's own word. Token counts leave out the end of turn.
     """
 
     text: str | None
@@ -41,8 +39,8 @@ class Response:
 class Settings(BaseModel, frozen=True, extra="forbid"):
     """How responses are had; the head of `models.yaml` explains most fields.
 
-    Temperature 0 is greedy. For engine 'server' alone: from `base_url` (default: OPENAI_BASE_URL)
-    on. `cache` is the file that keeps every answer; `max_usd` is the most that all may have cost.
+    Temperature 0 is greedy. For engine 'server' alone: `base_url` (default: OPENAI_BASE_URL) and
+    what follows. `cache` keeps every answer, `max_usd` is the most that all may have cost.
     """
 
     engine: Literal["transformers", "vllm", "server"] = "transformers"
@@ -67,12 +65,12 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
 class _Prompt(NamedTuple):
     place: int
     seed: int
-    prompt: str | list[dict[str, str]]  # as text, or for a server as messages
+    prompt: str | list[dict[str, str]]
     ids: Sequence[int] = ()
 
 
 def seed_of(seed: int, run: int) -> int:
-    """The seed of run number `run` (from 0): 31 bits, unrelated to those of other `seed`s."""
+    """The seed of run number `run` (from 0): 31 bits."""
     digest = hashlib.sha256(f"{seed}/{run}".encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
@@ -80,10 +78,10 @@ def seed_of(seed: int, run: int) -> int:
 def in_batches(
     model: str | Path, prompts: list[list[dict[str, str]]], seeds: list[int], settings: Settings
 ) -> Iterator[dict[int, Response]]:
-    """Responses by the place of their prompt, a batch the moment it is there.
+    """Responses by the place of their prompt, batch by batch.
 
     `model` is a checkpoint, a hub id, or what the server calls it. A prompt is a list of chat
-    messages and has its own seed. Code from a model's repository is never run.
+    messages; each has its seed. Code from a model's repository is never run.
     """
     if not prompts:
         return
@@ -96,14 +94,12 @@ def in_batches(
         ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     asked = list(map(_Prompt, range(len(prompts)), seeds, prompts, ids))
     if settings.engine == "transformers":
-        # Longest first: what does not fit into memory fails at once.
-        asked.sort(key=lambda each: -len(each.ids))
+        asked.sort(key=lambda each: -len(each.ids))  # what doesn't fit into memory fails at once
     engine = {"transformers": _transformers, "vllm": _vllm, "server": _server}[settings.engine]
     size = settings.batch_size or BATCH[settings.engine]
     batches = [asked[first : first + size] for first in range(0, len(asked), size)]
     for batch, responses in zip(batches, engine(model, batches, settings), strict=True):
-        places = [each.place for each in batch]
-        yield dict(zip(places, responses, strict=True))
+        yield dict(zip([each.place for each in batch], responses, strict=True))
 
 
 def _joined(prompt: list[dict[str, str]]) -> str:
@@ -115,7 +111,7 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
         return f"{tokenizer.bos_token or ''}{_joined(prompt)}\n\n"
     try:
         return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # a template raises what it likes
+    except Exception as error:  # a template may raise anything
         hint = "'user_only' if its chat template takes no system turn, 'plain' if it has none"
         name = paths.show(tokenizer.name_or_path)
         raise ValueError(f"{name}: {error}; choose prompt_style {hint}") from None
@@ -126,10 +122,8 @@ def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Settings):
     from transformers import AutoModelForCausalLM, LogitsProcessorList
 
     cuda = torch.cuda.is_available()
-    placed = {"dtype": torch.float32}
-    if cuda:
-        placed = {"dtype": torch.bfloat16, "device_map": "auto"}
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, **placed).eval()
+    how = {"dtype": torch.bfloat16, "device_map": "auto"} if cuda else {"dtype": torch.float32}
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, **how).eval()
     n_new, longest = settings.max_new_tokens, len(batches[0][0].ids)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context and longest + n_new > context:
@@ -137,7 +131,7 @@ def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Settings):
         raise ValueError(f"{longest} exceed the model's {context} tokens")
     tokenizer = checkpoints.load_tokenizer(checkpoint)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    ends = model.generation_config.eos_token_id  # some models have several
+    ends = model.generation_config.eos_token_id
     ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
     for batch in batches:
         ids = {"input_ids": [each.ids for each in batch]}
@@ -147,7 +141,7 @@ def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Settings):
         if settings.temperature:
             draws = torch.stack([_draws(each, n_new) for each in batch]).to(model.device)
             processors.append(_Sampler(draws, start, settings.temperature))
-        # On a CPU, growing the cache costs a batch (not one response) more than its empty end.
+        # On a CPU, growing the cache costs a batch more than its empty end.
         cache = {} if cuda or len(batch) == 1 else {"cache_implementation": "static"}
         with torch.inference_mode():
             output = model.generate(
@@ -167,10 +161,7 @@ def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Settings):
 
 
 class _Sampler:
-    """Draws each row's next token by one random number of the row's own.
-
-    `draws`: (rows, new tokens), each in 0-1. The token drawn is the only choice left.
-    """
+    """Leaves each row one token, drawn by a number of its own in `draws` (rows x new tokens)."""
 
     def __init__(self, draws, start: int, temperature: float):
         self.draws, self.start, self.temperature = draws, start, temperature
@@ -187,7 +178,6 @@ class _Sampler:
 
 
 def _draws(asked: _Prompt, n: int):
-    """`n` numbers in 0-1 that depend on prompt and seed alone."""
     import torch
 
     seeded = f"{asked.seed}\n{asked.prompt}".encode(errors="surrogatepass")
@@ -197,7 +187,6 @@ def _draws(asked: _Prompt, n: int):
 
 
 def _response(tokens: list[int], ends: set[int], tokenizer, n_prompt_tokens: int) -> Response:
-    """A response from its new tokens, up to the first that ends the turn."""
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
     reason = "length" if end is None else "stop"
@@ -221,9 +210,8 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: Settings):
         responses = []
         for each, output in zip(batch, outputs, strict=True):
             first = output.outputs[0]
-            ended = first.finish_reason == "stop"  # then the last token is the end of turn
-            n_tokens = len(first.token_ids) - ended
             reason = first.finish_reason or "unknown"
+            n_tokens = len(first.token_ids) - (reason == "stop")  # the last ends the turn
             responses.append(Response(first.text, reason, n_tokens, len(each.ids)))
         yield responses
 
@@ -241,8 +229,7 @@ def _server(model, batches: list[list[_Prompt]], settings: Settings):
             requests = []
             for each in batch:
                 request = {"seed": each.seed, "messages": each.prompt} | fields
-                request = {name: value for name, value in request.items() if value is not None}
-                requests.append(request)
+                requests.append({key: value for key, value in request.items() if value is not None})
             yield [_from_server(reply) for reply in server.ask(requests)]
 
 
@@ -251,5 +238,5 @@ def _from_server(reply: Reply) -> Response:
     if about is None:
         return Response(None, "error", None, None, reply.error)
     reason = "unknown" if about.finish_reason in ("", "None") else about.finish_reason
-    n_tokens, n_prompt_tokens = about.completion_tokens or None, about.prompt_tokens or None
-    return Response(reply.text, reason, n_tokens, n_prompt_tokens)
+    counts = about.completion_tokens or None, about.prompt_tokens or None
+    return Response(reply.text, reason, *counts)

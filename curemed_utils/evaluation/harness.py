@@ -1,7 +1,4 @@
-"""CUREMED-BENCH as tasks for lm-evaluation-harness, inspect_ai and lighteval.
-
-Whoever runs them needs this package and a harness; the head of each task file says how.
-"""
+"""CUREMED-BENCH for lm-evaluation-harness, inspect_ai and lighteval; each task's head says how."""
 
 import math
 import shutil
@@ -27,11 +24,11 @@ def write_tasks(rows: Iterable[data.Row], folder: Path) -> Path:
 
     DataError where there is no row or an id comes twice.
     """
-    data.write_jsonl((_record(row) for row in rows), folder / ROWS)
+    data.write_jsonl(map(_record, rows), folder / ROWS)
     spoken = {record["language"] for record in read_records(folder)}
-    shutil.rmtree(folder / "lm_eval", ignore_errors=True)  # it may have other languages
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(TASKS, folder, ignore=ignored, dirs_exist_ok=True)
+    shutil.rmtree(folder / "lm_eval", ignore_errors=True)
+    no_cache = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(TASKS, folder, ignore=no_cache, dirs_exist_ok=True)
     for name, config in _lm_eval(spoken).items():
         config["metadata"] = {"version": 1.0, "rows": rows_digest(folder)}
         text = yaml.safe_dump(config, sort_keys=False)
@@ -46,9 +43,8 @@ def _record(row: data.Row) -> dict:
 
 
 def _lm_eval(spoken: set[str]) -> dict[str, dict]:
-    """One task a language, one over all rows, and a group: what differs from `_common_yaml`."""
     tasks = {f"{NAME}_{name.lower()}": name for name in languages.NAMES if name in spoken}
-    # A mean over languages: the harness would weigh by all rows, those without a verdict too.
+    # Else the harness weighs by all rows, those without a verdict too.
     means = [{"metric": part, "weight_by_size": False} for part in PARTS]
     configs = {NAME: {"group": NAME, "task": list(tasks), "aggregate_metric_list": means}}
     for task, language in (tasks | {f"{NAME}_all": ""}).items():
@@ -58,7 +54,7 @@ def _lm_eval(spoken: set[str]) -> dict[str, dict]:
 
 
 def read_records(folder: Path, language: str = "") -> list[dict]:
-    """The rows that `write_tasks` wrote, of one language or all; DataError where there is none."""
+    """The rows that `write_tasks` wrote, of one language or all; DataError if there is none."""
     wanted = languages.get(language).name if language else ""
     rows = [row for row in data.read_jsonl(folder / ROWS) if wanted in ("", row.language)]
     if not rows:
@@ -67,15 +63,14 @@ def read_records(folder: Path, language: str = "") -> list[dict]:
 
 
 def rows_digest(folder: Path) -> str:
-    """Of the folder's rows and prompts, for a result to carry."""
+    """A digest of the folder's rows and prompts."""
     return checkpoints.digest((folder / ROWS).read_bytes())
 
 
 def score_response(response: str, record: dict) -> dict[str, float]:
     """PARTS of a response, NaN where nothing can tell, and UNKNOWN: 1 where they are NaN."""
-    scores = {}
-    for name, value in rewards.score(response, data.Row(**record)).items():
-        scores[name] = math.nan if value is None else value
+    parts = rewards.score(response, data.Row(**record))
+    scores = {name: math.nan if part is None else part for name, part in parts.items()}
     for name in UNKNOWN:
         scores[name] = float(math.isnan(scores[name.removesuffix("_unknown")]))
     return scores

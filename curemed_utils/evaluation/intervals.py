@@ -1,8 +1,7 @@
 """Scores with 95% intervals, their spread over runs, and equity between languages.
 
-An item is a question (set and id), a run is a pair of seed and sample. `groups` maps ids to what
-makes items parallel, such as a topic asked in 13 languages: items of a group vary together, so
-groups are what is drawn. Without it each item is its own group.
+An item is a set and an id, a run a seed and a sample. `groups` maps ids to what makes items
+parallel, such as a topic in all languages: they vary together, so groups are what is drawn.
 """
 
 from typing import NamedTuple
@@ -15,7 +14,7 @@ from curemed_utils.data import DataError
 from curemed_utils.evaluation.verdicts import METRICS, measures
 
 RESAMPLES = 2000
-_FEW = 5  # groups; strata with fewer can't show how much they vary
+_FEW = 5  # groups; fewer can't show how much they vary
 
 
 def estimates(
@@ -25,20 +24,18 @@ def estimates(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
-    """A line per model, metric and statistic of `verdicts`, as `evaluation.read_verdicts` has them.
+    """A line per model, metric and statistic of `verdicts`.
 
     Statistics: micro, over all responses, as published · macro, the mean over languages · worst,
-    the lowest language (`worst` names it) · tier_gap, the mean over high-resource languages minus
-    that over low-resource ones, where both are there.
-    In percent: value, low and high (95% interval), sd (standard deviation over runs, NaN with one).
-    n_unknown responses have no verdict: left out, in *_paper counted as in `evaluation.table`.
+    the lowest language (`worst` names it) · tier_gap, high-resource minus low-resource languages.
+    In percent: value, low and high (95% interval), sd (over runs). n_unknown responses have no
+    verdict: left out, in *_paper counted as in `evaluation.table`.
 
-    Intervals speak of other questions, not of other runs: runs of an item are averaged within it.
-    They rest on a Bayesian bootstrap (Rubin 1981) over groups, within languages where a group has
-    one language. For micro and macro its variance gives the effective number of items of a Wilson
-    score interval, since percentiles miss the truth too often near 0 and 100%. For tier_gap they
-    are percentiles; NaN if nothing varies. For worst, the lowest of the languages' lower limits and
-    of their upper ones, the latter with Bonferroni's correction; its value is, on average, too low.
+    Intervals speak of other questions, not of other runs, by a Bayesian bootstrap (Rubin 1981) over
+    groups, within languages where a group has one. micro and macro: Wilson's, its number of items
+    from the bootstrap's variance, for percentiles miss the truth near 0 and 100%. tier_gap:
+    percentiles, NaN if nothing varies. worst: the lowest of the languages' lower and of their upper
+    limits, the latter with Bonferroni's correction.
     """
     frame = frame_of(verdicts, groups)
     frame["cell"] = _codes(frame, ["model", "language"])
@@ -62,26 +59,23 @@ def estimates(
                 "n_runs": part["run"].nunique(),
                 "n_items": part["item"].nunique(),
                 "n_groups": judged["group"].nunique(),
-                "n_unknown": int(truths[metric].iloc[place].isna().sum()),
+                "n_unknown": truths[metric].iloc[place].isna().sum(),
             }
             drawn = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in draws))
             of_runs = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in runs))
-            each_run = pd.DataFrame(of_runs.statistics())
+            each_run = of_runs.statistics()
             limits = _limits(drawn, n_groups.to_numpy(), counts["n_groups"])
             for statistic, (value, low, high) in limits.items():
                 line = {"model": model, "metric": metric, "statistic": statistic}
                 line |= {"value": 100 * value, "low": 100 * low, "high": 100 * high}
-                line["sd"] = 100 * each_run[statistic].std()
+                line["sd"] = 100 * pd.Series(each_run[statistic]).std()
                 line["worst"] = drawn.lowest() if statistic == "worst" else ""
                 lines.append(line | counts)
     return pd.DataFrame(lines)
 
 
 def frame_of(verdicts: pd.DataFrame, groups: dict[str, str] | None) -> pd.DataFrame:
-    """`verdicts` as numbers: item, run, group and stratum, beside id, language and model.
-
-    A group is what is drawn together, a stratum the groups among which it is drawn.
-    """
+    """`verdicts` as numbers: item, run, group (drawn together) and stratum (drawn among)."""
     frame = verdicts[["model", "id", "language"]].reset_index(drop=True)
     frame["item"] = _codes(verdicts, ["set", "id"])
     frame["run"] = _codes(verdicts, ["seed", "sample"])
@@ -105,10 +99,7 @@ def frame_of(verdicts: pd.DataFrame, groups: dict[str, str] | None) -> pd.DataFr
 
 
 def _as_numbers(truths: pd.DataFrame, models: pd.Series) -> pd.DataFrame:
-    """1 right, 0 wrong, NaN unknown.
-
-    As published, unknown counts as wrong, unless a model has no verdict at all.
-    """
+    """1, 0, NaN unknown; as published, unknown is wrong, unless a model has no verdict at all."""
     numbers = truths.astype("Float64").astype(float)
     for metric in numbers.filter(like="_paper"):
         has_any = numbers[metric].groupby(models).transform("count") > 0
@@ -117,15 +108,13 @@ def _as_numbers(truths: pd.DataFrame, models: pd.Series) -> pd.DataFrame:
 
 
 def _codes(frame: pd.DataFrame, names: list[str]) -> np.ndarray:
-    """Numbers from 0 for the rows' different values of `names`, in order of appearance."""
     return frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
 
 
 def resampled(frame: pd.DataFrame, values: np.ndarray, seed: int, resamples: int) -> np.ndarray:
     """Sums of `values` (rows x columns) in each cell: (1 + resamples) x cells x columns.
 
-    The first sums are those of the rows as they are; in all others each group of `frame` has a
-    random weight, and the weights of a stratum have mean 1.
+    The first are of the rows as they are; then each group has a random weight, of mean 1.
     """
     rng = np.random.default_rng(seed)
     sums = np.zeros((1 + resamples, frame["cell"].max() + 1, values.shape[1]), np.float32)
@@ -134,7 +123,7 @@ def resampled(frame: pd.DataFrame, values: np.ndarray, seed: int, resamples: int
         groups = pd.factorize(stratum["group"])[0]
         cells, place = np.unique(stratum["cell"], return_inverse=True)
         n_groups, n_cells = groups.max() + 1, len(cells)
-        # of this shape, the variance is that of n - 1 degrees of freedom
+        # the variance is that of n - 1 degrees of freedom
         shape = max(n_groups - 2, 0.5) / n_groups
         weights = rng.standard_gamma(shape, (1 + resamples, n_groups), np.float32)
         weights /= weights.mean(axis=1, keepdims=True)
@@ -146,12 +135,11 @@ def resampled(frame: pd.DataFrame, values: np.ndarray, seed: int, resamples: int
 
 
 def _sums(code: np.ndarray, values: np.ndarray, size: int = 0) -> np.ndarray:
-    """`values` (rows x columns) summed within each code; at least `size` codes."""
     return np.stack([np.bincount(code, column, size) for column in values.T], axis=1)
 
 
 class _Tally(NamedTuple):
-    """Right answers and answers with a verdict: draws (or runs) x languages."""
+    """Right answers and those with a verdict: draws (or runs) x languages."""
 
     names: list[str]
     right: np.ndarray
@@ -165,7 +153,6 @@ class _Tally(NamedTuple):
         return "" if np.isnan(observed).all() else self.names[np.nanargmin(observed)]
 
     def statistics(self) -> dict[str, np.ndarray]:
-        """Each statistic of every draw, 0-1."""
         rates = self.rates()
         statistics = {
             "micro": _divided(self.right.sum(axis=1), self.known.sum(axis=1)),
@@ -189,7 +176,7 @@ def _mean_of_known(rates: np.ndarray) -> np.ndarray:
 
 
 def _limits(draws: _Tally, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
-    """Value and 95% limits of each statistic, 0-1; `n_groups` in each language, `n` in all."""
+    """Value and limits of each statistic; `n_groups` in each language, `n` in all."""
     statistics = draws.statistics()
     if not n:
         return dict.fromkeys(statistics, (np.nan, np.nan, np.nan))
@@ -210,10 +197,7 @@ def _limits(draws: _Tally, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
 
 
 def _wilson(rates: np.ndarray, n: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
-    """Wilson's limits of the first of `rates` (draws x columns), from their variance over draws.
-
-    Where nothing varies, the `n` groups stand for themselves.
-    """
+    """Limits of the first of `rates` (draws x columns); `n` groups where nothing varies."""
     from scipy import stats
     from statsmodels.stats.proportion import proportion_confint
 

@@ -1,4 +1,4 @@
-"""Labels by native speakers: a sheet of responses drawn, marked, read back and weighed."""
+"""Labels by native speakers: a sheet drawn, marked, read back and weighed."""
 
 import hashlib
 from pathlib import Path
@@ -13,15 +13,14 @@ LABELS = ("in_language", "complete", "correct")
 VALUES = ("yes", "no", "unsure")
 TEXTS = ("language", "question", "reference", "response")
 COLUMNS = ("id", *TEXTS, *LABELS, "labeller", "note")
-CHOSEN = "chosen by hand"  # begins the note of a label that was no random draw
+CHOSEN = "chosen by hand"  # begins a label's note
 _CHOICES = dict.fromkeys(LABELS, VALUES)
 
 
 def draw_sheet(judged: pd.DataFrame, path: Path, per_language: int, seed: int = 0) -> Path:
     """Writes a sheet with `per_language` responses of each language, for native speakers.
 
-    They come in equal parts from each offline outcome, and show neither model nor verdict.
-    FileExistsError where there is a sheet, for it may hold labels.
+    They come in equal parts from each offline outcome. FileExistsError where there is a sheet.
     """
     if path.exists():
         raise FileExistsError(f"{paths.show(path)} may hold labels; move it away")
@@ -29,7 +28,7 @@ def draw_sheet(judged: pd.DataFrame, path: Path, per_language: int, seed: int = 
     drawn = []
     for _, group in table.groupby("language"):
         mixed = group.sample(frac=1, random_state=seed)
-        turn = mixed.groupby("outcome").cumcount()  # one of each outcome, another of each, …
+        turn = mixed.groupby("outcome").cumcount()
         part = mixed.iloc[np.argsort(turn, kind="stable")[:per_language]]
         drawn += part.sort_values("id")[["id", *TEXTS]].to_dict("records")
     return sheets.write_sheet(path, COLUMNS, drawn, _CHOICES)
@@ -38,8 +37,7 @@ def draw_sheet(judged: pd.DataFrame, path: Path, per_language: int, seed: int = 
 def mark(path: Path, entry: pd.DataFrame, label: str, value: str, labeller: str) -> Path:
     """Puts a label on the sheet at `path`, which is made if it isn't there.
 
-    `entry` is one row of `released_outputs`. One that the sheet didn't draw is added as chosen
-    by hand.
+    `entry` is one row of `released_outputs`, added as chosen by hand if it was not drawn.
     """
     sheet = read_labels(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
     records = sheet.set_index("id", drop=False).to_dict("index")
@@ -61,13 +59,13 @@ def read_labels(path: Path) -> pd.DataFrame:
 
 
 def response_ids(outputs: pd.DataFrame) -> list[str]:
-    """An id for each response, made from model, language, row and text, that gives none away."""
+    """An id for each response that gives neither model nor row away."""
     keys = outputs[["model", "language", "row", "response"]].astype(str).agg("\0".join, axis=1)
     return ["r" + hashlib.sha256(key.encode()).hexdigest()[:12] for key in keys]
 
 
 def offline_outcomes(judged: pd.DataFrame) -> list[str]:
-    """What our checks say: 'accepted', 'cut off', 'other language' or 'undecided'."""
+    """'accepted', 'cut off', 'other language' or 'undecided', by our checks."""
     language, complete = judged["in_language"], judged["complete"]
     cases = [~language, language & complete, language & ~complete]
     names = ["other language", "accepted", "cut off"]
@@ -77,15 +75,14 @@ def offline_outcomes(judged: pd.DataFrame) -> list[str]:
 def weigh(judged: pd.DataFrame, labels: pd.DataFrame, name: str) -> pd.DataFrame:
     """The rows of `judged` with a label `name` (yes or no), as verdict, truth and weight.
 
-    A label stands for `weight` rows of its language and outcome, and for groups with its verdict
-    and no label. Undecided rows and labels chosen by hand are left out.
+    `weight` is how many rows a label stands for. Undecided rows and labels chosen by hand are out.
     """
     drawn = labels[~labels["note"].str.startswith(CHOSEN)].set_index("id")
     rows = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
     strange = drawn.index.difference(rows["id"])
     if len(strange):
-        example = f"{len(strange)} labelled ids, such as {strange[0]!r}"
-        raise data.DataError(f"{example}, are not in the table")
+        some = f"{len(strange)} labelled ids, such as {strange[0]!r}"
+        raise data.DataError(f"{some}, are not in the table")
     truths = drawn[name].map({"yes": True, "no": False})
     rows = rows.assign(verdict=judged[name], truth=rows["id"].map(truths)).dropna(subset="verdict")
     groups = rows.groupby(["language", "outcome", "verdict"])["truth"]

@@ -1,4 +1,4 @@
-"""Models to evaluate as rows of a YAML file: the paper's in `models.yaml`, or your own."""
+"""Models as rows of a YAML file: the paper's in `models.yaml`, or your own."""
 
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ MODELS = Path(__file__).with_name("models.yaml")
 
 
 class Model(Settings):
-    """One row; the top of `models.yaml` says what the fields mean."""
+    """One row; `models.yaml` says what the fields mean."""
 
     name: str = Field(pattern=r"^[\w(][\w .()+-]*$")  # a folder's name as well
     id: str = ""
@@ -28,7 +28,7 @@ class Model(Settings):
 
 
 def load(path: str | Path = MODELS) -> dict[str, Model]:
-    """The models of a YAML file by name; DataError lists faults by row (from 1), name and field."""
+    """The models of a YAML file by name; DataError lists faults by row, name and field."""
     path = Path(path).expanduser()
     try:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -57,8 +57,7 @@ def load(path: str | Path = MODELS) -> dict[str, Model]:
                 faults.append(f"{place} 'id': {model.id} is {first}'s already")
         models[model.name] = model
     if faults:
-        head = f"{paths.show(path)}: {len(faults)} faults"
-        raise data.DataError(f"{head}\n{data.listed(faults)}")
+        raise data.DataError(f"{paths.show(path)}: {len(faults)} faults\n{data.listed(faults)}")
     return models
 
 
@@ -72,9 +71,8 @@ def evaluate_baseline(
 ) -> pd.DataFrame:
     """`evaluation.evaluate` for one row of a file of models.
 
-    `settings` are those of `evaluation.respond` and go before the row's own. Weights become a link
-    at `<run_dir>/checkpoints/<name>`, fetched from the hub if need be. ValueError for an unknown
-    name or a row without an id.
+    `settings` are those of `evaluation.respond` and go before the row's own. Weights are fetched
+    if need be and linked as a checkpoint of the run. ValueError for an unknown name or no id.
     """
     models = load(path)
     if name not in models:

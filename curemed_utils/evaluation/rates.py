@@ -8,7 +8,7 @@ import pandas as pd
 
 
 class Rate(NamedTuple):
-    """A corrected share with its 95% interval, 0-1; NaN with a reason where it can't be had."""
+    """A corrected share with its 95% interval, 0-1; NaN with a reason if it can't be had."""
 
     estimate: float
     low: float
@@ -27,7 +27,7 @@ def kappa(a: pd.Series, b: pd.Series) -> float:
 
 
 def rogan_gladen(apparent, sensitivity, specificity):
-    """The true share behind an apparent one; it may lie outside 0-1."""
+    """The true share behind an apparent one; may lie outside 0-1."""
     return (apparent + specificity - 1) / (sensitivity + specificity - 1)
 
 
@@ -36,9 +36,8 @@ def corrected_rate(
 ) -> Rate:
     """The true share behind a check's verdicts `observed` (boolean, NA left out).
 
-    `labels` has verdict, truth and weight, as `labels.weigh` makes them. The interval carries the
-    uncertainty of share, sensitivity and specificity by a Bayesian bootstrap (Rubin 1981), with
-    half a label of each truth added to each verdict: no error seen doesn't mean none possible.
+    `labels` are of `labels.weigh`. The interval is of a Bayesian bootstrap (Rubin 1981) of share,
+    sensitivity and specificity, with half a label of each truth added to each verdict.
     """
     seen = observed.dropna().to_numpy(bool)
     truth = labels["truth"].to_numpy(bool)
@@ -63,7 +62,7 @@ def corrected_rate(
     apparent = random.beta(seen.sum() + 0.5, (~seen).sum() + 0.5, draws)
     better = sensitivity + specificity > 1
     rates = rogan_gladen(apparent, sensitivity, specificity)[better]
-    low, high = 0, 1  # where the check may be no better than chance
+    low, high = 0, 1
     if better.mean() >= 0.95:
         low, high = np.quantile(rates, [0.025, 0.975])
         if ((rates >= 0) & (rates <= 1)).mean() < 0.05:
@@ -73,7 +72,6 @@ def corrected_rate(
 
 
 def _error_rates(accepted, yes_accepted, yes_rejected):
-    """Sensitivity and specificity, from the share of yes on each side."""
     hit = accepted * yes_accepted
     miss = (1 - accepted) * yes_rejected
     return hit / (hit + miss), (1 - accepted - miss) / (1 - hit - miss)

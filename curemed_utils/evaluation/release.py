@@ -1,4 +1,4 @@
-"""The authors' released GPT-4o verdicts, read and counted again (Tables 8 to 10)."""
+"""The authors' released GPT-4o verdicts, counted again (Tables 8 to 10)."""
 
 import re
 from pathlib import Path
@@ -9,17 +9,14 @@ import pandas as pd
 from curemed_utils import languages, paths
 from curemed_utils.data import DataError
 
-# Keys: the folder under baseline_inference/closed_source, its letters and digits alone, lower case.
-# Values: the name in Tables 8 to 10.
-RELEASED_MODELS = {
+RELEASED_MODELS = {  # by the letters and digits of their folder
     "gptgpt5nano": "GPT-5-nano",
     "gptgpt5mini": "GPT-5-mini",
     "geminigemini25flash": "Gemini 2.5 Flash",
     "geminigemini25pro": "Gemini 2.5 Pro",
     "claude": "Claude 3 Haiku",
 }
-METRICS = {"language": "lc", "logic": "la"}  # by the word in a folder's name
-SCORE_COLUMN = {"lc": "Language_Score", "la": "Logic_Score"}
+METRICS = {"language": "lc", "logic": "la"}  # by a folder's word
 
 
 class ReleasedFile(NamedTuple):
@@ -32,9 +29,8 @@ class ReleasedFile(NamedTuple):
 def score_release(root: str | Path | None = None) -> pd.DataFrame:
     """Tables 8-10 rebuilt from the published GPT-4o verdicts under `root` (or `CUREMED_RELEASE`).
 
-    Columns: model, metric ('la' | 'lc'), language (a name, or 'all': the micro average over all
-    rows), value (percent), n (rows), n_blank. As published, a blank verdict counts in the
-    denominator.
+    Columns: model, metric ('la' | 'lc'), language (or 'all': the micro average), value (percent),
+    n (rows), n_blank. As published, a blank verdict counts in the denominator.
     """
     lines = []
     for file in released_files(root):
@@ -51,7 +47,7 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
 
 
 def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
-    """Every CSV of published verdicts under `root`; DataError names one that isn't where it was."""
+    """Every CSV of published verdicts under `root`; DataError names one that is elsewhere."""
     closed = paths.release(root) / "baseline_inference" / "closed_source"
     files = []
     for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
@@ -71,7 +67,7 @@ def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
 
 def read_released(path: Path, metric: str, texts: tuple[str, ...] = ()) -> pd.DataFrame:
     """The columns `texts` of one released CSV, and `verdict` (boolean, NA where blank)."""
-    column = SCORE_COLUMN[metric]
+    column = {"lc": "Language_Score", "la": "Logic_Score"}[metric]
     try:
         rows = pd.read_csv(path, usecols=[*texts, column], dtype=str, keep_default_na=False)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Responses to rows, each kept the moment it is there, and the verdicts on them."""
+"""Responses to rows, each kept once it is there, and the verdicts on them."""
 
 import json
 import os
@@ -17,9 +17,7 @@ from curemed_utils.training import checkpoints
 
 
 class _Question(NamedTuple):
-    """A row asked once; `key` names the response in the kept file."""
-
-    key: str
+    key: str  # of the response, in the kept file
     row: data.Row
     sample: int
     prompt: list[dict[str, str]]
@@ -34,15 +32,12 @@ def respond(
     progress: str = "",
     **settings,
 ) -> pd.DataFrame:
-    """`samples` seeded runs (Section 4: three) of a model over the rows, with their verdicts.
+    """`samples` seeded runs (Section 4: three) of a model over the rows, a line a response.
 
-    `settings` are the fields of `generation.Settings`; with engine 'server', `checkpoint` is what
-    the server calls the model. The file `kept` (JSON Lines) takes each batch the moment it is
-    there; what it holds for a row, run and settings is not generated again. A response that could
-    not be had has no verdict and is not kept. `progress` names a progress bar.
-
-    One line a response: row, run (`sample`, and `seed`: `generation.seed_of`), the response and how
-    it was made, and the fields of `verdict`.
+    `settings` are those of `generation.Settings`; with engine 'server', `checkpoint` is what the
+    server calls the model. What the file `kept` (JSON Lines) holds is not generated again. A
+    response that could not be had has no verdict and is not kept. Columns: row, run (`sample`,
+    `seed`), the response and how it was made, those of `verdict`.
     """
     if kept:
         settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
@@ -74,20 +69,11 @@ def respond(
     lines = []
     for question in questions:
         row, response = question.row, responses[question.key]
-        line = {
-            "id": row.id,
-            "language": row.language,
-            "tier": tiers.get(row.language),
-            "sample": question.sample,
-            "response": response.text,
-            "finish_reason": response.finish_reason,
-            "n_tokens": response.n_tokens,
-            "seed": seed,
-            "n_prompt_tokens": response.n_prompt_tokens,
-            "error": response.error,
-        }
-        lines.append(line | shaping | verdict(response, row))
-    return typed(pd.DataFrame(lines))
+        line = {"id": row.id, "language": row.language, "tier": tiers.get(row.language)}
+        line |= {"sample": question.sample, "seed": seed, "response": response.text}
+        line |= asdict(response) | shaping | verdict(response, row)
+        lines.append(line)
+    return typed(pd.DataFrame(lines).drop(columns="text"))
 
 
 def _identity(model: str | Path, engine: str, base_url: str) -> str:
@@ -98,7 +84,7 @@ def _identity(model: str | Path, engine: str, base_url: str) -> str:
 
 
 def _read_kept(file: Path) -> dict[str, Response]:
-    """Responses by key. A last line that a kill tore off is cut from the file."""
+    """Responses by key; a last line that a kill tore off is cut from the file."""
     raw = file.read_bytes() if file.exists() else b""
     whole = raw.rfind(b"\n") + 1
     if whole < len(raw):
@@ -111,9 +97,8 @@ def _read_kept(file: Path) -> dict[str, Response]:
             of_response = {field.name: record[field.name] for field in fields(Response)}
             responses[record["key"]] = Response(**of_response)
         except (ValueError, LookupError, TypeError) as error:
-            place = f"{paths.show(file)}, line {number}: no response"
-            why = f"{type(error).__name__}: {error}"
-            raise data.DataError(f"{place} ({why}); delete it to generate it again") from None
+            place = f"{paths.show(file)}, line {number}: no response ({error!r})"
+            raise data.DataError(f"{place}; delete it to generate it again") from None
     return responses
 
 
@@ -137,20 +122,19 @@ def evaluate(
 ) -> pd.DataFrame:
     """`respond` for checkpoint `model` of a run to every row of each named set.
 
-    `settings` are those of `respond`. `source` is a checkpoint elsewhere, or what a server calls
-    the model; then `model` only names the results, in `<run_dir>/<into>/<model>/`.
-    A killed evaluation goes on where it was; a finished one, made by the same checkpoint, prompt,
-    rows and settings, is read back. A `judge` adds its verdicts (`judged`). What failed is asked
-    again.
+    `source` is a checkpoint elsewhere, or what a server calls the model; then `model` only names
+    the results, in `<run_dir>/<into>/<model>/`. A killed evaluation goes on, one finished with the
+    same checkpoint, prompt, rows and settings is read back, what failed is asked again. A `judge`
+    adds its verdicts (`judged`).
     """
     checkpoint = source or checkpoints.find(run_dir, model)
     folder = paths.answers_folder(run_dir, model, into)
     file = paths.verdicts_file(run_dir, model, into)
     asked = [(name, row) for name, rows in sets.items() for row in rows]
     texts = [f"{name}{row.model_dump_json()}" for name, row in asked]
-    engine = settings.get("engine", "transformers")
+    engine, url = settings.get("engine", "transformers"), settings.get("base_url", "")
     made_from = {
-        "checkpoint": _identity(checkpoint, engine, settings.get("base_url", "")),
+        "checkpoint": _identity(checkpoint, engine, url),
         "prompt": prompts.fingerprint(),
         "rows": checkpoints.digest("".join(texts).encode()),
         "settings": json.loads(json.dumps(settings, default=str)),
@@ -158,8 +142,7 @@ def evaluate(
     mark = folder / "made_from.json"
     if not (mark.exists() and json.loads(mark.read_text()) == made_from):
         mark.unlink(missing_ok=True)
-        rows = [row for _, row in asked]
-        kept = folder / "responses.jsonl"
+        rows, kept = [row for _, row in asked], folder / "responses.jsonl"
         verdicts = respond(checkpoint, rows, kept=kept, progress=model, **settings)
         verdicts["set"] = [name for name, _ in asked for _ in range(settings.get("samples", 1))]
         _write(verdicts, file)
@@ -173,5 +156,4 @@ def evaluate(
 
 
 def _write(verdicts: pd.DataFrame, file: Path) -> None:
-    records = json.loads(verdicts.to_json(orient="records", force_ascii=False))
-    data.write_jsonl(records, file)
+    data.write_jsonl(json.loads(verdicts.to_json(orient="records", force_ascii=False)), file)

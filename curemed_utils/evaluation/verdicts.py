@@ -1,4 +1,4 @@
-"""Verdicts: what can be said of one response, by checks and by a judge, and tables over many."""
+"""Verdicts on one response, by checks and by a judge, and tables over many."""
 
 import json
 import math
@@ -12,17 +12,16 @@ from curemed_utils.judge import Judge
 
 MODELS = languages.CHECKPOINTS
 METRICS = ("la", "lc", "complete", "la_paper", "lc_paper")
-HARNESS = ("truncated", "empty", "judge_failed")  # faults of how a model was run, not of the model
-MAX_FAULTS = 5.0  # percent; a result with more is marked
+HARNESS = ("truncated", "empty", "judge_failed")  # faults of the run
+MAX_FAULTS = 5.0  # percent
 TRUTHS = ("correct", "in_language", "complete", "well_formed", "judged_correct", "judged_language")
 
 
 def verdict(response: Response, row: data.Row) -> dict:
     """What can be said of one response; None where nothing can tell, or nothing came.
 
-    `correct` is exact match against the row's accepted answers. `complete` means the model ended
-    its turn and closed its answer. A response without an answer is not in the language, and not
-    correct if the row has accepted answers.
+    `correct` is exact match against the row's accepted answers; `complete`: turn ended and answer
+    closed. Without an answer, a response is not in the language.
     """
     if response.text is None:
         return dict.fromkeys(("correct", "in_language", "complete", "well_formed", "reward"))
@@ -48,15 +47,14 @@ def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]
     for row_id, response in zip(verdicts["id"], verdicts["response"], strict=True):
         row = rows[row_id]
         item = {"question": row.question, "language": row.language, "response": response}
-        item["reference"] = trace.answer_of(row.answer) or row.answer
-        items.append(item)
+        items.append(item | {"reference": trace.answer_of(row.answer) or row.answer})
     return items
 
 
 def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> pd.DataFrame:
     """Adds the verdicts of a judge model (Appendix A), NA where it failed; `rows` by id.
 
-    New columns: judge (its model), judge_prompt (a digest), judged_correct, judged_language and
+    New columns: judge (its model), judge_prompt (a digest), judged_correct, judged_language,
     judge_error. Without accepted answers, `correct` is the judge's.
     """
     items = judge_items(verdicts, rows)
@@ -79,13 +77,12 @@ def read_verdicts(run_dir: Path, model: str, into: str = "evaluation") -> pd.Dat
     file = paths.verdicts_file(run_dir, model, into)
     if not file.exists():
         raise paths.missing(run_dir, file)
-    with file.open(encoding="utf-8") as opened:
-        records = [json.loads(line) for line in opened]
+    records = map(json.loads, file.read_text(encoding="utf-8").splitlines())
     return typed(pd.DataFrame(records)).assign(model=model)
 
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Truths as pandas' booleans, which know NA, and rewards as floats."""
+    """Truths as booleans that know NA, rewards as floats."""
     columns = [name for name in TRUTHS if name in table]
     return table.astype(dict.fromkeys(columns, "boolean") | {"reward": "float"})
 
@@ -93,11 +90,10 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Percentages, the mean reward and counts for each group of `by`.
 
-    `la`, `lc`, `complete`, `well_formed`: responses without a verdict (`n_unknown_*`) are left out
-    of that measure alone; a measure nobody could take is NaN. `la_paper` and `lc_paper` follow the
-    paper: the judge's verdicts where there are any, else exact match, and language together with
-    completeness; a response without a verdict stays in the denominator. `faults` is the
-    percentage of harness faults (`outcomes`), `marked` says that it is over 5%.
+    `la`, `lc`, `complete`, `well_formed` are over responses with a verdict (not `n_unknown_*`), NaN
+    without any. `la_paper` and `lc_paper` are the judge's verdicts where there are any, else exact
+    match, and language with completeness; no verdict counts as wrong. `faults` is the share of
+    HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
     """
     keys = [verdicts[name] for name in by]
     truths = measures(verdicts).assign(well_formed=verdicts["well_formed"])
@@ -112,8 +108,8 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     result["n"] = n
     for name in ("la", "lc"):
         result[f"n_unknown_{name}"] = n - groups[name].count()
-    of_harness = outcomes(verdicts).isin(HARNESS)
-    result["faults"] = 100 * of_harness.groupby(keys, sort=False).mean()
+    faults = outcomes(verdicts).isin(HARNESS)
+    result["faults"] = 100 * faults.groupby(keys, sort=False).mean()
     result["marked"] = result["faults"] > MAX_FAULTS
     return result
 
@@ -131,10 +127,8 @@ def measures(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(verdicts: pd.DataFrame) -> pd.Series:
-    """What became of each response: the first of these that holds.
-
-    truncated (cut off at the token limit) · empty · judge_failed (no verdict, as the judge gave
-    none) · undecided (no verdict, as nothing could tell) · wrong · right, both by `la_paper`.
+    """What became of each response, the first that holds: truncated (at the token limit), empty,
+    judge_failed, undecided (nothing could tell), wrong or right (by `la_paper`).
     """
     truth = measures(verdicts)["la_paper"]
     outcome = truth.map({True: "right", False: "wrong"}).astype(object).fillna("undecided")

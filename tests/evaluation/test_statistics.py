@@ -215,6 +215,12 @@ def test_holm_corrects_over_all_pairs():
     assert (found["p_paired_holm"] >= found["p_paired"]).all()
 
 
+def test_holm_steps_down_from_the_smallest_and_leaves_out_what_is_unknown():
+    corrected = comparisons._holm(pd.Series([0.04, np.nan, 0.01, 0.03, 0.9]))
+    assert corrected.tolist() == pytest.approx([0.09, np.nan, 0.04, 0.09, 0.9], nan_ok=True)
+    assert comparisons._holm(pd.Series([np.nan])).isna().all()
+
+
 def test_pairs_that_cannot_be_compared_are_refused():
     with pytest.raises(KeyError, match="x"):
         compare(pair(), "a", "x")

@@ -3,8 +3,8 @@
     inspect eval curemed_inspect.py --model openai/MODEL [-T language=French] [--max-tokens 4096]
 
 OPENAI_BASE_URL and OPENAI_API_KEY name a server of your own; one that only knows chat completions
-needs -M responses_api=false. Each part is a mean per language and over all rows ('all').
-A response without a verdict is left out of that mean and counted in `unscored_samples` of the log.
+needs -M responses_api=false. Means per language and over all rows ('all') leave out responses
+without a verdict (`unscored_samples` of the log).
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ def _sample(record: dict) -> Sample:
 
 @scorer(metrics={part: [grouped(mean(), "language"), stderr()] for part in harness.PARTS})
 def curemed():
-    """The three parts of the workbook's score; inspect_ai takes NaN for unscored."""
+    """PARTS of the score; inspect_ai takes NaN for unscored."""
 
     async def score(state, target):
         scores = harness.score_response(state.output.completion, state.metadata)

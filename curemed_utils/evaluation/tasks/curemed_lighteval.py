@@ -3,8 +3,7 @@
     lighteval accelerate "model_name=MODEL" curemed_bench --custom-tasks curemed_lighteval.py
 
 curemed_bench:french is one language. Leave max_new_tokens out of the model's parameters:
-lighteval 0.13 cuts prompts to that length; generation_size below limits the response.
-Responses without a verdict are counted in *_unknown, and no mean has them.
+lighteval 0.13 cuts prompts to that length. No mean has responses without a verdict (*_unknown).
 """
 
 from pathlib import Path
@@ -45,7 +44,7 @@ class Parts(SampleLevelComputation):
         return harness.score_response(model_response.text[0], doc.specific)
 
 
-# numpy's functions: lighteval pickles them for its bootstrap, and those of this file can't be.
+# numpy's functions: lighteval pickles them, and those of this file can't be.
 METRIC = SampleLevelMetricGrouping(
     metric_name=[*PARTS, *UNKNOWN],
     higher_is_better=dict.fromkeys(PARTS, True) | dict.fromkeys(UNKNOWN, False),
