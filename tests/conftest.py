@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import pytest
 
 from curemed_utils import data, paths
 from curemed_utils.training import tiny
+
+
+def pytest_collection_finish():
+    """What was imported so far needs no collecting, which some libraries do at every call."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
