@@ -77,14 +77,14 @@ def serial_call(running) -> float:
 def speed(running, folder: Path) -> dict:
     running.reset(delay=DELAY)
     serial = serial_call(running)
-    found = {"serial s a call": serial}
+    figures = {"serial s a call": serial}
     asked = items(N_ITEMS)
     for width in (32, 128):
         with Judge(
             "m", running.url, cache=folder / f"{width}.sqlite", max_concurrency=width
         ) as judge:
             took = seconds(lambda judge=judge: judge.score("logic", asked))
-        found |= {
+        figures |= {
             f"s at {width} in flight": took,
             f"ratio at {width} in flight": serial * N_ITEMS / took,
         }
@@ -92,9 +92,9 @@ def speed(running, folder: Path) -> dict:
         grpo_step(running, folder, ["reward_accuracy"]),
         grpo_step(running, folder, ["reward_accuracy", "reward_language"]),
     )
-    found["ratio of a GRPO step"] = 2 * serial * N_ROLLOUTS / accuracy
-    found["ratio with both rewards judged"] = 2 * serial * N_ROLLOUTS / both
-    return found | warm(asked, folder / "128.sqlite")
+    figures["ratio of a GRPO step"] = 2 * serial * N_ROLLOUTS / accuracy
+    figures["ratio with both rewards judged"] = 2 * serial * N_ROLLOUTS / both
+    return figures | warm(asked, folder / "128.sqlite")
 
 
 def grpo_step(running, folder: Path, tasks: list[str]) -> float:
@@ -247,11 +247,11 @@ TARGETS = {
 
 
 def run() -> dict:
-    found = {}
+    figures = {}
     with tempfile.TemporaryDirectory() as folder, server.running() as running:
         for part in (speed, memory, faults, kills, ranks):
-            found |= part(running, Path(folder))
-    return found
+            figures |= part(running, Path(folder))
+    return figures
 
 
 def measure() -> dict:
@@ -260,13 +260,13 @@ def measure() -> dict:
         f"serial: {N_SERIAL} calls of the plain openai client, extrapolated per call "
         f"to {N_ITEMS} items and two calls a rollout"
     )
-    found = run()
-    for name, value in found.items():
+    figures = run()
+    for name, value in figures.items():
         shown = f"{value:.4g}" if isinstance(value, float) and value < 1e4 else f"{value:.0f}"
         print(
             f"{name:32s} {shown:>8s}" + (f"   target: {TARGETS[name]}" if name in TARGETS else "")
         )
-    return found
+    return figures
 
 
 if __name__ == "__main__":

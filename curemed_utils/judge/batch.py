@@ -108,7 +108,8 @@ def _write(looked_up, parse: Callable, server: str, folder: Path, files: dict) -
         name = f"batch-{len(files) + 1:04}-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
         (folder / name).write_bytes(content)
         entry = {"file": name, "model": model, "requests": len(lines), "server": server}
-        files[name] = entry | {"batch": "", "status": "not submitted", "outcome": "", "done": False}
+        entry |= {"batch": "", "status": "not submitted", "outcome": "", "done": False}
+        files[name] = entry
         _save(files, folder)
 
     for key, request, answers in looked_up:
@@ -137,11 +138,12 @@ def _outcome(line: bytes, keys: dict, rows: list, server: str, price: tuple | No
     try:
         record = json.loads(line)
         custom_id, response, error = record["custom_id"], record["response"], record["error"]
+        failed = error or response["status_code"] != 200
     except (ValueError, LookupError, TypeError):
         return "broken line"
     if custom_id not in keys:
         return "unknown custom_id"
-    if error or response["status_code"] != 200:
+    if failed:
         error = error or response["body"]["error"]
         return f"failed: {error.get('code') or error.get('message')}"[:100]
     try:

@@ -189,6 +189,7 @@ class Client(AbstractContextManager):
         reply = None
         while reply is None:
             answer = asyncio.create_task(self._answer(key, len(answers), request, call))
+            answer.add_done_callback(lambda done: done.cancelled() or done.exception())
             try:
                 # Whoever stops waiting ends no request: its answer is paid for.
                 answers = [*answers, await asyncio.shield(answer)]
@@ -223,7 +224,8 @@ class Client(AbstractContextManager):
             self._cache.release(key, attempt)
 
     async def _send(self, request: dict, call: Call) -> Answer:
-        """One request over the wire. openai repeats it where a fault may pass."""
+        """One request over the wire. openai repeats it where a fault may pass. Raises Refused
+        where all other requests would fail too."""
         from aiohttp import ClientError
         from openai import APIConnectionError, APIStatusError
 
@@ -243,23 +245,21 @@ class Client(AbstractContextManager):
             raise NoAnswer(f"the request is no valid text: {problem}") from None
         # Raised out here, where it does not carry the server's words, which may hold the key.
         error = f"{self._hide(error)[:300]} (after {time.monotonic() - began:.0f} s)"
-        raise self._failure(status, error, began, str(request.get("model")), call)
-
-    def _failure(self, status: int, error: str, began: float, model: str, call: Call) -> Exception:
-        """Refused where all other requests would fail too, else the item's own error."""
+        if call.answered_at <= began:
+            call.failures += 1
         remedy = wire.REMEDY.get(status)
         if status == 429 and "insufficient_quota" in error:
             remedy = "the account has no quota left"
-        if call.answered_at <= began:
-            call.failures += 1
+        model = str(request.get("model"))
         if call.failures >= FAILURES:
             if status not in wire.BAD_REQUEST:
                 call.down = f"the server had stopped answering: {error}"
             elif not call.answered_at and not self._cache.has_answers(self.server, model):
                 remedy = "the server takes no such request; check the options"
         if remedy:
-            return Refused(f"{self.server} refused model {model!r}: {remedy}. It said: {error}")
-        return NoAnswer(error)
+            call.down = remedy
+            raise Refused(f"{self.server} refused model {model!r}: {remedy}. It said: {error}")
+        raise NoAnswer(error)
 
     async def _store(self, key: str, attempt: int, request: dict, answer: Answer) -> None:
         tokens = answer.prompt_tokens, answer.completion_tokens

@@ -164,6 +164,7 @@ def service():
 
     http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     http.daemon_threads = True
+    http.handle_error = lambda *_: None  # a client that was killed, seen minutes later
     fake.url = f"http://127.0.0.1:{http.server_port}/v1"
     threading.Thread(target=http.serve_forever, daemon=True).start()
     yield fake
@@ -321,11 +322,13 @@ def test_broken_and_foreign_lines_are_named_and_the_others_kept(place, service):
     good, other, half, odd = map(answered, sent(service)[0])
     half["response"]["body"]["choices"][0]["message"]["content"] = "a\ud800"
     odd["response"]["body"] = {"choices": []}
-    lines = [json.dumps(line).encode() for line in (good, half, odd, odd | {"custom_id": "mine"})]
+    silent = good | {"response": None}
+    records = [good, half, odd, odd | {"custom_id": "mine"}, silent]
+    lines = [json.dumps(record).encode() for record in records]
     service.files["file-1"] = b"\n".join([*lines, b"{}", b"[1]", b"\xff", b'{"custom_id": "x'])
     outcome = batch.collect(folder, cache, service.url).loc[0, "outcome"]
     assert outcome == (
-        "2 stored; 1 failed: not a chat completion; 1 unknown custom_id; 4 broken line"
+        "2 stored; 1 failed: not a chat completion; 1 unknown custom_id; 5 broken line"
     )
     service.files["file-1"] = json.dumps(other).encode()  # a download may have been cut
     batch.collect(folder, cache, service.url)
