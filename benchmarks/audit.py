@@ -52,7 +52,7 @@ def measure() -> dict:
 
 def audited(size: int) -> dict:
     """One run in this process."""
-    parts = splits.load("release" if os.environ.get("CUREMED_RELEASE") else "sample")
+    parts = splits.load_splits("release" if os.environ.get("CUREMED_RELEASE") else "sample")
     others = defaultdict(list)
     for row in itertools.chain(*parts.values()):
         others[row.language].append(row.question)

@@ -66,7 +66,7 @@ def measure() -> dict:
 
 
 def _answers(checkpoint, posed, size=None) -> list:
-    settings = generation.Settings(max_new_tokens=NEW_TOKENS, batch_size=size)
+    settings = generation.GenerationSettings(max_new_tokens=NEW_TOKENS, batch_size=size)
     return list(generation.in_batches(checkpoint, posed, [0] * len(posed), settings))
 
 

@@ -38,7 +38,7 @@ def setup(run_dir: str = "") -> Path:
     shell = get_ipython()
     if shell:
         select_figure_formats(shell, {"png"})
-        shell.display_formatter.formatters["image/png"].for_type(Figure, style.shown)
+        shell.display_formatter.formatters["image/png"].for_type(Figure, style.as_png)
     return paths.run_directory(run_dir)
 
 

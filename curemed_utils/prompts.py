@@ -65,7 +65,7 @@ def with_options(question: str, options: dict[str, str], several: bool = False) 
     return OPTIONS.format(question=question, options=lettered(options), wanted=wanted, tag=tag)
 
 
-def fingerprint() -> str:
+def system_fingerprint() -> str:
     """Twelve hex digits that change with the wording that models are trained and asked with."""
     return _digest(SYSTEM)
 

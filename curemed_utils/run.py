@@ -163,7 +163,7 @@ def _chain(chosen: list[str], values: dict, declared: dict, directory: Path, for
 
 def _run_one(name: str, parameters: dict, directory: Path) -> None:
     started = time.monotonic()
-    made_from = fingerprint(name, parameters, directory)
+    made_from = notebook_fingerprint(name, parameters, directory)
     mark = _mark(name, directory)
     mark.unlink(missing_ok=True)
     try:
@@ -180,7 +180,7 @@ def _mark(name: str, directory: Path) -> Path:
     return paths.executed(directory, name).with_suffix(".done")
 
 
-def fingerprint(name: str, parameters: dict, directory: Path) -> str:
+def notebook_fingerprint(name: str, parameters: dict, directory: Path) -> str:
     """Changes with all that a notebook depends on, the last runs of earlier notebooks included."""
     sources = [paths.NOTEBOOKS / f"{name}.ipynb"]
     sources += sorted(Path(__file__).parent.rglob("*.py"))
@@ -197,7 +197,7 @@ def fingerprint(name: str, parameters: dict, directory: Path) -> str:
 def _is_done(name: str, parameters: dict, directory: Path) -> bool:
     """Whether the notebook was run to its end with all this, and all that it made is there."""
     mark, summary = _mark(name, directory), paths.summary_file(directory, name)
-    if not mark.exists() or mark.read_text() != fingerprint(name, parameters, directory):
+    if not mark.exists() or mark.read_text() != notebook_fingerprint(name, parameters, directory):
         return False
     if not summary.exists() or not paths.executed(directory, name).exists():
         return False

@@ -79,7 +79,7 @@ ALL = COMMITTED + WITH_A_RUN
 def figure(name: str) -> Figure:
     """A figure of `ALL`, finished and laid out."""
     made = _draw(name)
-    style.shown(made)
+    style.as_png(made)
     made.canvas.draw()  # on the screen's scale again
     return made
 
@@ -124,7 +124,7 @@ def _draw(name: str) -> Figure:
         case "demo_rewards":
             return curves.reward_curves(P("demo_rewards"))
         case "demo_forgetting":
-            return curves.forgetting(demo_levels)
+            return curves.forgetting_curves(demo_levels)
         case "demo_tier_gap":
             return figures_results.tier_gap({"mean reward x 100": 100 * demo_levels})
         case "tier_gap":

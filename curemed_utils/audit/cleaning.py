@@ -49,7 +49,7 @@ def clean(
     kept, changes = {}, {}
     places = duplicates.places(splits)
     for place in places:
-        row = renumbered(place.row)
+        row = renumber_row(place.row)
         defects = _defects(row_findings(row))
         if defects:
             changes[place] = ("dropped", defects)
@@ -87,7 +87,7 @@ def _defects(findings: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     return sorted(defects, key=lambda finding: DEFECTS.index(finding[0]))
 
 
-def renumbered(row: Row) -> Row:
+def renumber_row(row: Row) -> Row:
     """The row with steps numbered 1 to n; itself where its tags aren't closed one by one."""
     reasoning = trace.renumbered(row.reasoning)
     tags = [piece for piece, is_tag in trace.pieces(reasoning) if is_tag and "step" in piece]

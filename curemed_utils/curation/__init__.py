@@ -3,7 +3,7 @@ from curemed_utils.curation.pipeline import (
     RECORDED_TOPICS,
     Unanswered,
     curate,
-    estimate,
+    quote,
     recorded,
 )
 from curemed_utils.curation.stages import conversion_fault

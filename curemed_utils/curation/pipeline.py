@@ -85,7 +85,7 @@ def curate(
     return Curated(rows, pd.DataFrame(records))
 
 
-def estimate(
+def quote(
     topics: list[Topic], languages: Iterable[str], clients: Clients, settings: Settings
 ) -> dict[str, Totals]:
     """Requests, tokens and price of each stage and of 'all', for what is not yet stored.

@@ -49,7 +49,7 @@ class Composed(BaseModel):
         return dict(sorted(options.items()))
 
 
-class Verdict(BaseModel):
+class Judgement(BaseModel):
     reason: str = ""
 
     @property
@@ -57,14 +57,14 @@ class Verdict(BaseModel):
         return f" ({self.reason})" if self.reason else ""
 
 
-class Judged(Verdict):
+class Judged(Judgement):
     """A verdict on one item; no answer means that none of the options will do."""
 
     defensible: list[Letter]
     answer: Letter | Literal[""]
 
 
-class Alike(Verdict):
+class Alike(Judgement):
     """Languages in groups whose keyed answers mean the same."""
 
     groups: list[list[str]]

@@ -34,7 +34,7 @@ def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:
     return ModelCard.from_template(header, template, name=name, curve=curve, **made)
 
 
-def add_results(file: Path, results: pd.DataFrame) -> None:
+def write_results(file: Path, results: pd.DataFrame) -> None:
     """Puts `results`, one line a row, in place of what stood under Results of a card."""
     card = ModelCard.load(file)
     before, _, rest = card.text.partition("## Results\n")

@@ -54,7 +54,7 @@ def export(
     return [folder / "README.md", *sorted(folder.rglob("*.parquet"))]
 
 
-def push(folder: str | Path, repo_id: str, private: bool = True) -> str:
+def push_dataset(folder: str | Path, repo_id: str, private: bool = True) -> str:
     """Uploads an export to the hub with the token of HF_TOKEN, and gives its address.
 
     Raises DataError for rows that came without a licence (of the authors' release, of a hub
@@ -77,7 +77,7 @@ def push(folder: str | Path, repo_id: str, private: bool = True) -> str:
     repo = {"repo_id": repo_id, "repo_type": "dataset"}
     api.create_repo(**repo, private=private, exist_ok=True)
     if private and not api.repo_info(**repo).private:
-        advice = "say push(..., private=False), or name another repository"
+        advice = "say push_dataset(..., private=False), or name another repository"
         raise DataError(f"{repo_id} is public already: {advice}")
     api.upload_folder(**repo, folder_path=folder, delete_patterns="parquet/**")
     return f"{api.endpoint}/datasets/{repo_id}"

@@ -24,7 +24,7 @@ def draw(key: str, seed: int) -> str:
     return hashlib.sha256(f"{seed}:{key}".encode()).hexdigest()
 
 
-def load(
+def load_splits(
     source: str,
     max_per_language: int = 0,
     seed: int = 0,

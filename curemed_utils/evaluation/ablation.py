@@ -23,7 +23,9 @@ _MEASURES = ["lc", "la", "reward", "well_formed"]
 _NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")
 
 
-def train(run_dir: Path, seeds: list[int], model_id: str, retain: float, parameters: dict) -> None:
+def train_arms(
+    run_dir: Path, seeds: list[int], model_id: str, retain: float, parameters: dict
+) -> None:
     """Trains every arm for every seed under `<run_dir>/ablation/seed<n>`; what is done stays done.
 
     Rows and settings are those of the run's own SFT and first GRPO stage, `parameters` the
@@ -82,7 +84,7 @@ def measure(run_dir: Path, seeds: list[int], sets: dict, **settings) -> pd.DataF
     return pd.concat(verdicts, ignore_index=True)
 
 
-def table(verdicts: pd.DataFrame) -> pd.DataFrame:
+def table_of_arms(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Mean and sample deviation over seeds for each arm and set of prompts, as in Table 3.
 
     All but the reward are in percent. `runs` counts seeds.
@@ -93,7 +95,7 @@ def table(verdicts: pd.DataFrame) -> pd.DataFrame:
     return over_seeds.reindex(list(ARMS), level="model")
 
 
-def shown(over_seeds: pd.DataFrame) -> pd.DataFrame:
+def as_text(over_seeds: pd.DataFrame) -> pd.DataFrame:
     """`table` as text, mean ± deviation."""
     texts = over_seeds[_MEASURES].map("{:.2f}".format)
     return texts.xs("mean", axis=1, level=1) + " ± " + texts.xs("std", axis=1, level=1)

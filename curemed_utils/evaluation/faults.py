@@ -5,7 +5,7 @@ import pandas as pd
 from curemed_utils import data
 
 
-def check(verdicts: pd.DataFrame, rows: list[data.Row]) -> None:
+def check_verdicts(verdicts: pd.DataFrame, rows: list[data.Row]) -> None:
     """DataError unless each model answered every test row once a run, and all say why they ended.
 
     A run is a seed and a sample. Each fault is a line. Several sets are checked one by one.

@@ -36,7 +36,7 @@ class Response:
     error: str | None = None
 
 
-class Settings(BaseModel, frozen=True, extra="forbid"):
+class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
     """How responses are had; the head of `models.yaml` explains most fields.
 
     Temperature 0 is greedy. For engine 'server' alone: `base_url` (default: OPENAI_BASE_URL) and
@@ -76,7 +76,10 @@ def seed_of(seed: int, run: int) -> int:
 
 
 def in_batches(
-    model: str | Path, prompts: list[list[dict[str, str]]], seeds: list[int], settings: Settings
+    model: str | Path,
+    prompts: list[list[dict[str, str]]],
+    seeds: list[int],
+    settings: GenerationSettings,
 ) -> Iterator[dict[int, Response]]:
     """Responses by the place of their prompt, batch by batch.
 
@@ -117,7 +120,7 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
         raise ValueError(f"{name}: {error}; choose prompt_style {hint}") from None
 
 
-def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Settings):
+def _transformers(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings):
     import torch
     from transformers import AutoModelForCausalLM, LogitsProcessorList
 
@@ -193,7 +196,7 @@ def _response(tokens: list[int], ends: set[int], tokenizer, n_prompt_tokens: int
     return Response(text, reason, len(tokens[:end]), n_prompt_tokens)
 
 
-def _vllm(checkpoint, batches: list[list[_Prompt]], settings: Settings):
+def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings):
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
@@ -216,7 +219,7 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: Settings):
         yield responses
 
 
-def _server(model, batches: list[list[_Prompt]], settings: Settings):
+def _server(model, batches: list[list[_Prompt]], settings: GenerationSettings):
     name = settings.key_name
     key = os.environ.get(name)
     if name != "OPENAI_API_KEY" and not key:

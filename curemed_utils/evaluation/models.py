@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from curemed_utils import data, languages, paths
-from curemed_utils.evaluation.generation import Settings
+from curemed_utils.evaluation.generation import GenerationSettings
 from curemed_utils.evaluation.responses import evaluate
 from curemed_utils.judge import Judge
 from curemed_utils.training import checkpoints
@@ -16,7 +16,7 @@ from curemed_utils.training import checkpoints
 MODELS = Path(__file__).with_name("models.yaml")
 
 
-class Model(Settings):
+class Model(GenerationSettings):
     """One row; `models.yaml` says what the fields mean."""
 
     name: str = Field(pattern=r"^[\w(][\w .()+-]*$")  # a folder's name as well
@@ -27,7 +27,7 @@ class Model(Settings):
     note: str = ""
 
 
-def load(path: str | Path = MODELS) -> dict[str, Model]:
+def load_models(path: str | Path = MODELS) -> dict[str, Model]:
     """The models of a YAML file by name; DataError lists faults by row, name and field."""
     path = Path(path).expanduser()
     try:
@@ -74,14 +74,14 @@ def evaluate_baseline(
     `settings` are those of `evaluation.respond` and go before the row's own. Weights are fetched
     if need be and linked as a checkpoint of the run. ValueError for an unknown name or no id.
     """
-    models = load(path)
+    models = load_models(path)
     if name not in models:
         raise ValueError(f"model {name!r} is not in {paths.show(path)}; it has {', '.join(models)}")
     model = models[name]
     if not model.id:
         why = model.note or "fill it in"
         raise ValueError(f"model {name!r} has no id yet in {paths.show(path)}: {why}")
-    of_row = model.model_dump(include=set(Settings.model_fields), exclude_unset=True)
+    of_row = model.model_dump(include=set(GenerationSettings.model_fields), exclude_unset=True)
     settings = of_row | settings
     n_new = settings.get("max_new_tokens", model.max_new_tokens)
     if model.context and n_new >= model.context:

@@ -34,14 +34,14 @@ def respond(
 ) -> pd.DataFrame:
     """`samples` seeded runs (Section 4: three) of a model over the rows, a line a response.
 
-    `settings` are those of `generation.Settings`; with engine 'server', `checkpoint` is what the
+    `settings` are those of `GenerationSettings`; with engine 'server', `checkpoint` is what the
     server calls the model. What the file `kept` (JSON Lines) holds is not generated again. A
     response that could not be had has no verdict and is not kept. Columns: row, run (`sample`,
     `seed`), the response and how it was made, those of `verdict`.
     """
     if kept:
         settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
-    settings = generation.Settings(**settings)
+    settings = generation.GenerationSettings(**settings)
     model = _identity(checkpoint, settings.engine, settings.base_url)
     shaping = {"engine", "temperature", "max_new_tokens", "prompt_style"}
     shaping = settings.model_dump(include=shaping)
@@ -135,7 +135,7 @@ def evaluate(
     engine, url = settings.get("engine", "transformers"), settings.get("base_url", "")
     made_from = {
         "checkpoint": _identity(checkpoint, engine, url),
-        "prompt": prompts.fingerprint(),
+        "prompt": prompts.system_fingerprint(),
         "rows": checkpoints.digest("".join(texts).encode()),
         "settings": json.loads(json.dumps(settings, default=str)),
     }

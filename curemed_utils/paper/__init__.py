@@ -2,7 +2,7 @@ from curemed_utils.paper.sources import (
     SourceChanged,
     check_sources,
     per_tier,
-    proprietary,
+    proprietary_scores,
     published,
     seal,
 )

@@ -12,7 +12,7 @@ COLUMNS = ["claim", "published", "recomputed", "rule", "tolerance", "source"]
 PAPER = "arXiv:2601.13262"
 
 
-def check(root: str | Path | None = None) -> pd.DataFrame:
+def recompute(root: str | Path | None = None) -> pd.DataFrame:
     """One row a published number: what it should be, and whether it is.
 
     Columns: claim, published, recomputed, difference (recomputed minus published; points for
@@ -149,7 +149,7 @@ def _verdicts(root: str | Path | None) -> Iterator[tuple]:
     except FileNotFoundError:
         return
     keys = ["model", "metric", "language"]
-    both = scores.merge(paper.proprietary(), on=keys, suffixes=("", "_published"))
+    both = scores.merge(paper.proprietary_scores(), on=keys, suffixes=("", "_published"))
     for row in both.itertuples():
         claim = f"Tables 8-10: {row.metric.upper()} of {row.model}, {row.language}"
         rule = f"published verdicts, {row.n} rows"

@@ -110,7 +110,7 @@ def levels(lab: pd.DataFrame) -> pd.DataFrame:
 
 
 @style.applied()
-def forgetting(levels: pd.DataFrame) -> Figure:
+def forgetting_curves(levels: pd.DataFrame) -> Figure:
     """The level of each checkpoint (rows, as trained) on each tier (columns).
 
     Under each level stands its change from the best earlier one.

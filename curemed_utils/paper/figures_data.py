@@ -25,7 +25,7 @@ SHARES = {  # of all responses -> label, colour, hatch
 
 @style.applied()
 def composition(table: pd.DataFrame) -> Figure:
-    """Figure 8: rows per language, and the languages by family (of `measured.composition`)."""
+    """Figure 8: rows per language, and the languages by family (of `measured.count_rows`)."""
     table = table.assign(n=table[list(SPLITS)].sum(axis=1)).sort_values("n")
     total, most = table["n"].sum(), table["n"].max()
     families = table.groupby("family").agg(n=("n", "sum"), names=("language", ", ".join))

@@ -13,7 +13,7 @@ from curemed_utils.training import checkpoints, memory
 LEVELS_FROM = "06_grpo_stage3_low"  # the notebook that measures each checkpoint on each tier
 
 
-def composition(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
+def count_rows(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
     """Figure 8's table. Columns: language, family, tier, n_sft, n_rft, n_test (rows)."""
     lines = []
     for language in languages.ALL:
@@ -55,7 +55,7 @@ def results_of(run: Path) -> RunResults:
         missing.append(f"the levels of each tier: notebook {LEVELS_FROM[:2]}")
     counts = None
     if all(file.exists() for file in splits.values()):
-        counts = composition({name: data.read_jsonl(file) for name, file in splits.items()})
+        counts = count_rows({name: data.read_jsonl(file) for name, file in splits.items()})
     logs = {stage: pd.read_json(file, lines=True) for stage, file in logs.items() if file.exists()}
     rewards = curves.rewards(logs) if logs else None
     return RunResults(_scores(run), counts, rewards, levels, missing)

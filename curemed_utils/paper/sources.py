@@ -26,7 +26,7 @@ def published(name: str) -> pd.DataFrame:
     return pd.read_csv(matches[0])
 
 
-def proprietary() -> pd.DataFrame:
+def proprietary_scores() -> pd.DataFrame:
     """Tables 8-10 in the columns of `evaluation.score_release`.
 
     Columns: model, metric, language ('all' for Table 8), value in percent.

@@ -37,7 +37,7 @@ def figure(
     return drawn, list(axes.flat)
 
 
-def shown(figure: Figure) -> tuple[bytes, dict]:
+def as_png(figure: Figure) -> tuple[bytes, dict]:
     """A finished figure as a notebook shows it: its PNG (200 dpi), and its alt text and width."""
     if not hasattr(figure, "png"):
         raw = io.BytesIO()
@@ -58,7 +58,7 @@ def save(figures: dict[str, Figure], folder: str | Path) -> list[Path]:
     files = []
     for name, drawn in figures.items():
         pdf, png = folder / f"{name}.pdf", folder / f"{name}.png"
-        png.write_bytes(shown(drawn)[0])
+        png.write_bytes(as_png(drawn)[0])
         metadata = {"CreationDate": None, "ModDate": None, "Subject": drawn.alt}
         with applied():
             drawn.savefig(pdf, metadata=metadata)

@@ -15,7 +15,7 @@ TITLES = {"lc": "consistency (LC, %)", "la": "accuracy (LA, %)"}
 WITH_A_RUN = (2, 6, 7, 8, 9, 10)
 
 
-def table(number: int, scores: pd.DataFrame = beside.NO_RUN) -> Styler:
+def numbered(number: int, scores: pd.DataFrame = beside.NO_RUN) -> Styler:
     """Table `number` (1-12); `scores` (of `measured.results_of`) adds a run to 2 and 6-10."""
     source = paper.published(f"table{number:02d}")
     caption = f"Table {number}: {TEXTS['captions'][number]}"
@@ -45,7 +45,7 @@ def write(folder: str | Path, scores: pd.DataFrame = beside.NO_RUN) -> list[Path
     files = []
     for number in MAKERS:
         file = folder / f"table{number:02d}.tex"
-        text = latex(table(number, scores), f"tab:curemed-{number:02d}")
+        text = latex(numbered(number, scores), f"tab:curemed-{number:02d}")
         file.write_text(text, encoding="utf-8")
         files.append(file)
     return files

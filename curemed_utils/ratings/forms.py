@@ -70,7 +70,7 @@ def write_sheets(
             records = []
             for row in map(row_of.get, ids):
                 record = {"id": row.id, "language": language, "group": group, "rater": rater}
-                record |= shown(row)
+                record |= for_raters(row)
                 if fill:
                     record |= fill(row, group, rater)
                 records.append(record)
@@ -89,12 +89,12 @@ def instructions(group: str) -> list[str]:
     return texts["page"].format(group=group, **texts[group]).splitlines()
 
 
-def shown(row: Row) -> dict[str, str]:
+def for_raters(row: Row) -> dict[str, str]:
     """Question, reasoning and answer without tags, steps numbered."""
     return {
-        "question": sheets.plain(trace.without_tags(row.question)),
-        "reasoning": sheets.plain(trace.numbered_lines(row.reasoning)),
-        "answer": sheets.plain(trace.without_tags(row.answer)),
+        "question": sheets.plain_text(trace.without_tags(row.question)),
+        "reasoning": sheets.plain_text(trace.numbered_lines(row.reasoning)),
+        "answer": sheets.plain_text(trace.without_tags(row.answer)),
     }
 
 
@@ -232,7 +232,7 @@ def _row_faults(cells: dict[str, str], row: Row, owner: tuple, assigned: set) ->
     item, given_out = f"item {row.id!r}", not assigned or (*owner, row.id) in assigned
     if group not in GROUPS or row.language != language or not given_out:
         faults.append(f"{item} was not given to {rater!r} of {language!r}, {group!r}")
-    for name, text in shown(row).items():
+    for name, text in for_raters(row).items():
         if normalize(cells[name]) != normalize(text):
             faults.append(f"the {name} isn't that of {item}: changed, or another version")
     return faults

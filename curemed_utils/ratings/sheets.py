@@ -59,7 +59,7 @@ def write_sheet(
     path = Path(path)
     table = []
     for record in records:
-        cells = [plain(str(record.get(name, ""))) for name in columns]
+        cells = [plain_text(str(record.get(name, ""))) for name in columns]
         if max(map(len, cells)) >= LONGEST:
             fault = f"a text is longer than the {LONGEST:,} characters of a cell"
             raise DataError(f"item {record.get('id')!r}: {fault}")
@@ -111,7 +111,7 @@ def _workbook(columns, table, choices, instructions):
     return book
 
 
-def plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """A text as a cell holds it: stripped, and without control characters."""
     return _CONTROLS.sub("", text).strip()
 

@@ -98,7 +98,7 @@ def identity(path: str | Path) -> str:
 def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
     """Puts `results` into the card of a checkpoint of ours."""
     if info(checkpoint):
-        card.add_results(Path(checkpoint) / "README.md", results)
+        card.write_results(Path(checkpoint) / "README.md", results)
 
 
 def push(checkpoint: str | Path, repo_id: str) -> str:

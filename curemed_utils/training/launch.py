@@ -56,7 +56,7 @@ def stage(
     }
     chosen = stages.from_parameters(kind, parameters) | places | config
     settings = stages.settings(kind, chosen)
-    stages.check(settings)
+    stages.check_files(settings)
     if stages.is_done(settings):
         print(f"{name}: done before with the same settings, data and start; nothing to do")
         return settings.output

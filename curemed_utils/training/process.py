@@ -130,7 +130,7 @@ def main(argv: list[str]) -> None:
     kind, file = argv
     stage = stages.settings(kind, json.loads(Path(file).read_text(encoding="utf-8")))
     if LAUNCHER not in os.environ:  # which has checked it
-        stages.check(stage)
+        stages.check_files(stage)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing forks: use every core
     try:
         train(kind, stage)

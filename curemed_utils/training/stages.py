@@ -172,7 +172,7 @@ def from_parameters(kind: str, parameters: dict) -> dict:
     return config | parameters.get(f"{kind}_options", {})
 
 
-def check(stage: Stage) -> None:
+def check_files(stage: Stage) -> None:
     """Reads what the stage needs; an error names the wrong setting and what to do."""
     file = paths.show(stage.train_file)
     if not stage.train_file.exists():
@@ -192,7 +192,7 @@ def made_from(stage: Stage) -> dict:
         made["judge_prompt"] = prompts.judge_fingerprint()
     made["start"] = checkpoints.identity(stage.start)
     made["train_file"] = checkpoints.digest(stage.train_file.read_bytes())
-    made["prompt"] = prompts.fingerprint()
+    made["prompt"] = prompts.system_fingerprint()
     return made
 
 

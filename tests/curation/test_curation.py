@@ -662,14 +662,12 @@ def test_no_sample_row_is_at_fault(sample):
 def test_the_estimate_bounds_what_a_run_costs(serve, tmp_path, topics):
     server = serve(replies=str(curation.REPLIES))
     with llm.Client(tmp_path / "c.sqlite", server.url, price=(1.0, 2.0)) as client:
-        quoted = curation.estimate(topics, languages.NAMES, client, curation.RECORDED)
+        quoted = curation.quote(topics, languages.NAMES, client, curation.RECORDED)
         assert server.stats()["seen"] == 0
         curation.curate(topics, languages.NAMES, client, curation.RECORDED)
         assert quoted["all"].usd > client.totals().usd > 0
         assert (
-            curation.estimate(topics, languages.NAMES, client, curation.RECORDED)[
-                "compose"
-            ].requests
+            curation.quote(topics, languages.NAMES, client, curation.RECORDED)["compose"].requests
             == 0
         )  # stored by now
     assert {stage: total.requests for stage, total in quoted.items()} == {

@@ -221,13 +221,13 @@ def test_a_missing_folder_is_named_with_what_to_set(tmp_path):
 def test_the_release_without_its_variable_says_what_to_set(monkeypatch):
     monkeypatch.delenv("CUREMED_RELEASE", raising=False)
     with pytest.raises(FileNotFoundError, match="set CUREMED_RELEASE"):
-        splits.load("release")
+        splits.load_splits("release")
 
 
 def test_a_wrong_release_root_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("CUREMED_RELEASE", str(tmp_path / "elsewhere"))
     with pytest.raises(FileNotFoundError, match=r"elsewhere.*CUREMED_RELEASE"):
-        splits.load("release")
+        splits.load_splits("release")
 
 
 # Sources ------------------------------------------------------------------------------------------
@@ -235,17 +235,17 @@ def test_a_wrong_release_root_is_named(monkeypatch, tmp_path):
 
 def test_a_misspelt_source_names_the_nearest():
     with pytest.raises(ValueError, match=r"data_source is 'sampel'.*did you mean 'sample'"):
-        splits.load("sampel")
+        splits.load_splits("sampel")
 
 
 def test_the_sample_is_split_into_three(sample):
-    parts = splits.load("sample")
+    parts = splits.load_splits("sample")
     assert list(parts) == ["sft", "rft", "test"]
     assert {row.id for part in parts.values() for row in part} == {row.id for row in sample}
 
 
 def test_max_per_language_keeps_that_many_rows_of_every_language():
-    parts = splits.load("sample", max_per_language=6)
+    parts = splits.load_splits("sample", max_per_language=6)
     assert Counter(row.language for part in parts.values() for row in part) == dict.fromkeys(
         languages.NAMES, 6
     )
@@ -269,19 +269,19 @@ def test_max_per_language_chooses_by_seed(sample):
 
 def test_a_negative_max_per_language_is_refused():
     with pytest.raises(ValueError, match="max_per_language"):
-        splits.load("sample", max_per_language=-1)
+        splits.load_splits("sample", max_per_language=-1)
 
 
 def test_a_local_dataset_folder_is_read_as_hub_source(tmp_path):
     rows = [LINE | {"id": f"r{n}", "question": f"Question {n} ?", "grade": n} for n in range(20)]
     write_lines(tmp_path / "train.jsonl", *rows)
-    parts = splits.load("hub", hub_dataset=str(tmp_path))
+    parts = splits.load_splits("hub", hub_dataset=str(tmp_path))
     assert {row.id for part in parts.values() for row in part} == {f"r{n}" for n in range(20)}
     assert parts["test"][0].grade == int(parts["test"][0].id[1:])
 
 
 def test_curated_rows_are_split_like_the_sample(sample):
-    assert splits.load("curated", curated=sample) == splits.split(sample, 0.2, 0.2, 0)
+    assert splits.load_splits("curated", curated=sample) == splits.split(sample, 0.2, 0.2, 0)
 
 
 def test_a_bad_row_of_a_hub_dataset_is_named_by_split_row_and_field(tmp_path):
@@ -307,7 +307,7 @@ def test_the_released_test_set_has_1431_questions(released):
 
 
 def test_max_per_language_limits_each_split_of_the_release(release):
-    parts = splits.load("release", max_per_language=7)
+    parts = splits.load_splits("release", max_per_language=7)
     assert all(
         Counter(row.language for row in part) == dict.fromkeys(languages.NAMES, 7)
         for part in parts.values()

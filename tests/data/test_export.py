@@ -8,7 +8,7 @@ import yaml
 
 from curemed_utils import data, languages
 from curemed_utils.data import splits
-from curemed_utils.data.export import export, push
+from curemed_utils.data.export import export, push_dataset
 
 LINEAGE = {
     "topic_id": "sample-asthma",
@@ -111,11 +111,11 @@ def test_dictionaries_open_as_dictionaries(parts, tmp_path):
 def test_an_exported_folder_is_a_source_that_comes_split(sample, tmp_path):
     made = splits.split(sample, 0.2, 0.2, seed=0, rft_seen=0.5)
     export(made, tmp_path / "set")
-    loaded = splits.load("hub", hub_dataset=str(tmp_path / "set"), seed=7)
+    loaded = splits.load_splits("hub", hub_dataset=str(tmp_path / "set"), seed=7)
     assert {name: by_id(rows) for name, rows in loaded.items()} == {
         name: by_id(rows) for name, rows in made.items()
     }
-    few = splits.load("hub", hub_dataset=str(tmp_path / "set"), max_per_language=1)
+    few = splits.load_splits("hub", hub_dataset=str(tmp_path / "set"), max_per_language=1)
     assert {
         name: set(Counter(row.language for row in rows).values()) for name, rows in few.items()
     } == {name: {1} for name in made}
@@ -227,7 +227,7 @@ def hub(monkeypatch):
 
 def test_a_push_is_private_and_clears_what_an_earlier_one_left(hub, tmp_path, make_row):
     export({"sft": [make_row(1)]}, tmp_path / "set")
-    assert push(tmp_path / "set", "me/set") == "https://hub.example/datasets/me/set"
+    assert push_dataset(tmp_path / "set", "me/set") == "https://hub.example/datasets/me/set"
     (_, _, created), (_, repo, sent) = hub.calls
     assert hub.token == "hf_secret" and created == {
         "repo_type": "dataset",
@@ -242,7 +242,7 @@ def test_a_push_without_a_token_says_what_to_set(hub, tmp_path, make_row, monkey
     monkeypatch.delenv("HF_TOKEN")
     export({"sft": [make_row(1)]}, tmp_path / "set")
     with pytest.raises(data.DataError, match="HF_TOKEN is not set"):
-        push(tmp_path / "set", "me/set")
+        push_dataset(tmp_path / "set", "me/set")
     assert hub.calls == []
 
 
@@ -254,10 +254,10 @@ def test_rows_without_a_licence_are_pushed_only_if_told_which(hub, tmp_path, mak
     export(splits_of_rows, tmp_path / "set")
     assert "1 rows came without one" in card_of(tmp_path / "set")[1]
     with pytest.raises(data.DataError, match=r"must not be published again.*licence="):
-        push(tmp_path / "set", "me/set")
+        push_dataset(tmp_path / "set", "me/set")
     assert hub.calls == []
     export(splits_of_rows, tmp_path / "set", licence="cc-by-4.0")
-    push(tmp_path / "set", "me/set")
+    push_dataset(tmp_path / "set", "me/set")
     header, text = card_of(tmp_path / "set")
     assert (
         header["license"] == "cc-by-4.0"
@@ -271,12 +271,12 @@ def test_a_public_repository_gets_nothing_meant_to_be_private(hub, tmp_path, mak
     hub.public = True
     export({"sft": [make_row(1)]}, tmp_path / "set")
     with pytest.raises(data.DataError, match="me/set is public already"):
-        push(tmp_path / "set", "me/set")
+        push_dataset(tmp_path / "set", "me/set")
     assert [call[0] for call in hub.calls] == ["create"]
-    push(tmp_path / "set", "me/set", private=False)
+    push_dataset(tmp_path / "set", "me/set", private=False)
     assert hub.calls[-1][0] == "upload"
 
 
 def test_only_an_exported_folder_is_pushed(hub, tmp_path):
     with pytest.raises(data.DataError, match="is no exported folder"):
-        push(tmp_path, "me/set")
+        push_dataset(tmp_path, "me/set")

@@ -52,7 +52,7 @@ def asked(run, tiny_base, monkeypatch):
         return finished(folder, name, config)
 
     monkeypatch.setattr(launch, "stage", stage)
-    ablation.train(run, [3], str(tiny_base), 0.85, MACHINE)
+    ablation.train_arms(run, [3], str(tiny_base), 0.85, MACHINE)
     return calls
 
 
@@ -94,7 +94,7 @@ def test_each_stage_draws_from_its_own_pool(asked):
 def test_a_run_without_a_stage_says_which_notebook_to_run(run, stage, notebook):
     (paths.checkpoint(run, stage) / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=f"{stage} is missing: run notebook {notebook}"):
-        ablation.train(run, [4], "tiny", 0.85, MACHINE)
+        ablation.train_arms(run, [4], "tiny", 0.85, MACHINE)
 
 
 def test_settings_come_from_the_checkpoint_alone(run):
@@ -121,10 +121,10 @@ def test_the_table_gives_mean_and_deviation_over_seeds():
         make.verdicts("base", run=1, French=[False, False]),
     ]
     verdicts = pd.concat(parts).assign(set="train")
-    over_seeds = ablation.table(verdicts.assign(run=verdicts["seed"]))
+    over_seeds = ablation.table_of_arms(verdicts.assign(run=verdicts["seed"]))
     assert over_seeds.index.get_level_values("model").tolist() == ["base", "retain"]
     assert over_seeds.loc[("retain", "train"), ("la", "mean")] == 75
     deviation = over_seeds.loc[("retain", "train"), ("la", "std")]
     assert math.isclose(deviation, 50 / math.sqrt(2))
     assert over_seeds["runs"].tolist() == [2, 2]
-    assert ablation.shown(over_seeds).loc[("retain", "train"), "la"] == "75.00 ± 35.36"
+    assert ablation.as_text(over_seeds).loc[("retain", "train"), "la"] == "75.00 ± 35.36"

@@ -12,7 +12,7 @@ import pytest
 from curemed_utils import data, evaluation, paths, prompts
 from curemed_utils.data import DataError
 from curemed_utils.evaluation import generation, models
-from curemed_utils.evaluation.generation import Response, Settings
+from curemed_utils.evaluation.generation import GenerationSettings, Response
 from curemed_utils.training import checkpoints
 
 # Batches ------------------------------------------------------------------------------------------
@@ -27,7 +27,7 @@ def generate(model, prompts, seeds=0, **settings):
     """One response a prompt, in the prompts' order; `seeds` is one for all or one for each."""
     responses = {}
     seeds = [seeds] * len(prompts) if isinstance(seeds, int) else seeds
-    for batch in generation.in_batches(model, prompts, seeds, Settings(**settings)):
+    for batch in generation.in_batches(model, prompts, seeds, GenerationSettings(**settings)):
         responses |= batch
     return [responses[place] for place in range(len(prompts))]
 
@@ -227,7 +227,7 @@ def test_the_papers_models_are_rows():
         pd.read_csv(paths.SOURCE_DATA / f"table{name}.csv")
         for name in ("02_main_results", "08_proprietary")
     ]
-    rows = models.load()
+    rows = models.load_models()
     papers = [*named[0]["model"], *named[1]["model"]]
     assert list(rows)[: len(papers)] == papers, "rows of your own come after the paper's"
     assert [rows[name].size_class for name in named[0]["model"]] == named[0]["size_class"].tolist()
@@ -247,7 +247,7 @@ def test_broken_rows_are_named_with_their_fields(tmp_path):
         {"name": "d", "engine": "server", "prompt_style": "plain"},
     )
     with pytest.raises(DataError) as caught:
-        models.load(file)
+        models.load_models(file)
     said = str(caught.value)
     for fault in (
         "row 2 ('b'), field 'engine'",
@@ -260,7 +260,7 @@ def test_broken_rows_are_named_with_their_fields(tmp_path):
         assert fault in said
     (tmp_path / "n.yaml").write_text("a: b")
     with pytest.raises(DataError, match="must be a list of rows"):
-        models.load(tmp_path / "n.yaml")
+        models.load_models(tmp_path / "n.yaml")
 
 
 def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, serve, tmp_path):

@@ -101,7 +101,7 @@ def test_the_task_files_of_all_harnesses_go_out(folder):
 
 
 def test_the_limit_is_that_of_the_workbook(folder):
-    default = generation.Settings().max_new_tokens
+    default = generation.GenerationSettings().max_new_tokens
     common = (folder / "lm_eval" / "_common_yaml").read_text()
     assert default == harness.MAX_NEW_TOKENS and f"max_gen_toks: {default}}}" in common
 

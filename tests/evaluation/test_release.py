@@ -72,7 +72,7 @@ def test_the_release_reproduces_tables_8_to_10(release):
     scores = evaluation.score_release(release)
     assert {"GPT-5-nano", "Gemini 2.5 Pro", "Claude 3 Haiku"} <= set(scores["model"])
     keys = ["model", "metric", "language"]
-    beside = scores.merge(paper.proprietary(), on=keys, suffixes=("", "_published"))
+    beside = scores.merge(paper.proprietary_scores(), on=keys, suffixes=("", "_published"))
     of_model = 2 * (len(languages.PUBLISHED) + 1)
     assert len(beside) == len(scores) == of_model * scores["model"].nunique()
     assert (beside["value"] - beside["value_published"]).abs().max() <= 0.00501

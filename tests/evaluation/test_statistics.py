@@ -335,7 +335,7 @@ def asked(make_row, three):
 
 
 def test_verdicts_of_the_rows_that_were_asked_pass(asked, three):
-    faults.check(both(three, three.assign(seed=1), three.assign(model="n")), asked)
+    faults.check_verdicts(both(three, three.assign(seed=1), three.assign(model="n")), asked)
 
 
 @pytest.mark.parametrize(
@@ -367,5 +367,5 @@ def test_verdicts_of_the_rows_that_were_asked_pass(asked, three):
 )
 def test_wrong_input_is_told_apart(change, said, asked, three):
     with pytest.raises(DataError, match=said) as error:
-        faults.check(both(change(three), three.assign(model="fine")), asked)
+        faults.check_verdicts(both(change(three), three.assign(model="fine")), asked)
     assert str(error.value).count("\n") == 0

@@ -209,9 +209,9 @@ def test_a_changed_yaml_file_of_the_module_is_noticed(chain, tmp_path, monkeypat
     prices = tmp_path / "module" / "judge" / "prices.yaml"
     prices.parent.mkdir(parents=True)
     prices.write_text("a: [1, 2]")
-    before = run.fingerprint("01_first", {}, chain)
+    before = run.notebook_fingerprint("01_first", {}, chain)
     prices.write_text("a: [1, 3]")
-    assert run.fingerprint("01_first", {}, chain) != before
+    assert run.notebook_fingerprint("01_first", {}, chain) != before
 
 
 @pytest.mark.heavy

@@ -259,8 +259,8 @@ def test_the_agreement_is_its_table_s():
 
 def test_one_changed_number_changes_its_figure():
     table = published("table02").replace({"lc_mean": {18.70: 81.70}})
-    changed = style.shown(figures_results.tradeoff(table))[0]
-    assert changed != style.shown(drawn.figure("fig04_tradeoff"))[0]
+    changed = style.as_png(figures_results.tradeoff(table))[0]
+    assert changed != style.as_png(drawn.figure("fig04_tradeoff"))[0]
 
 
 # Curves ------------------------------------------------------------------------------------------

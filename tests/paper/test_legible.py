@@ -129,7 +129,7 @@ def test_what_a_legend_names_can_be_told_apart(name, vision):
 @every_figure
 def test_every_figure_says_what_it_shows(name):
     figure = drawn.figure(name)
-    png, about = style.shown(figure)
+    png, about = style.as_png(figure)
     assert len(figure.alt) > 40 and about["alt"] == figure.alt
     assert figure.alt[:30].encode() in png
 

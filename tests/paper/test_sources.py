@@ -46,7 +46,7 @@ def test_a_table_is_found_by_the_beginning_of_its_name():
 
 
 def test_tables_8_to_10_have_the_columns_of_rescored_verdicts():
-    table = paper.proprietary()
+    table = paper.proprietary_scores()
     assert list(table) == ["model", "metric", "language", "value"]
     assert len(table) == 5 * 2 * (1 + 13)
     row = table.set_index(["model", "metric", "language"]).loc[("GPT-5-mini", "la", "all")]

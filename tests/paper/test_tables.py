@@ -14,14 +14,14 @@ def test_a_table_holds_every_number_of_its_source(number):
     source = paper.published(f"table{number:02d}").select_dtypes("float")
     others = ["params_b", "size", "label_dx", "label_dy"]
     source = source.drop(columns=others, errors="ignore")
-    cells = " ".join(str(cell) for cell in tables.table(number).data.to_numpy().ravel()).split()
+    cells = " ".join(str(cell) for cell in tables.numbered(number).data.to_numpy().ravel()).split()
     for value in source.to_numpy().ravel():
         cells.remove(f"{value:.2f}")
 
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_latex_is_whole(number):
-    text = tables.latex(tables.table(number), f"t{number}")
+    text = tables.latex(tables.numbered(number), f"t{number}")
     body = text.split(r"\midrule")[1].split(r"\bottomrule")[0]
     columns = len(text.split(r"\begin{tabular}{")[1].split("}")[0])
     assert {line.count("&") + 1 for line in body.strip().splitlines()} == {columns}
@@ -36,7 +36,7 @@ def test_the_committed_tables_are_those_of_the_source_data(tmp_path):
 
 
 def test_the_best_of_table_2_is_marked():
-    text = tables.latex(tables.table(2), "t")
+    text = tables.latex(tables.numbered(2), "t")
     best = r"\bfseries 94.96 $\pm$ 0.40 & \bfseries 70.04 $\pm$ 0.04"
     assert f"CURE-MED-Qwen2.5-32B & large & 32 & {best}" in text
     assert r"\itshape 86.79" in text
@@ -45,18 +45,18 @@ def test_the_best_of_table_2_is_marked():
 
 @pytest.mark.parametrize("number", [2, 6, 7, 8, 9, 10])
 def test_a_table_adds_a_run_and_says_so(number):
-    text = tables.latex(tables.table(number, drawn.SCORES), "t")
+    text = tables.latex(tables.numbered(number, drawn.SCORES), "t")
     assert "this run" in text and "own held-out prompts" in text
     assert any(value in text for value in ("29.00", "30.00", "60.00"))
-    assert "own held-out prompts" not in tables.table(number).caption
+    assert "own held-out prompts" not in tables.numbered(number).caption
 
 
 def test_what_a_run_did_not_measure_stays_empty():
     scores = drawn.SCORES[drawn.SCORES["metric"].eq("lc")]
-    text = tables.latex(tables.table(2, scores), "t")
+    text = tables.latex(tables.numbered(2, scores), "t")
     assert r"stage3\_low & this run & 0.001 & 59.00 &  \\" in text
 
 
 def test_there_is_no_table_13():
     with pytest.raises(FileNotFoundError, match="no single table 'table13'"):
-        tables.table(13)
+        tables.numbered(13)

@@ -180,7 +180,7 @@ def test_nothing_is_done_at_first(config):
 
 
 def check(config, **changes):
-    stages.check(stages.settings("sft", config | changes))
+    stages.check_files(stages.settings("sft", config | changes))
 
 
 def test_files_that_are_there_pass(config):
