@@ -27,8 +27,8 @@ ENDED = ("completed", "failed", "expired", "cancelled")
 COLUMNS = ["file", "model", "requests", "batch", "status", "outcome"]
 
 
-def price_of(model: str) -> tuple[float, float] | None:
-    """Half the price of `prices.yaml`, for a quote: `Client(cache, price=price_of(model))`."""
+def batch_price(model: str) -> tuple[float, float] | None:
+    """Half the price of `prices.yaml`, for a quote: `Client(cache, price=batch_price(model))`."""
     price = wire.price_of(model)
     return price and (price[0] / 2, price[1] / 2)
 
@@ -81,7 +81,7 @@ def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) 
             job = service.batches.retrieve(entry["batch"])
             entry["status"] = job.status
             if job.status in ENDED:
-                price, keys = price_of(entry["model"]), _keys(Path(folder) / name)
+                price, keys = batch_price(entry["model"]), _keys(Path(folder) / name)
                 outcomes, rows = Counter(), []
                 for file_id in filter(None, (job.output_file_id, job.error_file_id)):
                     for line in service.files.content(file_id).content.splitlines():

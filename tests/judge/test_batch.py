@@ -311,8 +311,8 @@ def test_answers_carry_their_tokens_at_half_the_price(place, service):
     prompt, completion = price_of("gpt-4o")
     usd = (100 * prompt + 10 * completion) / 1e6
     assert Cache(cache).totals() == (2, 200, 20, pytest.approx(usd))
-    assert batch.price_of("gpt-4o") == (prompt / 2, completion / 2)
-    assert batch.price_of("unlisted") is None
+    assert batch.batch_price("gpt-4o") == (prompt / 2, completion / 2)
+    assert batch.batch_price("unlisted") is None
 
 
 def test_broken_and_foreign_lines_are_named_and_the_others_kept(place, service):

@@ -286,7 +286,7 @@ def test_sft_and_grpo_on_two_nodes_survive_a_requeue_and_the_time_limit(slurm, t
 
     assert "saved a checkpoint and paused" in (tmp_path / "job-04.log").read_text()
     assert (
-        "stage1_high: step 8/8"
+        "stage1_high: step 8 of 8"
         in (tmp_path / "notebooks" / "04_grpo_stage1_high.ipynb").read_text()
     ), "no progress was shown"
     for stage, steps in {"sft": 20, "stage1_high": 8}.items():
@@ -309,5 +309,5 @@ def test_a_failed_job_cancels_the_rest_of_the_chain(slurm, tmp_path):
     )
     first, *rest = [line.rsplit(" ", 1)[1] for line in printed.splitlines()]
     slurm.wait_for(lambda: not slurm("squeue", "--noheader"), 100, "the end of the chain")
-    assert [slurm.job(job)["JobState"] for job in (first, *rest)] == ["FAILED", *["CANCELLED"] * 6]
+    assert [slurm.job(job)["JobState"] for job in (first, *rest)] == ["FAILED", *["CANCELLED"] * len(rest)]
     assert "no profile" in (tmp_path / f"{first}.log").read_text()
