@@ -309,5 +309,6 @@ def test_a_failed_job_cancels_the_rest_of_the_chain(slurm, tmp_path):
     )
     first, *rest = [line.rsplit(" ", 1)[1] for line in printed.splitlines()]
     slurm.wait_for(lambda: not slurm("squeue", "--noheader"), 100, "the end of the chain")
-    assert [slurm.job(job)["JobState"] for job in (first, *rest)] == ["FAILED", *["CANCELLED"] * len(rest)]
+    states = [slurm.job(job)["JobState"] for job in (first, *rest)]
+    assert states == ["FAILED", *["CANCELLED"] * len(rest)]
     assert "no profile" in (tmp_path / f"{first}.log").read_text()
