@@ -14,7 +14,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from curemed_utils import languages
 
-SHORT = 20  # letters under which a detector can't tell
+SHORT = 20  # letters under which none can tell
 QUOTING = 0.1  # least share of own letters in a text that quotes
 MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
@@ -44,7 +44,7 @@ _PUNCTUATION = ".,;:!?()[]'’\"“”"
 
 
 class Check(NamedTuple):
-    """`verdict` is True, False, or None where the text is too short to tell; `reason` says why."""
+    """`verdict` is None where the text is too short to tell; `reason` says why."""
 
     verdict: bool | None
     reason: str
@@ -53,8 +53,7 @@ class Check(NamedTuple):
 def check_language(text: str, language: str, quotes: bool = False) -> Check:
     """Whether `text` is in `language`, as language consistency asks (Section 4.1).
 
-    English terms and units may stand inside a sentence. A passage of another language may not,
-    unless the text `quotes`, as questions do: then only the whole and its letters count.
+    Foreign terms and units may stand in a sentence; passages only if the text `quotes`.
     """
     target = languages.get(language)
     text = _cleared(text)
@@ -74,14 +73,14 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
 
 
 def foreign_letter(text: str, language: str) -> str:
-    """The first letter in a script that is not of `language`, Latin or Greek; empty for none."""
+    """The first letter neither of `language` nor Latin or Greek; empty for none."""
     stray = _stray(languages.get(language).script)
     letter = stray.search(text) and stray.search(_cleared(text))
     return letter.group() if letter else ""
 
 
 def named_by_both(text: str) -> str:
-    """The language that both detectors name, even for a short text; English and none: empty."""
+    """The language of the 13 that both detectors name, even for a short text, or empty."""
     text = _cleared(text)
     code = _cld2(text)[0]
     for language in languages.ALL:
@@ -100,14 +99,14 @@ def _cleared(text: str) -> str:
 
 
 def _n_letters(text: str) -> int:
-    """How many letters `text` has; of a long text, how many its beginning has."""
+    """The letters of `text`, or of a long text's beginning."""
     n = len(_NOT_LETTERS.sub("", text[: 2 * MANY]))
     return n if n >= MANY else len(_NOT_LETTERS.sub("", text))
 
 
 @cache
 def own_letters(script: str) -> regex.Pattern:
-    """Matches a stretch of letters of a language's own `script`."""
+    """Matches a stretch of letters of a `script`."""
     return regex.compile(f"[{_LETTERS[script]}]+")
 
 
@@ -115,9 +114,6 @@ def own_letters(script: str) -> regex.Pattern:
 def _stray(script: str) -> regex.Pattern:
     allowed = rf"{_LETTERS[script]}\p{{Latin}}\p{{Greek}}\p{{Common}}\p{{Inherited}}"
     return regex.compile(rf"(?V1)[\p{{L}}--[{allowed}]]")
-
-
-# Targets with a script of their own
 
 
 def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
@@ -157,16 +153,13 @@ def _latin_words(text: str) -> list[str]:
 
 
 def _is_latin_passage(stretch: str) -> bool:
-    """Whether a stretch is more than a term of four words or a list of terms."""
+    """Whether a stretch is more than a term or a list of terms."""
     items = [_latin_words(item) for item in stretch.split(",")]
     words = [word.lower() for item in items for word in item]
     n_function = len([word for word in words if word in FUNCTION_WORDS])
     if not n_function and all(len(item) <= 2 for item in items):
         return False
     return (len(words) + n_function) * WORD > PASSAGE
-
-
-# Targets that share their script
 
 
 def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
@@ -196,10 +189,10 @@ def _cld2(text: str) -> tuple[str, bool]:
 
 
 def _passage(text: str, code: str, suspect: str) -> str:
-    """The foreign language of the clearest stretch of words against `code`, empty for none.
+    """The foreign language of the clearest passage against `code`, empty for none.
 
     The largest sum of `evidence` over consecutive words counts, doubled for the `suspect` that
-    the first detector named; terms, lists of terms and glosses don't add up to a passage.
+    the first detector named.
     """
     words = _GLOSS.sub(" ", text).split()
     if not words:
@@ -222,10 +215,10 @@ def _passage(text: str, code: str, suspect: str) -> str:
 
 
 def evidence(words: list[str], code: str) -> np.ndarray:
-    """What each word says for other languages and against `code`, in nats, bounded by ±WORD.
+    """What each word says for other languages against `code` (Latin letters), in nats, to ±WORD.
 
     One row a word, one column a language, English first: log-likelihood ratios of the second
-    detector's byte sequences. `code` is a language in Latin letters.
+    detector's byte sequences.
     """
     following, row, feature, table = _model()
     letters = np.frombuffer(f" {' '.join(words)} ".encode(errors="replace"), np.uint8)
@@ -246,7 +239,7 @@ def _identifier() -> LanguageIdentifier:
 
 @cache
 def _model() -> tuple[np.ndarray, ...]:
-    """The second detector's next states, their rows, features of states, likelihoods."""
+    """Next states, their rows, features of states, likelihoods."""
     model = _identifier()
     columns = [model.nb_classes.index(code) for code in _FOREIGN]
     table = np.zeros((len(model.nb_ptc) + 1, len(_FOREIGN)), np.float32)

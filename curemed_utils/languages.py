@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 TIERS = ("high", "medium", "low")
 STAGES = {"stage1_high": "high", "stage2_medium": "medium", "stage3_low": "low"}
-CHECKPOINTS = ("base", "sft", *STAGES)  # of a run, in the order in which they are trained
+CHECKPOINTS = ("base", "sft", *STAGES)  # in the order of training
 
 
 class Language(NamedTuple):
@@ -15,7 +15,7 @@ class Language(NamedTuple):
     script: str  # the Unicode script property's name of its own letters
     family: str
     tier: str
-    published: bool = True  # whether the paper's tables and the released files have it
+    published: bool = True  # in the paper's tables and the released files
 
 
 ALL = (
@@ -39,14 +39,14 @@ PUBLISHED = tuple(language.name for language in ALL if language.published)
 
 
 def get(name: str) -> Language:
-    """The language called `name`: its English name in exact case. ValueError names the nearest."""
+    """The language by its English name in exact case; ValueError names the nearest."""
     if name not in BY_NAME:
         raise ValueError(f"unknown language {name!r}{nearest(name, NAMES)}")
     return BY_NAME[name]
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
-    """The end of an error about a misspelt `name`: "; did you mean 'x'?", else "; known: x, y"."""
+    """The end of an error: "; did you mean 'x'?", else "; known: x, y"."""
     spellings = {spelling.casefold(): spelling for spelling in known}
     for near in difflib.get_close_matches(str(name).casefold(), spellings, n=1):
         return f"; did you mean {spellings[near]!r}?"
@@ -54,5 +54,5 @@ def nearest(name: object, known: Iterable[str]) -> str:
 
 
 def in_tier(tier: str) -> list[str]:
-    """Names of the published languages of one tier, in alphabetical order."""
+    """The published languages of one tier."""
     return [language.name for language in ALL if language.tier == tier and language.published]

@@ -1,4 +1,4 @@
-"""Every path of the repository and of a run directory, and which notebook makes what."""
+"""Every path of the repository and of a run directory; run_directory.txt says what each holds."""
 
 import os
 import re
@@ -10,59 +10,48 @@ PROFILES = ROOT / "papermill_params"
 FIGURES = ROOT / "figures"
 SOURCE_DATA = FIGURES / "source_data"
 SAMPLE = Path(__file__).parent / "sample"
-RUN_TREE = Path(__file__).with_name("run_directory.txt")  # a path a line, and its notebook
-
-
-# The run directory
+RUN_TREE = Path(__file__).with_name("run_directory.txt")
 
 
 def runs() -> Path:
-    """The folder that holds run directories: `CUREMED_RUNS`, else `runs/` in the repository."""
+    """The folder of run directories: `CUREMED_RUNS`, else `runs/` in the repository."""
     return Path(os.environ.get("CUREMED_RUNS") or ROOT / "runs").expanduser()
 
 
 def run_directory(run_dir: str | Path = "") -> Path:
-    """An existing run directory; empty means the demo's.
-
-    Relative paths start at the working directory.
-    """
+    """A run directory, made if need be; empty means the demo's."""
     path = Path(run_dir).expanduser().resolve() if str(run_dir) else runs() / "demo"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def rows_file(run_dir: Path, name: str) -> Path:
-    """Rows of a split (sft, rft, test) or of a stage's pool (stage1_high, …)."""
+    """Rows of a split or of a stage's pool."""
     return run_dir / "data" / f"{name}.jsonl"
 
 
 def curation_cache(run_dir: Path) -> Path:
-    """Every reply to curation's requests."""
     return run_dir / "curation.sqlite"
 
 
 def curation(run_dir: Path) -> Path:
-    """Curated rows, and every item with its votes and outcome."""
     return run_dir / "curation"
 
 
 def dataset(run_dir: Path) -> Path:
-    """The rows as a dataset folder with its card."""
     return run_dir / "dataset"
 
 
 def ratings(run_dir: Path) -> Path:
-    """Rating sheets, out and back."""
     return run_dir / "ratings"
 
 
 def cleaned(run_dir: Path, name: str = "clean") -> Path:
-    """Rows without defects, and a log of every change; `name` is another set's."""
     return run_dir / name
 
 
 def checkpoint(run_dir: Path, name: str) -> Path:
-    """A model of the run, whether it is there or not: base, sft, stage1_high, …"""
+    """A model of the run, there or not: base, sft, stage1_high, …"""
     return run_dir / "checkpoints" / name
 
 
@@ -77,12 +66,10 @@ def rollouts(run_dir: Path, name: str) -> Path:
 
 
 def stop_file(run_dir: Path) -> Path:
-    """A file that pauses training after the step at work; it is then removed."""
     return run_dir / "stop"
 
 
 def judge_cache(run_dir: Path) -> Path:
-    """Every answer of the judge to this run."""
     return run_dir / "judge.sqlite"
 
 
@@ -92,47 +79,41 @@ def answers_folder(run_dir: Path, model: str, into: str = "evaluation") -> Path:
 
 
 def verdicts_file(run_dir: Path, model: str, into: str = "evaluation") -> Path:
-    """The verdicts of one model, one JSON line each."""
     return answers_folder(run_dir, model, into) / "verdicts.jsonl"
 
 
 def labels_file(run_dir: Path, name: str) -> Path:
-    """A sheet of people's labels: labelling_sheet, or run_labels with marks from the explorer."""
+    """People's labels: labelling_sheet, or run_labels with marks from the explorer."""
     return run_dir / "evaluation" / f"{name}.csv"
 
 
 def harness_folder(run_dir: Path) -> Path:
-    """The test rows as tasks for other people's harnesses."""
     return run_dir / "harness"
 
 
 def seed_directory(run_dir: Path, seed: int) -> Path:
-    """The run directory of one seed of the ablation."""
     return run_dir / "ablation" / f"seed{seed}"
 
 
 def summary_file(run_dir: Path, notebook: str) -> Path:
-    """What a notebook recorded."""
     return run_dir / "summary" / f"{notebook}.json"
 
 
 def executed(run_dir: Path, notebook: str) -> Path:
-    """The executed copy of a notebook."""
     return run_dir / "notebooks" / f"{notebook}.ipynb"
 
 
 def log(run_dir: Path, name: str) -> Path:
-    """What a notebook or a training stage printed."""
     return run_dir / "logs" / f"{name}.log"
 
 
 def run_tree() -> str:
-    """The run directory as README prints it: a line a path, its notebook, what it holds."""
+    """A line a path, its notebook, what it holds."""
     return RUN_TREE.read_text(encoding="utf-8").rstrip()
 
 
 def maker(path: str | Path) -> str:
-    """The number of the notebook that makes `path`, given relative to the run directory."""
+    """The number of the notebook that makes `path`, relative to the run directory."""
     for line in run_tree().splitlines():
         pattern, notebook, _ = line.split(maxsplit=2)
         if Path(path).as_posix().startswith(re.split(r"[<{*]", pattern)[0].rstrip("/")):
@@ -141,21 +122,15 @@ def maker(path: str | Path) -> str:
 
 
 def missing(run_dir: Path, path: Path) -> FileNotFoundError:
-    """The error for a file of a run that is not there; it says which notebook to run."""
+    """The error for a file that is not there; it says which notebook to run."""
     notebook = maker(path.relative_to(run_dir))
     return FileNotFoundError(
         f"{show(path)} is missing: run notebook {notebook} with the same run_dir first"
     )
 
 
-# Everything else
-
-
 def release(root: str | Path | None = None) -> Path:
-    """The root of the authors' released data: `root`, else `CUREMED_RELEASE`.
-
-    Raises FileNotFoundError that names the path tried and the variable to set.
-    """
+    """The root of the released data: `root` or `CUREMED_RELEASE`, else FileNotFoundError."""
     folder = root or os.environ.get("CUREMED_RELEASE") or ""
     path = Path(folder).expanduser()
     if folder and any((path / part).is_dir() for part in ("datasets", "baseline_inference")):

@@ -1,8 +1,4 @@
-"""Every prompt of the workbook, once.
-
-The paper publishes what its prompts ask for (Figure 7, Appendices B.3 and B.3.1); the wording is
-our own. The judge's texts stand in `judge/prompts.yaml`, curation's in `curation/prompts.yaml`.
-"""
+"""Every prompt. Figure 7 and Appendices B.3 and B.3.1 say what they ask; the wording is our own."""
 
 import hashlib
 import json
@@ -25,8 +21,6 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-# What models are trained and asked with
-
 SYSTEM = (
     "Solve the medical question in numbered steps, then give one short answer in {language}: "
     f"{trace.FORM}"
@@ -35,7 +29,7 @@ OPTIONS = "{question}\n\n{options}\n\nGive {wanted} in {tag} and nothing else th
 
 
 def messages(row: Row) -> list[dict[str, str]]:
-    """The chat turns that pose `row`'s question; the same in SFT, GRPO and evaluation."""
+    """The turns that pose a question; the same in SFT, GRPO and evaluation."""
     return [
         {"role": "system", "content": SYSTEM.format(language=row.language)},
         {"role": "user", "content": row.question},
@@ -43,10 +37,7 @@ def messages(row: Row) -> list[dict[str, str]]:
 
 
 def completion(row: Row, traces: str = "code_switched") -> list[dict[str, str]]:
-    """The turn that SFT learns: reasoning steps, then the answer (Section 3.2).
-
-    With `traces` 'monolingual' the reasoning is the trace wholly in the row's language.
-    """
+    """The turn that SFT learns (Section 3.2); `traces` is 'code_switched' or 'monolingual'."""
     reasoning = row.reasoning_monolingual if traces == "monolingual" else row.reasoning
     return [{"role": "assistant", "content": f"{reasoning}\n{row.answer}"}]
 
@@ -57,7 +48,7 @@ def lettered(options: dict[str, str]) -> str:
 
 
 def with_options(question: str, options: dict[str, str], several: bool = False) -> str:
-    """`question` with its lettered options, asking for the right one's letter, or for all."""
+    """`question` with its options, asking for the right one's letter, or for all."""
     wanted = "the letter of the one right option"
     if several:
         wanted = "the letters of all right options, with commas between them,"
@@ -66,11 +57,9 @@ def with_options(question: str, options: dict[str, str], several: bool = False) 
 
 
 def system_fingerprint() -> str:
-    """Twelve hex digits that change with the wording that models are trained and asked with."""
+    """Twelve hex digits that change with SYSTEM."""
     return _digest(SYSTEM)
 
-
-# The judge
 
 _JUDGE_TEXTS = _texts("judge")
 _DATA = _JUDGE_TEXTS.pop("data")  # what is judged arrives as one JSON object
@@ -88,10 +77,7 @@ _CONTROL = re.compile(_NO_TAG + r"|\[(?=/?[A-Za-z_]+\])|[\u2028\u2029\ud800-\udf
 
 
 def judge_messages(task: str, item: dict) -> list[dict[str, str]]:
-    """The chat turns that put `item` before a judge.
-
-    Nothing in the item's texts can end the JSON object or a chat turn.
-    """
+    """The turns that put `item` before a judge; its texts can end neither JSON nor a turn."""
     shown = as_json({name: item[name] for name in JUDGE_SEES[task]})
     return [{"role": "system", "content": JUDGE[task]}, {"role": "user", "content": shown}]
 
@@ -102,16 +88,13 @@ def as_json(value: dict[str, Any]) -> str:
 
 
 def escaped(text: str) -> str:
-    """JSON text with what a chat template might take for a control token as \\uXXXX."""
+    """JSON text with possible control tokens as \\uXXXX."""
     return _CONTROL.sub(lambda sign: f"\\u{ord(sign[0]):04x}", text)
 
 
 def judge_fingerprint() -> str:
-    """The same for the judge's wording, which shapes verdicts and rewards but no response."""
     return _digest(json.dumps(JUDGE))
 
-
-# Curation
 
 CURATION = _texts("curation")
 # of question 1, 2, … on a topic
@@ -119,10 +102,9 @@ ASPECTS = ("symptoms", "causes", "risk factors", "diagnosis", "treatment", "prev
 
 
 def filled(text: str, **values: str) -> str:
-    """`text` with each {name} replaced; other braces, as those of a JSON example, stay."""
+    """`text` with each {name} replaced; other braces stay."""
     return re.sub(r"\{(\w+)\}", lambda place: values[place[1]], text)
 
 
 def curation_fingerprint() -> str:
-    """Twelve hex digits that change with the wording that items are curated with."""
     return _digest(json.dumps([CURATION, ASPECTS], sort_keys=True))

@@ -32,10 +32,7 @@ _TRANSLATOR = regex.compile(
 
 @dataclass(frozen=True)
 class Audit:
-    """`counts` by check, and `rows`, one line a finding.
-
-    Columns: split, language, row (from 0, within its file), check, detail, file.
-    """
+    """`counts` by check, and `rows`, one line a finding; `row` counts from 0 in its file."""
 
     counts: dict[str, int]
     rows: pd.DataFrame = field(repr=False)
@@ -55,9 +52,8 @@ def audit_splits(
 ) -> Audit:
     """Audits {'sft', 'rft', 'test'} of any source; `file` is then the row's source.
 
-    Training is compared with test and with further evaluation sets, `against`, by name: rows, or
-    texts of any language. Questions are compared within a language; near means more than half of
-    all different sequences of five characters shared. ValueError for a split of another name.
+    Training is compared with test and with `against`, further sets by name: rows, or texts of any
+    language. Near questions share more than half of their sequences of five characters.
     """
     places = duplicates.places(splits)
     between = duplicates.between_rows(places, against or {})
@@ -72,7 +68,7 @@ def audit_splits(
 
 
 def row_findings(row: Row) -> Iterator[tuple[str, str]]:
-    """The checks that a row fails by itself, each with a detail."""
+    """The checks that a row fails by itself, with details."""
     answer = trace.answer_of(row.answer) or row.answer
     step_fault = trace.step_fault(row.reasoning) if row.reasoning else ""
     if step_fault:
@@ -100,7 +96,7 @@ def row_findings(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _answer_language_fault(answer: str, row: Row) -> str:
-    """Why the answer is not in the row's language; empty if it is, or if none can tell."""
+    """Why the answer is not in the row's language; empty if it may be."""
     verdict, reason = language_id.check_language(answer, row.language)
     if verdict is None:
         name = language_id.named_by_both(answer)

@@ -16,8 +16,7 @@ from curemed_utils.data import Row
 class Cleaned:
     """`splits` as they remain, and `log`, one line a changed row.
 
-    Columns: split, language, row, id, action ('renumbered' or 'dropped'), reason, detail. A row
-    with several defects goes by the first of them in CHECKS; `detail` has all.
+    Its action is 'renumbered' or 'dropped', its reason the first defect in CHECKS.
     """
 
     splits: dict[str, list[Row]]
@@ -25,7 +24,7 @@ class Cleaned:
 
     @property
     def counts(self) -> pd.DataFrame:
-        """Rows by action and reason (index), and split (columns), with their sum under 'all'."""
+        """Changed rows by action and reason (index) and split (columns), and 'all'."""
         table = self.log.groupby(["action", "reason", "split"], sort=False).size()
         table = table.unstack(fill_value=0).reindex(columns=data.SPLITS, fill_value=0)
         return table.assign(all=table.sum(axis=1)).sort_values("all", ascending=False)
@@ -43,8 +42,8 @@ def clean(
 ) -> Cleaned:
     """The rows without DEFECTS; wrong step numbers are mended first.
 
-    Rows with faults of their own go first. Of equal and near questions among the others the first
-    stays, in SFT before RFT. Training questions that test or `against` hold go from training.
+    Of equal and near questions the first stays, in SFT before RFT. Training questions that test or
+    `against` hold go.
     """
     kept, changes = {}, {}
     places = duplicates.places(splits)
@@ -82,13 +81,12 @@ def _log(places: list[duplicates.Place], changes: dict) -> pd.DataFrame:
 
 
 def _defects(findings: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Those of the findings that are defects, in the order of CHECKS."""
     defects = [finding for finding in findings if finding[0] in DEFECTS]
     return sorted(defects, key=lambda finding: DEFECTS.index(finding[0]))
 
 
 def renumber_row(row: Row) -> Row:
-    """The row with steps numbered 1 to n; itself where its tags aren't closed one by one."""
+    """The row with steps numbered 1 to n; itself where tags aren't closed one by one."""
     reasoning = trace.renumbered(row.reasoning)
     tags = [piece for piece, is_tag in trace.pieces(reasoning) if is_tag and "step" in piece]
     in_order = [tag for tag in trace.tags(len(tags) // 2) if "step" in tag]

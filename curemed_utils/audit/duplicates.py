@@ -1,4 +1,4 @@
-"""Questions that occur again, exactly or nearly, in a split, between splits and in other sets."""
+"""Questions that occur again, exactly or nearly, in the splits and in other sets."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from rensa import RMinHash, RMinHashLSH
 from curemed_utils import data
 from curemed_utils.data import Row
 
-GRAM = 5  # characters, white space among them: scripts without spaces are served alike
-THRESHOLD = 0.5  # of the Jaccard index; near questions share most of their words
+GRAM = 5  # characters, so that scripts without spaces are served alike
+THRESHOLD = 0.5  # of the Jaccard index
 PERMUTATIONS, BANDS = 256, 64  # a pair at the threshold escapes in 1 of 60 cases
 MARGIN = 0.12  # four standard errors: an estimate further below isn't verified
 N_DIGITS = 7  # the fewest, in all different numbers, by which a case is known again
@@ -25,16 +25,12 @@ def grams(text: str) -> set[str]:
 
 
 def jaccard(one: set[str], other: set[str]) -> float:
-    """Shared elements as a share of all, 0-1."""
     shared = len(one & other)
     return shared / (len(one) + len(other) - shared)
 
 
 def numbers(text: str) -> tuple[str, ...]:
-    """The numbers in `text`, sorted, in ASCII digits; empty where these are too few to tell.
-
-    Signs between digits go, because 38.5 is 38,5 elsewhere and 1,000 is 1.000.
-    """
+    """The numbers in `text`, sorted, as digits without signs; empty where too few to tell."""
     values = []
     for number in _NUMBER.findall(text):
         values.append("".join(str(int(sign)) for sign in number if sign.isdecimal()))
@@ -42,15 +38,12 @@ def numbers(text: str) -> tuple[str, ...]:
 
 
 class Sketch(NamedTuple):
-    """What `Index` takes of a text."""
-
     text: str  # normalized
     minhash: RMinHash
     numbers: tuple[str, ...]
 
 
 def sketch(text: str) -> Sketch:
-    """The sketch of a text, the same on every machine."""
     text = data.normalize(text)
     minhash = RMinHash(PERMUTATIONS, 0)
     minhash.update(list(grams(text)))
@@ -58,10 +51,7 @@ def sketch(text: str) -> Sketch:
 
 
 class Index:
-    """Labelled texts; MinHash finds candidates for near ones, which are verified exactly.
-
-    A text of language '' is compared with those of every language.
-    """
+    """Labelled texts; near ones are verified exactly. Language '' stands for every language."""
 
     def __init__(self):
         self._lsh = RMinHashLSH(THRESHOLD, PERMUTATIONS, BANDS)
@@ -93,9 +83,6 @@ class Index:
         return [label for other_language, label in entries if other_language != language]
 
 
-# Rows against rows
-
-
 @dataclass(frozen=True, eq=False)  # told apart by identity
 class Place:
     """Where a row stands: `number` counts from 0 within the split's rows of the language."""
@@ -109,7 +96,7 @@ class Place:
 
 
 def places(splits: dict[str, list[Row]]) -> list[Place]:
-    """All rows, by split in the order of SPLITS; ValueError for a split of another name."""
+    """All rows in the order of SPLITS; ValueError for another split."""
     unknown = [split for split in splits if split not in data.SPLITS]
     if unknown:
         raise ValueError(f"unknown split {unknown[0]!r}; splits are {', '.join(data.SPLITS)}")
@@ -125,7 +112,7 @@ def places(splits: dict[str, list[Row]]) -> list[Place]:
 def between_rows(
     rows: list[Place], against: dict[str, list[Row | str]]
 ) -> dict[Place, list[tuple[str, str]]]:
-    """By place, the checks that fail beside other rows; see `audit.audit_splits`."""
+    """The checks that rows fail beside others; see `audit_splits`."""
     findings = defaultdict(list)
     held = _evaluation_sets(rows, against, findings)
     seen, first = Index(), {"sft": {}, "rft": {}}
@@ -138,7 +125,7 @@ def between_rows(
 
 
 def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
-    """All that training is compared with; adds what is wrong among test rows themselves."""
+    """All that training is compared with; adds findings among test rows."""
     held, first = Index(), {}
     for place in rows:
         if place.split != "test":
@@ -161,7 +148,7 @@ def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
 
 
 def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple[str, str]]:
-    """The checks of a training row against those before it, which it then joins."""
+    """A training row against those before it, which it then joins."""
     checks, split, language = [], place.split, place.row.language
     key = (language, item.text)
     if key not in first["sft"] and key not in first["rft"]:
@@ -179,7 +166,7 @@ def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple
 
 
 def _leaks(place: Place, item: Sketch, held: Index, findings: dict) -> list[tuple[str, str]]:
-    """The checks of a training row against what evaluates; a test row is told as well."""
+    """A training row against what evaluates; the test row is told as well."""
     near = held.near(item, place.row.language)
     if not near:
         others = held.same_numbers(item, place.row.language)

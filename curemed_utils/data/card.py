@@ -18,7 +18,7 @@ MEASURES = (
 
 
 def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:
-    """The card of a stage: what made it, how training went, its limits."""
+    """The card of a stage: what `made` it, how training went by its `log`."""
     curve = {}
     for measure in MEASURES:
         values = [step[measure] for step in log if step.get(measure) is not None]
@@ -35,7 +35,7 @@ def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:
 
 
 def write_results(file: Path, results: pd.DataFrame) -> None:
-    """Puts `results`, one line a row, in place of what stood under Results of a card."""
+    """Puts `results` in place of what stood under Results of a card."""
     card = ModelCard.load(file)
     before, _, rest = card.text.partition("## Results\n")
     _, _, after = rest.partition("\n## ")
@@ -44,7 +44,7 @@ def write_results(file: Path, results: pd.DataFrame) -> None:
 
 
 def markdown(values: pd.DataFrame, form: str = "{:,}") -> str:
-    """A table of numbers in Markdown, the index first, each number in `form`."""
+    """A table of numbers in Markdown, the index first."""
     lines = [["", *map(str, values.columns)], ["---"] * (len(values.columns) + 1)]
     for name, numbers in zip(values.index, values.to_numpy(), strict=True):
         lines.append([str(name), *map(form.format, numbers)])

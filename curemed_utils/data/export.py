@@ -1,4 +1,4 @@
-"""A dataset folder that `datasets.load_dataset(folder, "yoruba")` opens, and its way to the hub."""
+"""A folder that `datasets.load_dataset(folder, "yoruba")` opens, and its way to the hub."""
 
 import json
 import os
@@ -26,12 +26,11 @@ def export(
     licence: str = "",
     topics_source: str = "not recorded",
 ) -> list[Path]:
-    """Writes {'sft', 'rft', 'test'} as a dataset folder, whole or not at all, with its card.
+    """Writes splits as a dataset folder, whole or not at all, over an earlier export only.
 
-    Configurations are the languages that have rows, in lower case, and 'all', the default.
-    `licence` is the hub's name of one ('apache-2.0'), empty where none is stated. Replaces an
-    earlier export in `folder`. Returns the paths, README.md first. Raises DataError for no row, an
-    unknown split, and a folder of other things.
+    Configurations are the languages in lower case and 'all', the default. `licence` is the hub's
+    name of one ('apache-2.0'), or empty. Returns the paths, the card first. DataError for no row,
+    an unknown split, and a folder of other things.
     """
     folder = Path(folder).expanduser().resolve()
     for split in splits:
@@ -40,8 +39,9 @@ def export(
     if not any(splits.values()):
         raise DataError("there is no row to export")
     if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
-        fault = "is there and is no earlier export: name a new folder"
-        raise DataError(f"{paths.show(folder)} {fault}")
+        raise DataError(
+            f"{paths.show(folder)} is there and is no earlier export: name a new folder"
+        )
     splits = {split: splits.get(split, []) for split in data.SPLITS}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
@@ -57,8 +57,7 @@ def export(
 def push_dataset(folder: str | Path, repo_id: str, private: bool = True) -> str:
     """Uploads an export to the hub with the token of HF_TOKEN, and gives its address.
 
-    Raises DataError for rows that came without a licence (of the authors' release, of a hub
-    dataset), and for a public repository where `private` is meant.
+    DataError for rows without a licence, and a public repository where `private` is meant.
     """
     from huggingface_hub import HfApi
 
@@ -84,14 +83,13 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True) -> str:
 
 
 def _is_export(folder: Path) -> bool:
-    """Whether a folder holds an export and nothing else."""
     if {path.name for path in folder.glob("*")} != {"README.md", "parquet"}:
         return False
     return card.TAGS[-1] in (folder / "README.md").read_text(encoding="utf-8")
 
 
 def _write_tables(splits: dict[str, list[Row]], folder: Path) -> None:
-    """Writes a file a language and split, all with the same columns of text or JSON."""
+    """A file a language and split, all with the same columns of text or JSON."""
     from datasets import Features, Json, Value
 
     parts, columns = defaultdict(list), {}
@@ -141,7 +139,6 @@ def _came_without_licence(row: Row) -> bool:
 
 
 def _configs(splits: dict[str, list[Row]]) -> list[dict]:
-    """The configurations of the card: 'all' and each language, with their files by split."""
     files = {"all": []}
     for split, rows in splits.items():
         if rows:

@@ -13,15 +13,15 @@ SPLITS = ("sft", "rft", "test")
 
 
 class DataError(ValueError):
-    """Input that can't be used; the message names file, line and what is wrong."""
+    """Input that can't be used; the message names file and line."""
 
 
 class Row(BaseModel):
     """One open question (x, r, y*) of Section 3.1, and the multiple-choice item it came from.
 
-    `reasoning` and `answer` hold the tags of `trace.py`; `reasoning_monolingual` is the same
-    argument wholly in `language`. `accepted` is a closed list of short right answers, empty where
-    only a judge can tell. `lineage` is what made the row. Further fields are kept as they are.
+    `reasoning` and `answer` hold the tags of `trace.py`; `reasoning_monolingual` is wholly in
+    `language`. `accepted` lists all short right answers, empty where only a judge can tell.
+    `lineage` is what made the row. Further fields are kept.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -54,7 +54,7 @@ class Row(BaseModel):
 
 
 def checked_row(record: dict) -> Row:
-    """The row of a record; DataError names each field at fault."""
+    """DataError names each field at fault."""
     try:
         return Row.model_validate(record)
     except ValidationError as error:
@@ -66,10 +66,9 @@ def checked_row(record: dict) -> Row:
 
 
 def read_jsonl(path: str | Path, source: str = "", language: str | None = None) -> list[Row]:
-    """Rows of one JSON Lines file.
+    """Rows of one file, all of `language` where given; ids default to `<source>-<line>`.
 
-    Rows without an id get `<source>-<line>`. With `language`, every row must carry it. Raises
-    DataError with the first ten faults by file and line.
+    DataError has the first ten faults by file and line.
     """
     path = Path(path)
     rows, faults, lines_of = [], [], {}
@@ -106,7 +105,7 @@ def _lines(path: Path) -> list[bytes]:
 
 
 def parse_object(line: bytes) -> dict:
-    """The JSON object in one line of a file; DataError says what else it is."""
+    """The JSON object in one line, or DataError."""
     try:
         record = json.loads(line.decode("utf-8"))
         json.dumps(record, ensure_ascii=False).encode()  # fails for half a surrogate pair

@@ -13,9 +13,9 @@ ADVICE = "set CUREMED_RELEASE to the root of the released data"
 
 
 def read_folder(folder: Path, prefix: str) -> list[Row]:
-    """Rows of `<folder>/<Language>.jsonl`, ids `<prefix>-<code>-<line>` where rows have none.
+    """Rows of `<folder>/<Language>.jsonl`; ids default to `<prefix>-<code>-<line>`.
 
-    Raises DataError that names a published language without a file, and a misnamed file.
+    DataError names a published language without a file, and a misnamed file.
     """
     if not folder.is_dir():
         raise DataError(f"{paths.show(folder)} is not a folder; {ADVICE}")
@@ -45,9 +45,6 @@ def _checked(records: Iterable[dict], place: str) -> list[Row]:
     return rows
 
 
-# The authors' release
-
-
 def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
     """The released rows; the 1,431 test questions stand only in the CSVs of judged outputs."""
     root = paths.release(root)
@@ -60,7 +57,7 @@ def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
 
 
 def release_file(root: Path, split: str, language: str) -> Path:
-    """The released file with a split's rows of a language; for test the first CSV of outputs."""
+    """The file of a split and language; for test the first CSV of outputs."""
     if split != "test":
         return root / "datasets" / f"{split.upper()}_data" / f"{language}.jsonl"
     folder = root / "baseline_inference"
@@ -90,14 +87,8 @@ def _test_rows(path: Path, language: languages.Language) -> list[Row]:
     return _checked(records, paths.show(path))
 
 
-# The hub
-
-
 def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
-    """Rows by split of a dataset on the hub, or of a local folder that `datasets` opens.
-
-    A cell without a value is a field left out.
-    """
+    """Rows by split of a dataset on the hub or of a local folder; empty cells are left out."""
     import datasets
 
     try:

@@ -36,9 +36,8 @@ def load_splits(
 ) -> dict[str, list[Row]]:
     """The rows of `source` as {'sft', 'rft', 'test'} (Section 4.1).
 
-    A source that holds all three splits keeps them; the rows of others are split here.
-    `max_per_language` (0: no limit) keeps a seeded choice of each language's rows: of each split
-    that the source brings, else before the split.
+    A source that holds all three splits keeps them; others are split here. `max_per_language`
+    (0: no limit) counts within each split that the source brings, else before the split.
     """
     if max_per_language < 0:
         raise ValueError(f"max_per_language must be 0 or more, not {max_per_language}")
@@ -60,10 +59,7 @@ def load_splits(
 
 
 def limit(rows: list[Row], per_language: int, seed: int) -> list[Row]:
-    """At most `per_language` rows a language (0: all).
-
-    Topics come in one seeded order for all languages, so parallel items stay parallel.
-    """
+    """At most `per_language` rows a language (0: all), of the same topics in all languages."""
     if not per_language:
         return rows
     order = sorted(range(len(rows)), key=lambda n: draw(rows[n].topic or rows[n].id, seed))
@@ -79,11 +75,11 @@ def split(
     rft_seen: float = 0.0,
     test: list[Row] = (),
 ) -> dict[str, list[Row]]:
-    """Holds out `test_share` of the rows, then `rft_share` of the rest; SFT has what remains.
+    """Holds out `test_share` of the rows, then `rft_share` of the rest for RFT (Section 4.1).
 
-    That is Section 4.1. A group (`groups_of`) never straddles two splits. `rft_seen` is the share
-    of RFT groups that SFT learns as well: 0 in the paper, 0.26 of the rows in the released files.
-    A `test` set of the source is kept. Raises DataError for an empty split.
+    Groups (`groups_of`) stay whole. SFT learns `rft_seen` of the RFT groups as well: 0 in the
+    paper, 0.26 of the rows in the released files. A `test` set is kept. DataError for an empty
+    split.
     """
     shares = {"test_share": test_share, "rft_share": rft_share, "rft_seen": rft_seen}
     for name, share in shares.items():
@@ -102,10 +98,7 @@ def split(
 
 
 def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
-    """Rows inside a share and the others.
-
-    Groups go in, or out again, in seeded order, where that brings their languages nearer to it.
-    """
+    """Rows inside a share and the others: groups go in or out where that brings it nearer."""
     groups = groups_of(rows)
     sizes: dict[str, Counter] = defaultdict(Counter)
     for row, group in zip(rows, groups, strict=True):
@@ -133,7 +126,7 @@ def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row
 
 
 def groups_of(rows: list[Row]) -> list[str]:
-    """The group of each row: equal questions and topics, in all languages, hold rows together."""
+    """The group of each row: equal questions and topics hold rows together."""
     ties, questions = DisjointSet(), []
     for row in rows:
         question = (1, f"{row.language} {data.normalize(row.question)}")
