@@ -240,7 +240,11 @@ def test_chinese_is_not_japanese():
             "Il paziente deve prendere questo medicinale ogni giorno dopo il pasto "
             "con un bicchiere d'acqua.",
         ),
-        ("Marathi", "Hindi", "रुग्णाने हे औषध दररोज जेवणानंतर घेतले पाहिजे आणि नियमितपणे डॉक्टरांकडे जावे."),
+        (
+            "Marathi",
+            "Hindi",
+            "रुग्णाने हे औषध दररोज जेवणानंतर घेतले पाहिजे आणि नियमितपणे डॉक्टरांकडे जावे.",
+        ),
         (
             "Azerbaijani",
             "Turkish",
