@@ -17,7 +17,8 @@ FRENCH = (
     "Quel traitement proposez-vous à une femme enceinte qui souffre d'un paludisme grave avec une "
     "forte fièvre ?"
 )
-THAI = "ผู้ป่วยชายอายุสี่สิบปีมีไข้สูงและปวดศีรษะอย่างรุนแรงมาสามวัน การวินิจฉัยที่เป็นไปได้มากที่สุดคืออะไร"
+SYMPTOMS = "ผู้ป่วยชายอายุสี่สิบปีมีไข้สูงและปวดศีรษะอย่างรุนแรงมาสามวัน"
+THAI = f"{SYMPTOMS} การวินิจฉัยที่เป็นไปได้มากที่สุดคืออะไร"
 JAPANESE = (
     "四十歳の男性が三日前から高熱と激しい頭痛を訴えて来院しました。最も可能性の高い診断は何ですか。"
 )
