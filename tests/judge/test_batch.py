@@ -166,7 +166,7 @@ def service():
     http.daemon_threads = True
     http.handle_error = lambda *_: None  # a client that was killed, seen minutes later
     fake.url = f"http://127.0.0.1:{http.server_port}/v1"
-    threading.Thread(target=http.serve_forever, daemon=True).start()
+    threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True).start()
     yield fake
     http.shutdown()
     http.server_close()

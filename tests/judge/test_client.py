@@ -283,6 +283,7 @@ def test_callers_share_the_bound(serve, client):
     assert server.stats()["most_flying"] == 5
 
 
+@pytest.mark.heavy
 def test_the_bound_holds_after_a_cancelled_call(serve, client):
     server = serve(delay=0.3)
     one = client(server, max_concurrency=4)
@@ -328,6 +329,7 @@ def test_a_task_cancelled_before_it_began_gives_its_place_back(serve, client, mo
 # Limits -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize(("per_minute", "ranks"), [(600, "1"), (2400, "4")])
 def test_requests_per_minute_are_kept_and_shared_by_the_ranks(
     serve, client, monkeypatch, per_minute, ranks
@@ -407,6 +409,7 @@ def test_retry_after_is_honoured(serve, client, status, headers, least, most):
     assert least <= second - first < most
 
 
+@pytest.mark.heavy
 def test_retry_after_may_be_a_date(serve, client):
     until = int(time.time()) + 2
     server = serve(
@@ -464,6 +467,7 @@ def test_odd_characters_in_an_answer_are_stored(serve, client, content, kept):
     assert texts(client(server).ask(ask_for(1))) == [kept] and server.stats()["seen"] == 1
 
 
+@pytest.mark.heavy
 @pytest.mark.parametrize("max_concurrency", [1, 4])
 def test_one_item_that_always_fails_spoils_no_other(serve, client, max_concurrency, monkeypatch):
     monkeypatch.setattr(wire, "RETRIES", 2)
@@ -987,6 +991,7 @@ for line in sys.stdin:
     assert one.claim(key, 0) and one.claim(key, 1)
 
 
+@pytest.mark.heavy
 def test_a_killed_runs_file_alone_holds_every_answer(serve, client, tmp_path, monkeypatch):
     server = serve(reply="{question}", poison={"question 50": "hang"})
     process = asking.start(tmp_path / "cache.sqlite", server.url, 51)

@@ -495,6 +495,7 @@ def test_a_judge_inside_a_running_event_loop(serve, make_judge):
     assert all(verdict.cached for verdict in same) and not any(verdict.cached for verdict in other)
 
 
+@pytest.mark.heavy
 def test_two_rewards_are_judged_side_by_side(serve, make_judge):
     one = make_judge(serve(reply="0.5", delay=0.8))
 

@@ -195,6 +195,7 @@ def trace(directory) -> str:
     return file.read_text().strip() if file.exists() else ""
 
 
+@pytest.mark.heavy
 def test_a_chain_runs_in_order_into_the_run_directory(chain):
     assert run.main(["small"]) == 0
     assert trace(chain) == "01 02 03"
