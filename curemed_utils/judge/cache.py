@@ -142,7 +142,7 @@ class Cache:
 
 
 class Writer:
-    """Works on the file in a thread, so that an event loop goes on meanwhile."""
+    """Stores in a thread, so that an event loop goes on meanwhile."""
 
     def __init__(self, cache: Cache):
         self._cache = cache
@@ -150,8 +150,10 @@ class Writer:
         self._commit = asyncio.Lock()
         self._waiting: list[tuple] = []
 
-    def run(self, work: Callable, *arguments) -> asyncio.Future:
-        return asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+    async def read(self, work: Callable, *arguments):
+        """Done at once, but never while answers are being stored."""
+        async with self._commit:
+            return work(*arguments)
 
     async def store(self, row: tuple) -> None:
         """Answers that arrive while others are being stored are stored together by the next."""
@@ -159,7 +161,8 @@ class Writer:
         async with self._commit:
             if row in self._waiting:  # else the commit before took it along
                 rows = list(self._waiting)
-                await self.run(self._cache.store, rows)
+                loop = asyncio.get_running_loop()
+                await loop.run_in_executor(self._thread, self._cache.store, rows)
                 del self._waiting[: len(rows)]
 
     async def spent(self) -> float:

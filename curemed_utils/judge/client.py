@@ -167,7 +167,7 @@ class Client(AbstractContextManager):
         try:
             with progress_bar(progress, requests) as bar:
                 async with asyncio.TaskGroup() as group:
-                    while chunk := await self._writer.run(list, islice(looked_up, CHUNK)):
+                    while chunk := await self._writer.read(list, islice(looked_up, CHUNK)):
                         for key, request, answers in chunk:
                             reply = wire.reply_from(answers, parse)
                             if reply:
@@ -208,7 +208,7 @@ class Client(AbstractContextManager):
         while not self._cache.claim(key, attempt):
             await asyncio.sleep(POLL)
         try:
-            stored = await self._writer.run(self._cache.find, [key], self.server)
+            stored = await self._writer.read(self._cache.find, [key], self.server)
             if len(stored[key]) > attempt:
                 return stored[key][attempt]
             async with self._wire:
