@@ -72,8 +72,8 @@ def format_reward(text: str, strict: bool = True) -> float:
 
 def composite(scores: dict[str, float | None], weights: dict[str, float] = WEIGHTS) -> float:
     """Eq. 4: the weighted sum of the parts that are not None, as in TRL; NaN if all are."""
-    known = [weights[name] * score for name, score in scores.items() if score is not None]
-    return sum(known) if known else math.nan
+    parts = [weights[name] * score for name, score in scores.items() if score is not None]
+    return sum(parts) if parts else math.nan
 
 
 def score(text: str, row: data.Row) -> dict[str, float | None]:

@@ -9,7 +9,6 @@ from itertools import zip_longest
 
 FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
 TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
-_PART_TAG = re.compile(r"<(/?)(step\d+|answer)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
 
@@ -61,23 +60,6 @@ def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
 def without_blocks(text: str, name: str) -> str:
     """The text without its `<name>` blocks; one left open reaches to the end."""
     return re.sub(rf"<{name}>.*?(?:</{name}>|\Z)", "", text, flags=re.DOTALL)
-
-
-def segments(text: str) -> list[tuple[str, str]]:
-    """('step1', text), …, ('answer', text): each step or answer that is closed."""
-    closings, openings = {}, []  # from the right: where each name is closed next
-    for tag in reversed(list(_PART_TAG.finditer(text))):
-        slash, name = tag.groups()
-        if slash:
-            closings[name] = tag.start()
-        elif name in closings:
-            openings.append((name, tag.start(), tag.end(), closings[name]))
-    parts, place = [], 0
-    for name, before, start, end in reversed(openings):
-        if before >= place:
-            parts.append((name, text[start:end]))
-            place = end
-    return parts
 
 
 def pieces(text: str) -> list[tuple[str, bool]]:

@@ -128,7 +128,7 @@ class Author:
 
     def converted(self, row: data.Row, again: bool) -> str:
         place = (row.topic, row.language)
-        steps = [text for _, text in trace.segments(row.reasoning)]
+        steps = [text for text, is_tag in trace.pieces(row.reasoning) if not is_tag]
         if place == FAILS_ONCE and not again:
             steps = [f"<step{n}>{step}</step{n + 1}>" for n, step in enumerate(steps, 1)]
         answer, accepted = trace.answer_of(row.answer), row.accepted

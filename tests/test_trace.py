@@ -96,16 +96,6 @@ def test_without_blocks_the_rest_is_left():
     assert trace.without_blocks("a</think>b", "think") == "a</think>b"
 
 
-def test_segments_are_the_steps_and_answers_that_were_closed():
-    assert trace.segments(GOOD) == [
-        ("step1", "High fever"),
-        ("step2", "toux"),
-        ("answer", "grippe"),
-    ]
-    assert trace.segments("<step1>a<step2>b</step2>c</step1>") == [("step1", "a<step2>b</step2>c")]
-    assert trace.segments("<step1>a<step2>b</step2><answer>c") == [("step2", "b")]
-
-
 def test_pieces_tell_tags_from_text():
     assert trace.pieces("a<step1><b>c</step1>") == [
         ("a", False),
@@ -183,8 +173,6 @@ def test_every_function_reads_any_text_and_loses_none(text):
     assert isinstance(trace.form_fault(text), str)
     assert "".join(piece for piece, _ in trace.pieces(text)) == text
     assert trace.renumbered(trace.renumbered(text)) == trace.renumbered(text)
-    for _, part in trace.segments(text):
-        assert part in text
     trace.numbered_lines(text)
 
 
@@ -192,7 +180,8 @@ def test_every_function_reads_any_text_and_loses_none(text):
 @given(st.lists(PLAIN, min_size=1, max_size=12), PLAIN)
 def test_what_is_rendered_is_read_back(steps, answer):
     text = trace.render(steps, answer)
-    assert [part for _, part in trace.segments(text)] == [*steps, answer]
+    for number, step in enumerate(steps, 1):
+        assert trace.blocks(text, f"step{number}") == [step]
     assert trace.answer_of(text) == answer.strip()
     assert trace.form_fault(text) == ""
     assert trace.step_fault(text) == ""
@@ -207,7 +196,6 @@ def test_repeated_tags_take_time_in_proportion(repeated):
     began = time.perf_counter()
     text = repeated * 20_000
     trace.form_fault(text)
-    trace.segments(text)
     trace.numbered_lines(text)
     for name in ("thinking", "answer"):
         trace.blocks(text, name)
@@ -218,6 +206,5 @@ def test_repeated_tags_take_time_in_proportion(repeated):
 def test_steps_that_are_all_open_take_time_in_proportion():
     began = time.perf_counter()
     text = "".join(f"<step{n}>" for n in range(20_000))
-    assert trace.segments(text) == []
-    assert trace.form_fault(text)
+    assert trace.form_fault(text) and trace.step_fault(text)
     assert time.perf_counter() - began < 2

@@ -42,7 +42,6 @@ class Settings(BaseModel, frozen=True, extra="forbid"):
     options: dict[str, Any] = {}
 
     def models(self) -> list[str]:
-
         return list(dict.fromkeys([self.composer, *self.compact, self.judge, self.converter]))
 
 

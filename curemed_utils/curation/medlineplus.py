@@ -116,7 +116,6 @@ def _elements(context: etree.iterparse) -> Iterator[tuple[etree._Element, int]]:
 
 
 def _check_markup(element: etree._Element, limit: int, errors: Iterable) -> None:
-
     for error in errors:
         opened = re.search(r"mismatch: [\w-]+ line (\d+) and", error.message)
         line = int(opened[1]) if opened else error.line
@@ -128,7 +127,6 @@ def _check_markup(element: etree._Element, limit: int, errors: Iterable) -> None
 
 
 def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
-
     for name in ("id", "title", "url"):
         if not element.get(name, "").strip():
             raise DataError(f"has no {name}")
@@ -160,7 +158,6 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
 
 
 def _date(text: str) -> str:
-
     try:
         return datetime.strptime(text[:10], "%m/%d/%Y").date().isoformat()
     except ValueError:

@@ -30,7 +30,6 @@ def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
 
 
 def _take(item: Item, reply: Reply) -> str:
-
     if reply.value is None:
         return reply.error
     entry = reply.value.get(item.language) or reply.value.get(item.code)
@@ -117,7 +116,6 @@ def _clear(item: Item, reply: Reply) -> Vote:
 
 
 def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
-
     if reply.value is None:
         return "", None, reply.error
     group = next((group for group in reply.value.groups if language in group), [])

@@ -103,9 +103,9 @@ def _mcnemar(means: np.ndarray) -> dict:
 
 
 def _holm(p: pd.Series) -> pd.Series:
-    """Over the p that are there."""
+    """Over the p that are known."""
     from statsmodels.stats.multitest import multipletests
 
-    there = p.dropna()
-    corrected = multipletests(there, method="holm")[1] if len(there) else []
-    return pd.Series(corrected, there.index, dtype=float).reindex(p.index)
+    present = p.dropna()
+    corrected = multipletests(present, method="holm")[1] if len(present) else []
+    return pd.Series(corrected, present.index, dtype=float).reindex(p.index)

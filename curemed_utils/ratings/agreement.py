@@ -54,7 +54,6 @@ def _interval(means: np.ndarray, seed: int) -> tuple[float, float, str]:
 
 
 def _alpha(counts: np.ndarray, seed: int) -> tuple[float, float, float, str]:
-
     if not len(counts):
         return np.nan, *NO_INTERVAL, "no item has two ratings: no alpha"
     if not _varied(counts):

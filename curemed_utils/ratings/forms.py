@@ -99,7 +99,6 @@ def for_raters(row: Row) -> dict[str, str]:
 
 
 def _drawn(rows, language, names, per_rater, overlap, seed) -> dict[str, list[str]]:
-
     spellings = {name.casefold().replace(" ", "_") for name in names}  # as file names
     odd = [name for name in names if not NAME.fullmatch(name)]
     if isinstance(names, str) or odd or len(spellings) < len(names):

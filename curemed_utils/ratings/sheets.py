@@ -172,7 +172,6 @@ def _chosen(cell: str, allowed: Sequence[str]) -> str:
 
 
 def _table(path: Path) -> list[list[str]]:
-
     if path.suffix.lower() in TEXT:
         raw = path.read_bytes()
         utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))

@@ -11,14 +11,13 @@ from curemed_utils.training import checkpoints, curricula
 
 # What shapes the weights: another value trains again, and nothing else does.
 _BOTH = ("seed", "learning_rate", "scheduler", "warmup", "weight_decay", "batch_size", "lora_rank")
+_GROUP = ("steps", "num_generations", "max_prompt_length", "max_completion_length", "temperature")
+_RULE = ("loss_type", "beta", "curriculum", "alpha", "patience", "engine")
+_WEIGHTS = ("accuracy_weight", "language_weight", "format_weight")
+_REWARD = ("accuracy_by", "language_by", "language_over", "strict_format", "judge_model")
 SHAPES_WEIGHTS = {
     "sft": (*_BOTH, "epochs", "max_steps", "max_length", "traces", "packing"),
-    "grpo": (
-        *(*_BOTH, "steps", "num_generations", "max_prompt_length", "max_completion_length"),
-        *("temperature", "loss_type", "beta", "curriculum", "alpha", "patience", "engine"),
-        *("accuracy_weight", "language_weight", "format_weight", "judge_model"),
-        *("accuracy_by", "language_by", "language_over", "strict_format"),
-    ),
+    "grpo": (*_BOTH, *_GROUP, *_RULE, *_WEIGHTS, *_REWARD),
 }
 
 

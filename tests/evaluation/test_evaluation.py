@@ -24,50 +24,31 @@ def judged(row, text, finish_reason="stop"):
     return evaluation.verdict(Response(text, finish_reason, 9), row)
 
 
+def expected(*values) -> dict:
+    fields = ("correct", "in_language", "complete", "well_formed", "reward")
+    return dict(zip(fields, values, strict=True))
+
+
 def test_a_right_response(row):
     found = judged(row, f"{STEPS}<answer>{FRENCH}</answer>")
-    assert found == {
-        "correct": True,
-        "in_language": True,
-        "complete": True,
-        "well_formed": True,
-        "reward": 1.0,
-    }
+    assert found == expected(True, True, True, True, 1.0)
 
 
 def test_a_wrong_response(row):
     found = judged(
         row, f"{STEPS}<answer>Le patient est atteint de la dengue hémorragique.</answer>"
     )
-    assert found == {
-        "correct": False,
-        "in_language": True,
-        "complete": True,
-        "well_formed": True,
-        "reward": 0.35,
-    }
+    assert found == expected(False, True, True, True, 0.35)
 
 
 def test_a_response_in_the_wrong_language(row):
     found = judged(row, f"{STEPS}<answer>The patient suffers from seasonal influenza.</answer>")
-    assert found == {
-        "correct": False,
-        "in_language": False,
-        "complete": True,
-        "well_formed": True,
-        "reward": 0.05,
-    }
+    assert found == expected(False, False, True, True, 0.05)
 
 
 def test_a_response_cut_off_before_its_answer_is_wrong_and_incomplete(row):
     found = judged(row, "<thinking><step1>fièvre", "length")
-    assert found == {
-        "correct": False,
-        "in_language": False,
-        "complete": False,
-        "well_formed": False,
-        "reward": 0.0,
-    }
+    assert found == expected(False, False, False, False, 0.0)
 
 
 def test_a_response_cut_off_after_its_answer_is_incomplete(row):
@@ -77,13 +58,7 @@ def test_a_response_cut_off_after_its_answer_is_incomplete(row):
 
 def test_a_response_without_an_answer_is_incomplete(row):
     found = judged(row, f"{STEPS} grippe")
-    assert found == {
-        "correct": False,
-        "in_language": False,
-        "complete": False,
-        "well_formed": False,
-        "reward": 0.0,
-    }
+    assert found == expected(False, False, False, False, 0.0)
 
 
 def test_what_nothing_can_tell_stays_unknown(make_row):
