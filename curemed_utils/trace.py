@@ -12,6 +12,56 @@ TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
 
+# How models mark their reasoning and the ends of turns; a thinking block of steps is our form.
+_NAMED = r"(?:seed:)?think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad"
+_MARKS = {
+    "ours": (r"<thinking>\s*<step\d+>", r"</step\d+>\s*</thinking>"),
+    "opens": (
+        rf"<\|?(?:{_NAMED})\|?>",
+        r"\[THINK\]",
+        r"◁think▷",
+        r"<\|(?:begin_of|start)_(?:thought|thinking)\|>",
+        r"<\|inner_prefix\|>",
+        r"<unused94>",
+        r"<\|im_start\|>\s*think\b",
+        r"<\|channel\|?>\s*(?:analysis|commentary|thought)\b",
+        r"\Aanalysis(?=[^\W\d_a-z])",  # gpt-oss, its special tokens left out
+        r"\A\s*Here is my thought process:",
+        r"^[ ]*#+[ *]*(?:Thinking|Reasoning)[ *:]*$",
+    ),
+    "closes": (
+        rf"<(?:/\|?|\|/)(?:{_NAMED})\|?>",
+        r"\[/THINK\]",
+        r"◁/think▷",
+        r"<\|end_(?:of_)?(?:thought|thinking)\|>",
+        r"<\|(?:begin_of|start)_(?:solution|response)\|>",
+        r"<\|inner_suffix\|>",
+        r"<unused95>",
+        r"<\|im_start\|>\s*answer\b",
+        r"<\|channel\|>\s*final\b[^<]{0,99}(?:<\|constrain\|>[^<]{0,99})?<\|message\|>",
+        r"<channel\|>",
+        r"assistantfinal",
+        r"\[/INST\]",
+        r"^[ ]*#+[ *]*Final Response[ *:]*$",
+    ),
+    # closes what is open, and is a text's own word elsewhere
+    "answers": (
+        r"^[ ]*#+[ *]*(?:Final )?(?:Answer|Response|Conclusion)[ *:]*$",
+        r"Here is my response:",
+    ),
+}
+_GROUPS = [f"(?P<{kind}>{'|'.join(marks)})" for kind, marks in _MARKS.items()]
+_MARK = re.compile("|".join(_GROUPS), re.IGNORECASE | re.MULTILINE)
+_TURN = re.compile(
+    r"(?:</?s>|<(?:eos|bos|end_of_turn|start_of_turn)>|\[INST\]"
+    r"|<\|(?:im_(?:end|start)|end|return|start|user|assistant|message"
+    r"|e(?:ot|om|nd_header)_id|start_header_id|(?:begin_?of_?|end_?of_?)(?:text|turn)"
+    r"|end_of_solution|end_response|(?:start|end)_of_turn_token|chatbot_token)\|>"
+    r"|<｜(?:(?:begin|end)▁of▁sentence|User|Assistant)｜>)"
+    r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?",
+    re.IGNORECASE,
+)
+
 
 def render(steps: Sequence[str], answer: str) -> str:
     """A response in full form, from plain text."""
@@ -60,6 +110,27 @@ def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
 def without_blocks(text: str, name: str) -> str:
     """The text without its `<name>` blocks; one left open reaches to the end."""
     return re.sub(rf"<{name}>.*?(?:</{name}>|\Z)", "", text, flags=re.DOTALL)
+
+
+def final_text(text: str) -> str:
+    """The text that a model wrote after its reasoning, up to the end of its turn, stripped.
+
+    A closing mark without its opening one ends reasoning too. Empty where reasoning was opened and
+    never closed. Thinking blocks of our own form stay.
+    """
+    kept, open_, start = [], False, 0
+    for mark in _MARK.finditer(text):
+        kind = mark.lastgroup
+        if kind == "ours" or (kind == "answers" and not open_):
+            continue
+        if not open_:
+            kept.append(text[start : mark.start()])
+            if kind == "closes":
+                kept.clear()
+        open_, start = kind == "opens", mark.end()
+    kept.append("" if open_ else text[start:])
+    turns = [turn.strip() for turn in _TURN.split("\n".join(kept))]
+    return "" if open_ else next(filter(None, turns), "")
 
 
 def pieces(text: str) -> list[tuple[str, bool]]:

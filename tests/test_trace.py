@@ -96,6 +96,64 @@ def test_without_blocks_the_rest_is_left():
     assert trace.without_blocks("a</think>b", "think") == "a</think>b"
 
 
+REASONED = [
+    "<think>A or B?</think>{}",
+    "A or B?\n</think>\n\n{}",
+    "<think>use <think> tags</think> A </think>{}",
+    "<thinking>\nA\n</thinking>\n{}",
+    "<THINK>A</THINK>{}",
+    "<Thought>A</Thought>{}",
+    "<reasoning>\nA\n</reasoning>\n{}",
+    "<seed:think>A</seed:think>{}",
+    "<|thinking|>A<|/thinking|>{}",
+    "[THINK]A[/THINK]{}",
+    "◁think▷A◁/think▷{}",
+    "<|begin_of_thought|>A<|end_of_thought|><|begin_of_solution|>{}<|end_of_solution|>",
+    "<|START_THINKING|>A<|END_THINKING|><|START_RESPONSE|>{}<|END_RESPONSE|>",
+    "<|inner_prefix|>A<|inner_suffix|>{}",
+    "<unused94>thought\nA<unused95>{}",
+    "<|im_start|>think\nA\n<|im_start|>answer\n{}<|im_end|>",
+    "## Thinking\n\nA?\n\n## Final Response\n\n{}",
+    "A?\n\n## Final Response\n\n{}",
+    "### **Reasoning**\nA\n### **Answer:**\n{}",
+    "<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final<|message|>{}<|return|>",
+    "<|channel|>analysis<|message|>A<|end|><|start|>assistant<|channel|>final "
+    "<|constrain|>json<|message|>{}",
+    "analysisWe need A.assistantfinal{}",
+    "<|channel>thought\nA<channel|>{}",
+    "Here is my thought process:\nA\nHere is my response:\n{}",
+]
+
+
+@pytest.mark.parametrize("final", [GOOD, "C", "**C**", "## Answer\nC"])
+@pytest.mark.parametrize("form", REASONED)
+def test_reasoning_in_any_wrapper_is_not_the_final_text(form, final):
+    assert trace.final_text(form.format(final)) == final
+
+
+TURNS = ["<|im_end|>", "</s>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<eos>"]
+TURNS += ["<|return|>", "<｜end▁of▁sentence｜>", "<|end_of_text|>"]
+
+
+@pytest.mark.parametrize("end", TURNS)
+def test_the_final_text_ends_with_its_turn(end):
+    assert trace.final_text(f"C{end}") == "C"
+    assert trace.final_text(f"{GOOD}\n{end}\n<|im_start|>user\nB") == GOOD
+    assert trace.final_text(f"<s>C{end}") == "C"
+    assert trace.final_text(f"<|im_start|>assistant\nC{end}") == "C"
+
+
+@pytest.mark.parametrize("opening", ["<think>", "[THINK]", "## Thinking\n", "<reasoning>"])
+def test_reasoning_never_closed_leaves_no_final_text(opening):
+    assert trace.final_text(f"{opening} The answer is A, or") == ""
+    assert trace.final_text(f"{GOOD}\n{opening} B") == ""
+
+
+@pytest.mark.parametrize("text", [GOOD, STEPS, GOOD[:40], GOOD.replace("<thinking>", ""), "C", ""])
+def test_our_own_form_stays_whole_or_not(text):
+    assert trace.final_text(f"  {text}\n") == text
+
+
 def test_pieces_tell_tags_from_text():
     assert trace.pieces("a<step1><b>c</step1>") == [
         ("a", False),
@@ -186,6 +244,27 @@ def test_what_is_rendered_is_read_back(steps, answer):
     assert trace.form_fault(text) == ""
     assert trace.step_fault(text) == ""
     assert trace.renumbered(text) == text
+
+
+MARKED = st.lists(st.sampled_from(["<think>", "</think>", "[THINK]", "</s>", "A", "\n", STEPS]))
+
+
+@given(MARKED.map("".join))
+def test_the_final_text_is_final(text):
+    final = trace.final_text(text)
+    assert trace.final_text(final) == final
+    assert "think>" not in final and "</s>" not in final
+
+
+LEFT_OPEN = ["<think>", "</think>", "<|channel|>final", "## Thinking\n", "</step1> ", "<|im_end|>"]
+LEFT_OPEN += [" ", "\n", "#", "* ", "<thinking>  ", "<|im_start|>  ", "<thinking><step1>"]
+
+
+@pytest.mark.parametrize("repeated", LEFT_OPEN)
+def test_repeated_marks_of_reasoning_take_time_in_proportion(repeated):
+    began = time.perf_counter()
+    trace.final_text(repeated * 20_000)
+    assert time.perf_counter() - began < 2
 
 
 UNCLOSED = ["<thinking>", "<answer>", "<step1>", "</answer>", "<step", "<step1></step2>"]
