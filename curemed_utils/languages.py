@@ -1,6 +1,7 @@
 """The languages, their families (Figure 8) and tiers (Appendix C.1), and the stages of training."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -41,7 +42,10 @@ PUBLISHED = tuple(language.name for language in ALL if language.published)
 def get(name: str) -> Language:
     """The language by its English name in exact case; ValueError names the nearest."""
     if name not in BY_NAME:
-        raise ValueError(f"unknown language {name!r}{nearest(name, NAMES)}")
+        code = re.split("[-_]", str(name).lower())[0]
+        meant = [language.name for language in ALL if language.code == code]
+        hint = nearest(meant[0] if meant else name, NAMES)
+        raise ValueError(f"unknown language {name!r}{hint}")
     return BY_NAME[name]
 
 

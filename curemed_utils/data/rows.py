@@ -8,12 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from curemed_utils import languages, paths
+from curemed_utils.data.files import DataError, json_objects, read_text
 
 SPLITS = ("sft", "rft", "test")
-
-
-class DataError(ValueError):
-    """Input that can't be used; the message names file and line."""
 
 
 class Row(BaseModel):
@@ -66,56 +63,33 @@ def checked_row(record: dict) -> Row:
 
 
 def read_jsonl(path: str | Path, source: str = "", language: str | None = None) -> list[Row]:
-    """Rows of one file, all of `language` where given; ids default to `<source>-<line>`.
+    """Rows of one file, all of `language` where given; ids default to `<source>-<number>`.
 
     DataError has the first ten faults by file and line.
     """
     path = Path(path)
-    rows, faults, lines_of = [], [], {}
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        defaults = {"id": f"{source or path.stem}-{number - 1}", "source": source}
+    if path.parent.name == "data" and not path.exists():
+        raise DataError(str(paths.missing(path.parents[1], path)))
+    rows, faults, place_of = [], [], {}
+    records = json_objects(read_text(path), paths.show(path), faults)
+    for number, (place, record) in enumerate(records):
+        defaults = {"id": f"{source or path.stem}-{number}", "source": source}
         try:
-            row = checked_row(defaults | parse_object(line))
+            row = checked_row(defaults | record)
             if language and row.language != language:
                 raise DataError(f"language is {row.language!r}, but the file is for {language!r}")
-            if row.id in lines_of:
-                raise DataError(f"duplicate id {row.id!r}, first on line {lines_of[row.id]}")
+            if row.id in place_of:
+                raise DataError(f"duplicate id {row.id!r}, first on {place_of[row.id]}")
         except DataError as error:
-            faults.append(f"{paths.show(path)}, line {number}: {error}")
+            faults.append(f"{place}: {error}")
             continue
-        lines_of[row.id] = number
+        place_of[row.id] = place.rpartition(", ")[2]
         rows.append(row)
     if faults:
         raise DataError(listed(faults))
     if not rows:
         raise DataError(f"{paths.show(path)}: holds no row")
     return rows
-
-
-def _lines(path: Path) -> list[bytes]:
-    try:
-        return path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines()  # byte-order mark
-    except OSError as error:
-        fault = f"{paths.show(path)}: can't be read ({error.strerror or error})"
-        if path.parent.name == "data":
-            fault = paths.missing(path.parents[1], path)
-        raise DataError(str(fault)) from None
-
-
-def parse_object(line: bytes) -> dict:
-    """The JSON object in one line, or DataError."""
-    try:
-        record = json.loads(line.decode("utf-8"))
-        json.dumps(record, ensure_ascii=False).encode()  # fails for half a surrogate pair
-    except UnicodeError as error:
-        raise DataError(f"is not UTF-8 ({error}); save the file as UTF-8") from None
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"is not JSON ({error})") from None
-    if not isinstance(record, dict):
-        raise DataError(f"is a JSON {type(record).__name__}, not an object")
-    return record
 
 
 def listed(faults: Sequence[str]) -> str:
@@ -134,7 +108,7 @@ def write_jsonl(rows: Iterable[Row | dict], path: str | Path) -> Path:
     with part.open("w", encoding="utf-8") as file:
         for row in rows:
             record = row.model_dump(exclude_defaults=True) if isinstance(row, Row) else row
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
     part.replace(path)
     return path
 

@@ -1,7 +1,6 @@
 """Files of other benchmarks, and the forms that their rows have."""
 
 import io
-import json
 import re
 import zipfile
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from curemed_utils import data, paths
 from curemed_utils.data import DataError
+from curemed_utils.data.files import json_objects, text_of
 
 TYPES = (".jsonl", ".json", ".parquet", ".arrow")
 # What `datasets` writes beside rows, and MedQA's copies
@@ -78,25 +78,25 @@ def _download(name: str) -> Path:
         raise DataError(f"{name!r} {fault} ({error!r:.200})") from None
 
 
-def rows_of(file: File) -> Iterator[tuple[int, dict | bytes]]:
-    """Number (from 1) of every row, and its record or its JSON."""
+def rows_of(file: File, faults: list[str]) -> Iterator[tuple[str, dict]]:
+    """Place and record of every row; `faults` gets a line for each that can't be read."""
     import pyarrow.parquet
 
     try:
-        raw = file.read().removeprefix(b"\xef\xbb\xbf")
+        raw = file.read()
         if raw.startswith(b"PAR1"):
             rows = pyarrow.parquet.read_table(io.BytesIO(raw)).to_pylist()
         elif raw.startswith(b"\xff\xff\xff\xff"):  # an Arrow stream, as `datasets` saves it
             rows = pyarrow.ipc.open_stream(raw).read_all().to_pylist()
-        elif raw.lstrip().startswith(b"["):
-            rows = [json.dumps(row).encode() for row in json.loads(raw)]
         else:
-            rows = raw.splitlines()
+            yield from json_objects(text_of(raw, file.label), file.label, faults, "row")
+            return
+    except DataError:
+        raise
     except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
         raise DataError(f"{file.label}: can't be read ({error})") from None
     for number, row in enumerate(rows, 1):
-        if isinstance(row, dict) or row.strip():
-            yield number, row
+        yield f"{file.label}, row {number}", row
 
 
 def parts_of(record: dict) -> dict:

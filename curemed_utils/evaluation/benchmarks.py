@@ -11,7 +11,6 @@ import yaml
 
 from curemed_utils import data, languages, prompts, trace
 from curemed_utils.data import DataError, splits
-from curemed_utils.data.rows import parse_object
 from curemed_utils.evaluation import benchmark_files, choices
 from curemed_utils.judge import Judge
 
@@ -45,10 +44,8 @@ def read_questions(
     questions, faults, counts = {}, [], Counter()
     for file in benchmark_files.files_of(place):
         names = [*Path(place).absolute().parts[-3:], *file.inner.parts]
-        for number, row in benchmark_files.rows_of(file):
-            source = f"{file.label}, row {number}"
+        for source, record in benchmark_files.rows_of(file, faults):
             try:
-                record = row if isinstance(row, dict) else parse_object(row)
                 parts = benchmark_files.parts_of(record)
                 language = _language(benchmark, names, record)
                 topic = "" if record.get("id") is None else str(record["id"])
