@@ -1,59 +1,74 @@
 """Where rows come from: a folder with a file a language, the authors' release, the hub."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from curemed_utils import languages, paths, trace
-from curemed_utils.data.rows import DataError, Row, checked_row, read_jsonl
+from curemed_utils.data.files import read_text
+from curemed_utils.data.rows import DataError, Row, checked_row, listed, read_jsonl
 
 HUB_DATASET = "Aikyam-Lab/CUREMED-BENCH"
 ADVICE = "set CUREMED_RELEASE to the root of the released data"
 
 
 def read_folder(folder: Path, prefix: str) -> list[Row]:
-    """Rows of `<folder>/<Language>.jsonl`; ids default to `<prefix>-<code>-<line>`.
+    """Rows of `<folder>/<Language>.jsonl`; ids default to `<prefix>-<code>-<number>`.
 
-    DataError names a published language without a file, and a misnamed file.
+    Hidden files (`._French.jsonl` of a Mac) are passed over. DataError names a published language
+    without a file, a misnamed file, and two files of a language.
     """
     if not folder.is_dir():
-        raise DataError(f"{paths.show(folder)} is not a folder; {ADVICE}")
-    names = {path.stem for path in folder.glob("*.jsonl")}
-    for name in sorted(names):
-        if name not in languages.NAMES:
-            hint = languages.nearest(name, languages.NAMES)
-            raise DataError(f"{paths.show(folder)}/{name}.jsonl: no language has this name{hint}")
-    missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in names]
+        raise DataError(f"{paths.show(folder)} is not a folder")
+    file_of, faults = {}, []
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() != ".jsonl" or path.name.startswith("."):
+            continue
+        if path.stem not in languages.NAMES:
+            hint = languages.nearest(path.stem, languages.NAMES)
+            faults.append(f"{paths.show(path)}: no language has this name{hint}")
+        elif path.stem in file_of:
+            faults.append(f"{paths.show(path)}: {file_of[path.stem].name} is the same language's")
+        file_of[path.stem] = path
+    missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in file_of]
     if missing:
-        raise DataError(f"{paths.show(folder)} lacks {', '.join(missing)}")
+        faults.append(f"{paths.show(folder)} lacks {', '.join(missing)}")
+    if faults:
+        raise DataError(listed(faults))
     rows = []
     for name in languages.NAMES:
-        if name in names:
-            source = f"{prefix}-{languages.get(name).code}"
-            rows += read_jsonl(folder / f"{name}.jsonl", source, name)
+        if name in file_of:
+            rows += read_jsonl(file_of[name], f"{prefix}-{languages.get(name).code}", name)
     return rows
 
 
 def _checked(records: Iterable[dict], place: str) -> list[Row]:
-    rows = []
+    rows, faults = [], []
     for number, record in enumerate(records):
         try:
             rows.append(checked_row(record))
         except DataError as error:
-            raise DataError(f"{place}, row {number}: {error}") from None
+            faults.append(f"{place}, row {number}: {error}")
+    if faults:
+        raise DataError(listed(faults))
     return rows
 
 
 def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
     """The released rows; the 1,431 test questions stand only in the CSVs of judged outputs."""
     root = paths.release(root)
-    sft = read_folder(root / "datasets" / "SFT_data", "release-sft")
-    rft = read_folder(root / "datasets" / "RFT_data", "release-rft")
-    test = []
+    parts = {}
+    for split in ("sft", "rft"):
+        folder = release_file(root, split, "French").parent
+        if not folder.is_dir():
+            raise DataError(f"{paths.show(folder)} is not a folder; {ADVICE}")
+        parts[split] = read_folder(folder, f"release-{split}")
+    parts["test"] = []
     for name in languages.PUBLISHED:
-        test += _test_rows(release_file(root, "test", name), languages.get(name))
-    return {"sft": sft, "rft": rft, "test": test}
+        parts["test"] += _test_rows(release_file(root, "test", name), languages.get(name))
+    return parts
 
 
 def release_file(root: Path, split: str, language: str) -> Path:
@@ -69,8 +84,9 @@ def release_file(root: Path, split: str, language: str) -> Path:
 
 def _test_rows(path: Path, language: languages.Language) -> list[Row]:
     columns = ["Question", "Response"]
+    text = io.StringIO(read_text(path))
     try:
-        table = pd.read_csv(path, usecols=columns, dtype=str, keep_default_na=False)[columns]
+        table = pd.read_csv(text, usecols=columns, dtype=str, keep_default_na=False)[columns]
     except ValueError as error:
         raise DataError(f"{paths.show(path)}: {error}") from None
     source = f"release-test-{language.code}"

@@ -196,6 +196,46 @@ def test_a_misnamed_file_is_named_with_the_right_name(folder, misspelt):
         data.read_folder(folder, "x")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["._French.jsonl", ".DS_Store", "Thumbs.db", "desktop.ini", "French.jsonl~", "x.crdownload"],
+)
+def test_what_systems_and_editors_leave_in_a_folder_is_passed_over(folder, name):
+    rows = data.read_folder(folder, "x")
+    (folder / "__MACOSX").mkdir()
+    (folder / name).write_bytes(b"\x00\x05\x16\x07")
+    assert data.read_folder(folder, "x") == rows
+
+
+def test_a_second_file_of_a_language_is_named_and_an_ending_in_capitals_is_read(folder):
+    rows = data.read_folder(folder, "x")
+    (folder / "French.jsonl").rename(folder / "French.JSONL")
+    assert data.read_folder(folder, "x") == rows
+    (folder / "French.jsonl").write_bytes((folder / "French.JSONL").read_bytes())
+    with pytest.raises(
+        data.DataError, match=r"French\.jsonl: French\.JSONL is the same language's"
+    ):
+        data.read_folder(folder, "x")
+
+
+def test_all_faults_of_a_folder_come_at_once(folder):
+    (folder / "French.jsonl").rename(folder / "French (1).jsonl")
+    (folder / "Yoruba.jsonl").rename(folder / "Yoru\u0300ba\u0301.jsonl")
+    with pytest.raises(data.DataError) as caught:
+        data.read_folder(folder, "x")
+    faults = str(caught.value).splitlines()
+    assert [fault.rpartition("; ")[2] for fault in faults[:2]] == [
+        "did you mean 'French'?",
+        "did you mean 'Yoruba'?",
+    ]
+    assert faults[2].endswith("lacks French.jsonl, Yoruba.jsonl")
+
+
+def test_a_missing_folder_that_is_no_release_says_nothing_of_the_release(tmp_path):
+    with pytest.raises(data.DataError, match=r"mine is not a folder$"):
+        data.read_folder(tmp_path / "mine", "x")
+
+
 def test_missing_language_files_are_all_named(folder):
     (folder / "French.jsonl").unlink()
     (folder / "Thai.jsonl").unlink()
@@ -288,6 +328,9 @@ def test_a_bad_row_of_a_hub_dataset_is_named_by_split_row_and_field(tmp_path):
     write_lines(tmp_path / "train.jsonl", LINE, LINE | {"id": "b", "question": " "})
     with pytest.raises(data.DataError, match="split 'train', row 1: field 'question'"):
         data.read_hub(str(tmp_path))
+    write_lines(tmp_path / "train.jsonl", LINE | {"id": ""}, LINE, LINE | {"language": "fr"})
+    with pytest.raises(data.DataError, match=r"row 0: .*\n.*row 2: .*did you mean 'French'"):
+        data.read_hub(str(tmp_path))
 
 
 def test_a_hub_dataset_that_is_not_there_says_what_to_do(tmp_path):
@@ -321,6 +364,18 @@ def test_a_release_without_verdict_csvs_says_what_is_missing(folder, tmp_path_fa
         for path in folder.glob("*.jsonl"):
             (root / "datasets" / name / path.name).write_bytes(path.read_bytes())
     with pytest.raises(data.DataError, match=r"Amharic.*set CUREMED_RELEASE"):
+        data.read_release(root)
+
+
+def test_a_released_csv_that_is_a_pointer_is_named(folder, tmp_path_factory):
+    root = tmp_path_factory.mktemp("release")
+    for name in ("SFT_data", "RFT_data"):
+        (root / "datasets" / name).parent.mkdir(exist_ok=True)
+        (root / "datasets" / name).symlink_to(folder)
+    outputs = root / "baseline_inference" / "BaseModel_logic_evaluation"
+    outputs.mkdir(parents=True)
+    (outputs / "Amharic_x.csv").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(data.DataError, match=r"Amharic_x\.csv: is a Git LFS pointer"):
         data.read_release(root)
 
 
