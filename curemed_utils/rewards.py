@@ -7,9 +7,8 @@ import asyncio
 import math
 from dataclasses import dataclass
 
-import regex
-
 from curemed_utils import data, language_id, languages, trace
+from curemed_utils.data.normal import forms_of
 from curemed_utils.trace import answer_of
 
 WEIGHTS = {"accuracy": 0.65, "language": 0.30, "format": 0.05}  # Eq. 4 and Appendix B.1
@@ -23,24 +22,19 @@ CHOICES = {
 def accuracy_reward(text: str, accepted: list[str], reference: str) -> float | None:
     """Eq. 1 for a closed list of answers: 1.0 for one of `accepted` or `reference`, else 0.0.
 
-    Nothing longer is right; case, width, white space and punctuation at the ends don't count.
-    None without `accepted`.
+    Nothing longer is right; what doesn't count in an answer, `forms_of` says. None without
+    `accepted`.
     """
     if not accepted:
         return None
-    answer = answer_of(text)
-    right = [_bare(form) for form in (*accepted, _untagged(reference))]
-    return float(answer is not None and _bare(answer) in right)
+    answer = forms_of(answer_of(text) or "")
+    right = [forms_of(form) for form in (*accepted, _untagged(reference))]
+    return float(any(answer & form for form in right))
 
 
 def _untagged(answer: str) -> str:
-    return answer_of(answer) or answer
-
-
-def _bare(text: str) -> str:
-    # case folding splits the Turkish İ in two
-    folded = data.normalize(text).replace("i\u0307", "i")
-    return regex.sub(r"^[\p{P}\p{Z}]+|[\p{P}\p{Z}]+$", "", folded)
+    inside = answer_of(answer)
+    return answer if inside is None else inside
 
 
 def language_reward(text: str, language: str, over: str = "answer") -> float | None:

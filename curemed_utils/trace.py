@@ -11,6 +11,7 @@ FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as p
 TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
+_CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 
 # How models mark their reasoning and the ends of turns; a thinking block of steps is our form.
 _NAMED = r"(?:seed:)?think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad"
@@ -96,9 +97,15 @@ def renumbered(reasoning: str) -> str:
 
 
 def answer_of(text: str) -> str | None:
-    """The text of the only answer block, stripped; None for none or several."""
-    answers = blocks(text, "answer")
-    return answers[0].strip() if len(answers) == 1 else None
+    """The text of the only answer block outside reasoning, stripped; None for none or several.
+
+    Tags that reasoning or words in back-ticks mention are no blocks. Where reasoning never ends,
+    or nothing follows it, the whole text counts.
+    """
+    text = _CODE.sub(lambda code: "" if TAG.search(code[0]) else code[0], text)
+    before, *after = (final_text(text, ours=False) or text).split("</answer>")
+    _, opened, answer = before.rpartition("<answer>")
+    return answer.strip() if opened and len(after) == 1 else None
 
 
 def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
@@ -112,15 +119,17 @@ def without_blocks(text: str, name: str) -> str:
     return re.sub(rf"<{name}>.*?(?:</{name}>|\Z)", "", text, flags=re.DOTALL)
 
 
-def final_text(text: str) -> str:
+def final_text(text: str, ours: bool = True) -> str:
     """The text that a model wrote after its reasoning, up to the end of its turn, stripped.
 
     A closing mark without its opening one ends reasoning too. Empty where reasoning was opened and
-    never closed. Thinking blocks of our own form stay.
+    never closed. Thinking blocks of our own form stay as far as `ours`.
     """
     kept, open_, start = [], False, 0
     for mark in _MARK.finditer(text):
         kind = mark.lastgroup
+        if kind == "ours" and not ours:
+            kind = "closes" if mark[0].startswith("</") else "opens"
         if kind == "ours" or (kind == "answers" and not open_):
             continue
         if not open_:

@@ -182,6 +182,12 @@ def test_without_accepted_forms_accuracy_is_unknown():
     assert rewards.accuracy_reward(GOOD, [], ANSWER) is None
 
 
+@pytest.mark.parametrize("answer", ["", " ", "…", "\u200b", "-"])
+def test_an_empty_answer_is_never_right(answer):
+    empty = f"<answer>{answer}</answer>"
+    assert rewards.accuracy_reward(in_tags(answer), ["grippe", "", answer], empty) == 0.0
+
+
 @pytest.mark.parametrize("text", ["grippe", STEPS + "<answer>grippe", GOOD + ANSWER])
 def test_no_single_answer_block_is_wrong(text):
     assert rewards.accuracy_reward(text, ["grippe"], ANSWER) == 0.0

@@ -83,6 +83,57 @@ def test_an_answer_is_that_of_the_only_block(text, answer):
     assert trace.answer_of(text) == answer
 
 
+@pytest.mark.parametrize(
+    "before",
+    [
+        "<think>I must use <answer> tags.</think>",
+        "<think>First <answer>rhume</answer>? No.</think>\n",
+        "I must close with </answer>, not with <answer>.\n</think>\n",
+        "<think>The form is <thinking><step1>…</step1></thinking><answer>…</answer>.</think>",
+        "<think>I'll write <thinking><step1>, then <answer>.</think>",
+        "[THINK]<answer>rhume</answer>[/THINK]",
+        "The form is `<answer>…</answer>`: ",
+        "I put it in `<answer>` tags. ",
+        "I put it in <answer> tags: ",
+    ],
+)
+def test_reasoning_that_mentions_tags_does_not_hide_the_answer(before):
+    assert trace.answer_of(before + GOOD) == "grippe"
+    inside = GOOD.replace("toux", "use <answer>rhume</answer> or <think> tags")
+    assert trace.answer_of(inside) == "grippe"
+    assert trace.answer_of(f"{before}{GOOD}<|im_end|>\n<|im_start|>user\n{GOOD}") == "grippe"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (f"<answer>rhume</answer>{GOOD}", None),
+        (f"<think>x</think><answer>rhume</answer><think>y</think>{GOOD}", None),
+        ("<think>maybe <answer>rhume</answer></think> I don't know.", None),
+        ("<answer>grippe</answer><thinking><step1>x</step1></thinking>", "grippe"),
+        ("<thinking><step1>x</step1><answer>grippe</answer>", "grippe"),
+        ("## Reasoning\nFever.\n<answer>grippe</answer>", "grippe"),
+        ("<answer>`grippe`</answer>", "`grippe`"),
+        ("<answer><answer>grippe</answer></answer>", None),
+    ],
+)
+def test_only_one_block_outside_reasoning_is_the_answer(text, answer):
+    assert trace.answer_of(text) == answer
+
+
+TAGS = ("<answer>", "</answer>", "<thinking>", "</thinking>", "<step1>", "<step", "<think>", "`")
+
+
+@pytest.mark.parametrize("repeated", [*TAGS, "<answer></answer>", "`<answer>`", "<think></think>"])
+def test_tags_without_end_take_no_time(repeated):
+    began = time.perf_counter()
+    for text in (repeated * 20_000, "<answer>" + repeated * 20_000, repeated * 20_000 + GOOD):
+        trace.answer_of(text)
+        trace.form_fault(text)
+        trace.blocks(text, "thinking")
+    assert time.perf_counter() - began < 3
+
+
 def test_blocks_end_at_the_next_closing_tag():
     text = "a<answer>b<answer>c</answer>d</answer>e<answer>f"
     assert trace.blocks(text, "answer") == ["b<answer>c"]

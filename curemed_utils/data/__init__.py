@@ -1,9 +1,9 @@
+from curemed_utils.data.normal import normalize
 from curemed_utils.data.rows import (
     SPLITS,
     DataError,
     Row,
     listed,
-    normalize,
     read_jsonl,
     write_jsonl,
 )

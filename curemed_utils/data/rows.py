@@ -1,16 +1,23 @@
 """One row of a data set, and the JSON Lines files that hold rows."""
 
 import json
-import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
 from curemed_utils import languages, paths
 from curemed_utils.data.files import DataError, json_objects, read_text
+from curemed_utils.data.normal import forms_of
 
 SPLITS = ("sft", "rft", "test")
+
+
+def _comparable(form: str) -> str:
+    if not forms_of(form):
+        raise ValueError("must hold a letter or a number")
+    return form
 
 
 class Row(BaseModel):
@@ -30,7 +37,7 @@ class Row(BaseModel):
     reasoning: str = ""
     reasoning_monolingual: str = ""
     topic: str = ""
-    accepted: list[str] = []
+    accepted: list[Annotated[str, AfterValidator(_comparable)]] = []
     mcq_question: str = ""
     options: dict[str, str] = {}
     key: str = ""
@@ -111,8 +118,3 @@ def write_jsonl(rows: Iterable[Row | dict], path: str | Path) -> Path:
             file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
     part.replace(path)
     return path
-
-
-def normalize(text: str) -> str:
-    """Text for comparison: NFKC, case folded, white space collapsed."""
-    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())

@@ -405,3 +405,14 @@ def test_a_path_of_a_run_has_its_notebook(path, notebook):
 def test_what_no_notebook_makes_is_named():
     with pytest.raises(ValueError, match="no notebook makes elsewhere/x"):
         paths.maker("elsewhere/x")
+
+
+@pytest.mark.parametrize("blank", ["", " ", "—", "…", "-", "\u200b"])
+def test_an_accepted_answer_that_holds_nothing_is_refused_where_it_stands(tmp_path, blank):
+    fields = {"language": "French", "question": "Q ?", "answer": "<answer>x</answer>"}
+    lines = [json.dumps(fields | {"accepted": forms}) for forms in (["x"], ["x", blank])]
+    file = tmp_path / "mine.jsonl"
+    file.write_text("\n".join(lines))
+    wanted = r"mine\.jsonl, line 2: field 'accepted\.1': must hold a letter or a number"
+    with pytest.raises(data.DataError, match=wanted):
+        data.read_jsonl(file)

@@ -1,0 +1,57 @@
+"""When two texts are the same, for comparing short answers."""
+
+import unicodedata
+from functools import lru_cache
+
+import regex
+
+_INVISIBLE = regex.compile(r"(?V1)[[\p{Cc}\p{Cf}\p{DI}]--\s]")
+_TYPOGRAPHY = str.maketrans(
+    {
+        **dict.fromkeys("‘’‛`´ʹʻʼʽ", "'"),
+        **dict.fromkeys("“”„‟", '"'),
+        **dict.fromkeys("‐‑‒–−", "-"),
+        "٪": "%",
+        "፡": " ",  # between Ethiopic words
+    }
+)
+_DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")
+_POWER = regex.compile(r"(?<=\d)(?=⁻?[⁰¹²³⁴-⁹])")
+_QUOTES = regex.compile(r"[\p{Pi}\p{Pf}\"「」『』]")
+_BULLET = regex.compile(r"^-+ (?=\D)")
+_AROUND_SIGNS = regex.compile(r" ?([-+±%‰‱°<>≤≥]) ?")
+_ENDS = regex.compile(r"(?V1)^(?:(?![.,]\d)[[\p{P}\p{Z}`]--[-%‰‱]])+|[[\p{P}\p{Z}`]--[-%‰‱]]+$")
+
+
+def normalize(text: str) -> str:
+    """Text for comparison: without case, width, invisible characters, typography of quotes and
+    dashes; digits are 0-9, white space is one space (Unicode's NFKC_Casefold, and a little more).
+    """
+    text = _visible(text).translate(_TYPOGRAPHY)
+    text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")
+    text = unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY)
+    text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0], digit[0])), text)
+    return " ".join(text.split())
+
+
+def _visible(text: str) -> str:
+    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
+
+
+@lru_cache(maxsize=10_000)
+def forms_of(answer: str) -> frozenset[str]:
+    """What a short answer is compared by: two answers are the same if they share a form.
+
+    Beside what `normalize` levels, quotes and punctuation at the ends don't count; signs, percent,
+    degrees and the decimal sign do. There is one form for each reading of a capital I, which is ı
+    in Turkish; none without a letter or number.
+    """
+    text = _POWER.sub("^", _visible(answer))
+    return frozenset(filter(None, map(_form, (text, text.replace("I", "ı")))))
+
+
+def _form(answer: str) -> str:
+    text = " ".join(_QUOTES.sub("", normalize(answer)).split())
+    text = _BULLET.sub("", _ENDS.sub("", text))
+    form = _AROUND_SIGNS.sub(r"\1", _ENDS.sub("", text))
+    return form if regex.search(r"[\p{L}\p{N}]", form) else ""
