@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import regex
 
-from curemed_utils import trace
+from curemed_utils import data, trace
 from curemed_utils.evaluation import rates
 from curemed_utils.evaluation.release import read_released, released_files
 from curemed_utils.language_id import Check, check_language
@@ -81,6 +81,8 @@ def compare(judged: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     agreement (percent) and kappa are over the n_scored rows that both decided, false_* take the
     published verdict for the truth, agreement_complete is of `in_language` in complete rows.
     """
+    if judged.empty:
+        raise data.DataError("no outputs to compare")
     groups = judged.groupby(by, sort=False)
     lines = [_agreement(group) for _, group in groups]
     return pd.DataFrame(lines, groups.size().index)
@@ -104,6 +106,7 @@ def _agreement(group: pd.DataFrame) -> dict:
         "n_complete": len(equal),
         "n_undecided": ours.isna().sum(),
         "n_blank": theirs.isna().sum(),
+        "note": "" if min(a.nunique(), b.nunique()) > 1 else "no kappa: a side never varies",
     }
 
 

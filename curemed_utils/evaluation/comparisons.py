@@ -22,16 +22,18 @@ def compare_all(
 
     difference (second minus first), its 95% interval (low, high) and p_paired are of items' means
     over runs, by a t distribution with the deviation of a paired bootstrap of groups, as in
-    `intervals.estimates`. Where nothing varies there is no interval, and p is 1; with under FEW
-    groups there is neither. McNemar's exact test (p_mcnemar) takes the majority of an item's runs
-    (n_tied have none) and items for independent: if they are parallel, read p_paired. *_holm is
-    corrected over all pairs.
+    `intervals.estimates`, and of two groups more, as groups that change alike would have none: one
+    gains, one loses as much as any did, or all (Bonett and Price 2012). p is at least 2^(1 - k) for
+    k groups that changed, a sign test's least. With under FEW groups there is neither.
+    McNemar's exact test (p_mcnemar) takes the majority of an item's runs (n_tied have none) and
+    items for independent: if they are parallel, read p_paired. *_holm is corrected over all pairs.
 
     Left out are n_only_first and n_only_second (the other model has no response) and n_unknown (no
     verdict for one of them). DataError if nothing is left.
     """
     of_models = verdicts[verdicts["model"].isin(np.ravel(pairs))].reset_index(drop=True)
     items, means, asked = _by_item(of_models, metric, groups)
+    means = means.reindex(columns=np.unique(pairs))
     changes = np.column_stack([means[second] - means[first] for first, second in pairs])
     shared = ~np.isnan(changes)
     values = np.hstack([np.nan_to_num(changes), shared])
@@ -43,16 +45,16 @@ def compare_all(
         if not both.any():
             raise DataError(f"{pairs[n]} share no item with a verdict in {metric!r}")
         of_pair = means.loc[both, [first, second]].to_numpy()
-        n_groups = items["group"][both].nunique()
+        changed = pd.Series(changes[both, n]).groupby(items["group"].to_numpy()[both]).sum()
         line = {"first": first, "second": second, "metric": metric, "n_items": both.sum()}
-        line |= _difference(of_pair, total[1:, n] / n_shared[1:, n], n_groups)
+        line |= _difference(of_pair, total[1:, n] / n_shared[1:, n], changed)
         line |= _mcnemar(of_pair)
         line["n_only_first"] = (asked[first] & ~asked[second]).sum()
         line["n_only_second"] = (asked[second] & ~asked[first]).sum()
         line["n_unknown"] = (asked[first] & asked[second] & ~both).sum()
         line["note"] = ""
-        if n_groups < FEW:
-            line["note"] = f"{n_groups} groups are too few for an interval"
+        if len(changed) < FEW:
+            line["note"] = f"too few groups: {len(changed)}"
         lines.append(line)
     table = pd.DataFrame(lines)
     for name in ("p_mcnemar", "p_paired"):
@@ -65,30 +67,33 @@ def _by_item(
 ) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """What each item is, each model's mean over its runs, and who was asked."""
     frame = intervals.frame_of(verdicts, groups)
-    value = measures(verdicts)[metric].astype("Float64")
-    if metric.endswith("_paper"):
-        value = value.fillna(0)
-    frame["value"] = value.astype(float)
+    truths = measures(verdicts)[[metric]]
+    frame["value"] = intervals.as_numbers(truths, verdicts["model"])[metric]
     answers = frame.groupby(["item", "model"])["value"]
     items = frame.drop_duplicates("item").set_index("item").sort_index()
     return items, answers.mean().unstack(), answers.size().unstack().notna()
 
 
-def _difference(means: np.ndarray, draws: np.ndarray, n_groups: int) -> dict:
+def _difference(means: np.ndarray, draws: np.ndarray, changed: pd.Series) -> dict:
     from scipy import stats
 
     first, second = means.mean(axis=0)
-    difference = second - first
-    spread = draws.std()
-    half, p = np.nan, np.nan
-    if n_groups >= FEW and spread > 1e-9:
-        half = stats.t.isf(0.025, n_groups - 1) * spread
-        p = 2 * stats.t.sf(abs(difference) / spread, n_groups - 1)
-    elif n_groups >= FEW:
-        p = 1.0
-    shares = {"value_first": first, "value_second": second, "difference": difference}
-    shares |= {"low": difference - half, "high": difference + half}
-    return {name: 100 * share for name, share in shares.items()} | {"p_paired": p}
+    difference, n = second - first, len(changed)
+    low = high = p = np.nan
+    if n >= FEW:
+        size = changed.abs() * n / len(means)
+        n_changed = (size > 1e-9).sum()
+        largest = size.max() if n_changed else 1
+        square = draws.var() * (n - 1) + difference**2
+        square = (square * n + 2 * largest**2) / (n + 2)
+        middle = difference * n / (n + 2)
+        spread = np.sqrt((square - middle**2) / (n + 2))
+        half = stats.t.isf(0.025, n - 1) * spread
+        low, high = np.clip([middle - half, middle + half], -1, 1)
+        p = max(2 * stats.t.sf(abs(middle) / spread, n - 1), 2.0 ** (1 - n_changed))
+    names = ["value_first", "value_second", "difference", "low", "high"]
+    shares = 100 * np.array([first, second, difference, low, high])
+    return dict(zip(names, shares, strict=True)) | {"p_paired": min(p, 1)}
 
 
 def _mcnemar(means: np.ndarray) -> dict:

@@ -40,7 +40,7 @@ def estimates(
     frame = frame_of(verdicts, groups)
     frame["cell"] = _codes(frame, ["model", "language"])
     truths = measures(verdicts)[list(metrics)].reset_index(drop=True)
-    answers = _as_numbers(truths, frame["model"])
+    answers = as_numbers(truths, frame["model"])
     has_verdict = answers.notna().to_numpy()
     values = np.hstack([answers.fillna(0.0), has_verdict])
     draws = np.split(resampled(frame, values, seed, resamples), 2, axis=2)
@@ -98,7 +98,7 @@ def frame_of(verdicts: pd.DataFrame, groups: dict[str, str] | None) -> pd.DataFr
     return frame
 
 
-def _as_numbers(truths: pd.DataFrame, models: pd.Series) -> pd.DataFrame:
+def as_numbers(truths: pd.DataFrame, models: pd.Series) -> pd.DataFrame:
     """1, 0, NaN unknown; as published, unknown is wrong, unless a model has no verdict at all."""
     numbers = truths.astype("Float64").astype(float)
     for metric in numbers.filter(like="_paper"):

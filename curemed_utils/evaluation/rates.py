@@ -8,7 +8,7 @@ import pandas as pd
 
 
 class Rate(NamedTuple):
-    """A corrected share with its 95% interval, 0-1; NaN with a reason if it can't be had."""
+    """A corrected share with its 95% interval, 0-1; `reason` says why NaN, all open or cut."""
 
     estimate: float
     low: float
@@ -18,17 +18,19 @@ class Rate(NamedTuple):
 
 
 def kappa(a: pd.Series, b: pd.Series) -> float:
-    """Cohen's kappa of two raters' booleans; NaN where chance alone agrees always."""
-    a, b = a.to_numpy(bool), b.to_numpy(bool)
-    if len({*a, *b}) < 2:
+    """Cohen's kappa of two raters' booleans, of pairs without NA; NaN if a rater never varies."""
+    pairs = pd.DataFrame({"a": list(a), "b": list(b)}).dropna().astype(bool)
+    if pairs.nunique().min() < 2:
         return math.nan
+    a, b = pairs.to_numpy().T
     chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
     return float(((a == b).mean() - chance) / (1 - chance))
 
 
 def rogan_gladen(apparent, sensitivity, specificity):
-    """The true share behind an apparent one; may lie outside 0-1."""
-    return (apparent + specificity - 1) / (sensitivity + specificity - 1)
+    """The true share behind an apparent one, maybe outside 0-1; NaN if chance does as well."""
+    better = sensitivity + specificity - 1
+    return (apparent + specificity - 1) / np.where(better > 1e-12, better, np.nan)
 
 
 def corrected_rate(
@@ -40,6 +42,7 @@ def corrected_rate(
     sensitivity and specificity, with half a label of each truth added to each verdict.
     """
     seen = observed.dropna().to_numpy(bool)
+    labels = labels.dropna(subset=["verdict", "truth"])
     truth = labels["truth"].to_numpy(bool)
     weight = labels["weight"].to_numpy(float)
     accepted = labels["verdict"].to_numpy(bool)
@@ -52,23 +55,25 @@ def corrected_rate(
     yes = [np.average(truth[side], weights=weight[side]) for side in (accepted, ~accepted)]
     sensitivity, specificity = _error_rates(share, *yes)
     errs = f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}"
-    if sensitivity + specificity <= 1:
-        return unknown._replace(reason=f"the check is no better than chance: {errs}")
     estimate = rogan_gladen(seen.mean(), sensitivity, specificity)
+    if np.isnan(estimate):
+        return unknown._replace(reason=f"the check is no better than chance: {errs}")
 
     random = np.random.default_rng(seed)
     yes = [_drawn(truth[side], weight[side], draws, random) for side in (accepted, ~accepted)]
     sensitivity, specificity = _error_rates(share, *yes)
     apparent = random.beta(seen.sum() + 0.5, (~seen).sum() + 0.5, draws)
-    better = sensitivity + specificity > 1
-    rates = rogan_gladen(apparent, sensitivity, specificity)[better]
-    low, high = 0, 1
-    if better.mean() >= 0.95:
-        low, high = np.quantile(rates, [0.025, 0.975])
+    rates = rogan_gladen(apparent, sensitivity, specificity)
+    low, high, reason = 0, 1, "the labels may mean chance"
+    if np.isnan(rates).mean() <= 0.05:
+        reason = ""
+        low, high = np.nanquantile(rates, [0.025, 0.975])
         if ((rates >= 0) & (rates <= 1)).mean() < 0.05:
             reason = f"{seen.mean():.2f} accepted is beyond {errs}: it errs otherwise here"
             return unknown._replace(reason=reason)
-    return Rate(*np.clip([estimate, low, high], 0, 1).tolist(), len(labels))
+    if not 0 <= estimate <= 1:
+        reason = f"{estimate:.2f}, cut to 0-1"
+    return Rate(*np.clip([estimate, low, high], 0, 1).tolist(), len(labels), reason)
 
 
 def _error_rates(accepted, yes_accepted, yes_rejected):

@@ -95,8 +95,8 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     match, and language with completeness; no verdict counts as wrong. `faults` is the share of
     HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
     """
-    keys = [verdicts[name] for name in by]
     truths = measures(verdicts).assign(well_formed=verdicts["well_formed"])
+    keys = [verdicts[name] for name in by]
     groups = truths.groupby(keys, sort=False)
     n = groups.size()
     result = pd.DataFrame(index=n.index)
@@ -116,6 +116,8 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 def measures(verdicts: pd.DataFrame) -> pd.DataFrame:
     """The METRICS of each response, NA without a verdict; `table` says what they mean."""
+    if verdicts.empty:
+        raise data.DataError("no verdicts: the table is empty")
     values = verdicts[["correct", "in_language", "complete"]].set_axis(METRICS[:3], axis=1)
     values["la_paper"] = values["la"]
     values["lc_paper"] = values["lc"] & values["complete"]

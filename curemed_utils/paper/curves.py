@@ -48,7 +48,7 @@ def rewards(logs: dict[str, pd.DataFrame]) -> pd.DataFrame:
     names = [name for name, *_ in REWARDS.values()]
     stages = {}
     for stage, log in logs.items():
-        table = log.dropna(subset="reward").reindex(columns=names)
+        table = log.reindex(columns=names).dropna(subset="reward")
         table.index = pd.RangeIndex(1, len(table) + 1)
         stages[stage] = table.set_axis(list(REWARDS), axis="columns")
     return pd.concat(stages, names=["stage", "step"]).reset_index()

@@ -135,6 +135,7 @@ def verifier_agreement(table: pd.DataFrame) -> Figure:
 
     `table` is `calibration.compare(…, ['model', 'language'])` with its index reset.
     """
+    table = table[table["n_scored"] > 0]
     mean = np.average(table["agreement"], weights=table["n_scored"])
     worst = table.loc[table["agreement"].idxmin()]
     alt = (

@@ -58,22 +58,25 @@ def results_of(run: Path) -> RunResults:
         counts = count_rows({name: data.read_jsonl(file) for name, file in splits.items()})
     logs = {stage: pd.read_json(file, lines=True) for stage, file in logs.items() if file.exists()}
     rewards = curves.rewards(logs) if logs else None
-    return RunResults(_scores(run), counts, rewards, levels, missing)
+    return RunResults(_scores(run, missing), counts, rewards, levels, missing)
 
 
 def _levels(run: Path) -> pd.DataFrame | None:
     file = paths.summary_file(run, LEVELS_FROM)
     summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    return pd.DataFrame(summary["lab"]) if "lab" in summary else None
+    return pd.DataFrame(summary["lab"]) if summary.get("lab") else None
 
 
-def _scores(run: Path) -> pd.DataFrame | None:
+def _scores(run: Path, missing: list[str]) -> pd.DataFrame | None:
     parts = []
     for name in languages.CHECKPOINTS:
         if not paths.verdicts_file(run, name).exists():
             continue
         verdicts = evaluation.read_verdicts(run, name)
         held_out = verdicts[verdicts["set"].eq("test")]
+        if held_out.empty:
+            missing.append(f"held-out verdicts of {name}: notebook 07")
+            continue
         overall = evaluation.table(held_out.assign(language="all"), ["language"])
         each = evaluation.table(held_out, ["language"])
         wide = pd.concat([overall, each]).reset_index()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from curemed_utils.data import DataError
 from curemed_utils.ratings.forms import GROUPS, Ratings
 
 RESAMPLES = 1000
@@ -17,6 +18,8 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     interval; a note where a number is missing. The bootstrap draws items: intervals speak of other
     items, not of other raters.
     """
+    if ratings.table.empty:
+        raise DataError(f"no rating to read; faults: {len(ratings.faults)}")
     lines = []
     for group, of_group in ratings.table.groupby("group"):
         for language, of_language in of_group.groupby("language"):
@@ -56,25 +59,28 @@ def _interval(means: np.ndarray, seed: int) -> tuple[float, float, str]:
 def _alpha(counts: np.ndarray, seed: int) -> tuple[float, float, float, str]:
     if not len(counts):
         return np.nan, *NO_INTERVAL, "no item has two ratings: no alpha"
-    if not _varied(counts):
+    alpha = krippendorff_alpha(counts)
+    if np.isnan(alpha):
         return np.nan, *NO_INTERVAL, "all shared ratings equal: alpha is undefined"
     draws = np.random.default_rng(seed).integers(0, len(counts), (RESAMPLES, len(counts)))
-    values = [krippendorff_alpha(counts[items]) for items in draws if _varied(counts[items])]
-    note, n_equal = "", RESAMPLES - len(values)
+    values = [krippendorff_alpha(counts[items]) for items in draws]
+    note, n_equal = "", np.isnan(values).sum()
     if n_equal:
         note = f"alpha's interval leaves out {n_equal} of {RESAMPLES} resamples"
         note += ", in which all ratings were equal"
-    return krippendorff_alpha(counts), *np.quantile(values, [0.025, 0.975]), note
-
-
-def _varied(counts: np.ndarray) -> bool:
-    return (counts.sum(axis=0) > 0).sum() > 1
+    return alpha, *np.nanquantile(values, [0.025, 0.975]), note
 
 
 def krippendorff_alpha(counts: np.ndarray) -> float:
-    """Ordinal alpha of how many raters gave each item (rows) each value (columns, in order)."""
+    """Ordinal alpha of how many raters gave each item (rows) each value (columns, in order).
+
+    NaN where all that share an item are equal.
+    """
     import krippendorff
 
+    shared = counts[counts.sum(axis=1) >= 2]
+    if shared.any(axis=0).sum() < 2:
+        return np.nan
     return float(krippendorff.alpha(value_counts=counts, level_of_measurement="ordinal"))
 
 

@@ -477,6 +477,25 @@ def test_what_has_no_interval_or_alpha_says_why():
     assert table.loc["all", "n_items"] == 3
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("counts", [[], [(0, 0, 0, 0, 3)] * 2, [(1, 0, 0, 0, 0), (0, 0, 0, 0, 1)]])
+def test_alpha_of_equal_or_unshared_ratings_is_undefined(counts):
+    assert np.isnan(agreement.krippendorff_alpha(np.array(counts).reshape(-1, 5)))
+
+
+def test_one_rater_who_always_says_five_has_an_alpha_where_the_other_varies():
+    lines = [("clinicians", "Thai", "a", f"i{n}", 5) for n in range(6)]
+    lines += [("clinicians", "Thai", "b", f"i{n}", 4 + n % 2) for n in range(6)]
+    line = agreement.rating_means(rated(*lines)).iloc[0]
+    assert -1 <= line["alpha_low"] <= line["alpha"] < 0.01
+
+
+def test_ratings_without_a_place_are_refused_and_their_faults_counted():
+    faulty = ratings.Ratings(rated().table, pd.DataFrame({"fault": ["no header"]}))
+    with pytest.raises(data.DataError, match="no rating to read; faults: 1"):
+        agreement.rating_means(faulty)
+
+
 def test_items_to_revise_come_lowest_first_with_both_groups(folder, rows, tmp_path):
     ratings.write_sheets(rows, folder, {"French": ["ann"]}, "native speakers", overlap=1)
     (folder / "native_speakers-French-ann.xlsx").unlink()
