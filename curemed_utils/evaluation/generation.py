@@ -4,6 +4,7 @@ A batch changes only last digits of logits: they hardly ever matter in float32, 
 bfloat16 and under vLLM.
 """
 
+import gc
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,7 @@ from pydantic import BaseModel, Field, field_validator
 from curemed_utils import paths
 from curemed_utils.judge import Client, price_of
 from curemed_utils.judge.wire import Reply
-from curemed_utils.training import checkpoints
+from curemed_utils.training import checkpoints, templates
 
 BATCH = {"transformers": 64, "vllm": 512, "server": 256}
 
@@ -83,8 +84,8 @@ def in_batches(
 ) -> Iterator[dict[int, Response]]:
     """Responses by the place of their prompt, batch by batch.
 
-    `model` is a checkpoint, a hub id, or what the server calls it. A prompt is a list of chat
-    messages; each has its seed. Code from a model's repository is never run.
+    `model` is a checkpoint, or what the server calls it. A prompt is a list of chat messages;
+    each has its seed. Code from a model's repository is never run.
     """
     if not prompts:
         return
@@ -92,6 +93,7 @@ def in_batches(
         prompts = [[{"role": "user", "content": _joined(prompt)}] for prompt in prompts]
     ids = [()] * len(prompts)
     if settings.engine != "server":
+        checkpoints.check_model(Path(model))
         tokenizer = checkpoints.load_tokenizer(model)
         prompts = [_text(prompt, tokenizer, settings.prompt_style) for prompt in prompts]
         ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
@@ -113,8 +115,8 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
     if style == "plain":
         return f"{tokenizer.bos_token or ''}{_joined(prompt)}\n\n"
     try:
-        return tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    except Exception as error:  # a template may raise anything
+        return templates.render(tokenizer, prompt)
+    except ValueError as error:
         hint = "'user_only' if its chat template takes no system turn, 'plain' if it has none"
         name = paths.show(tokenizer.name_or_path)
         raise ValueError(f"{name}: {error}; choose prompt_style {hint}") from None
@@ -125,7 +127,7 @@ def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Generation
     from transformers import AutoModelForCausalLM, LogitsProcessorList
 
     cuda = torch.cuda.is_available()
-    how = {"dtype": torch.bfloat16, "device_map": "auto"} if cuda else {"dtype": torch.float32}
+    how = {"dtype": checkpoints.precision(), "device_map": "auto" if cuda else None}
     model = AutoModelForCausalLM.from_pretrained(checkpoint, **how).eval()
     n_new, longest = settings.max_new_tokens, len(batches[0][0].ids)
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
@@ -161,6 +163,9 @@ def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Generation
         for each, tokens in zip(batch, output[:, start:].tolist(), strict=True):
             responses.append(_response(tokens, ends, tokenizer, len(each.ids)))
         yield responses
+    del model, inputs, output
+    gc.collect()
+    torch.cuda.empty_cache()  # for the next model's engine, which may be another process
 
 
 class _Sampler:
@@ -203,12 +208,38 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings
         hint = "pip install -e '.[vllm]' on Linux with a GPU, or choose another engine"
         raise ModuleNotFoundError(f"engine 'vllm' can't be imported ({error}): {hint}") from None
     import torch
+    from transformers import AutoConfig
 
-    model = LLM(model=str(checkpoint), tensor_parallel_size=max(1, torch.cuda.device_count()))
+    config = AutoConfig.from_pretrained(checkpoint).get_text_config()
+    heads = getattr(config, "num_attention_heads", 1)
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    n_gpus = tensor_parallel(heads, kv_heads, torch.cuda.device_count())
+    precision = checkpoints.precision()
+    model = LLM(model=str(checkpoint), tensor_parallel_size=n_gpus, dtype=precision)
+    try:
+        yield from _by_vllm(model, SamplingParams, batches, settings)
+    finally:
+        model.llm_engine.engine_core.shutdown()  # else its process keeps the GPUs' memory
+
+
+def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
+    """The most of `n_gpus` that share a model evenly, by vLLM's rules.
+
+    They divide the attention heads; each has as many key-value heads, or they divide the GPUs;
+    and they divide the vocabulary, which is padded to a multiple of 64.
+    """
+    for size in range(n_gpus, 1, -1):
+        whole = not any(number % size for number in (n_gpus, heads, 64))
+        if whole and not (kv_heads % size and size % kv_heads):
+            return size
+    return 1
+
+
+def _by_vllm(model, sampling_of, batches: list[list[_Prompt]], settings: GenerationSettings):
     how = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
     for batch in batches:
         prompts = [{"prompt_token_ids": each.ids} for each in batch]
-        sampling = [SamplingParams(seed=each.seed, **how) for each in batch]
+        sampling = [sampling_of(seed=each.seed, **how) for each in batch]
         outputs = model.generate(prompts, sampling, use_tqdm=False)
         responses = []
         for each, output in zip(batch, outputs, strict=True):

@@ -67,12 +67,14 @@ def evaluate_baseline(
     sets: dict[str, list[data.Row]],
     judge: Judge | None = None,
     path: str | Path = MODELS,
+    chosen: dict | None = None,
     **settings,
 ) -> pd.DataFrame:
     """`evaluation.evaluate` for one row of a file of models.
 
-    `settings` are those of `evaluation.respond` and go before the row's own. Weights are fetched
-    if need be and linked as a checkpoint of the run. ValueError for an unknown name or no id.
+    `settings` are those of `evaluation.respond`. What the row says goes before them, and what is
+    `chosen` for baselines before the row. Weights are fetched if need be and linked as a
+    checkpoint of the run. ValueError for an unknown name or no id.
     """
     models = load_models(path)
     if name not in models:
@@ -82,7 +84,7 @@ def evaluate_baseline(
         why = model.note or "fill it in"
         raise ValueError(f"model {name!r} has no id yet in {paths.show(path)}: {why}")
     of_row = model.model_dump(include=set(GenerationSettings.model_fields), exclude_unset=True)
-    settings = of_row | settings
+    settings = settings | of_row | (chosen or {})
     n_new = settings.get("max_new_tokens", model.max_new_tokens)
     if model.context and n_new >= model.context:
         no_room = f"leaves no room for a prompt in the {model.context} tokens of {name!r}"

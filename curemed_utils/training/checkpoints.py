@@ -11,8 +11,10 @@ import pandas as pd
 
 from curemed_utils import data, languages, paths, prompts, trace
 from curemed_utils.data import card
+from curemed_utils.training import templates, weights
 
 MARK = "whole"  # a file in a checkpoint to resume from, written last
+NOT_FETCHED = ("*.bin", "*.pth", "*.gguf", "*.h5", "*.msgpack", "original/*", "consolidated*")
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
 
 
@@ -47,16 +49,18 @@ def link(base: Path, model_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     source = Path(model_id).expanduser()
-    if not source.is_dir():
+    if not source.exists():
         try:
-            source = Path(snapshot_download(model_id, ignore_patterns=["*.bin", "*.pth", "*.gguf"]))
+            source = Path(snapshot_download(model_id, ignore_patterns=list(NOT_FETCHED)))
         except Exception as error:  # a download fails with many classes
             tried = "neither 'tiny', a local folder nor a model that can be fetched"
             raise FileNotFoundError(f"model_id {model_id!r} is {tried}: {error}") from error
-    source = _holding("config.json", source, f"model_id {model_id!r}: ").resolve()
-    base.parent.mkdir(parents=True, exist_ok=True)
-    set_aside(base)
-    base.symlink_to(source, target_is_directory=True)
+    check_model(source, f"model_id {model_id!r}: ", model_id)
+    source = source.resolve()
+    if source != base.resolve():
+        base.parent.mkdir(parents=True, exist_ok=True)
+        set_aside(base)
+        base.symlink_to(source, target_is_directory=True)
     return base
 
 
@@ -65,14 +69,15 @@ def find(run_dir: Path, name: str | Path) -> Path:
     path = paths.checkpoint(run_dir, name)
     if name in languages.CHECKPOINTS and not (path / "config.json").exists():
         raise paths.missing(run_dir, path)
-    return _holding("config.json", path)
+    if not (path / "config.json").exists():
+        check_model(path)
+    return path
 
 
-def _holding(file: str, folder: Path, what: str = "") -> Path:
-    if not (folder / file).exists():
-        shown = paths.show(folder)
-        raise FileNotFoundError(f"{what}{shown} is no finished checkpoint: it holds no {file}")
-    return folder
+def check_model(folder: Path, what: str = "", name: str = "") -> None:
+    """FileNotFoundError for a folder whose model can't be loaded; `name` is the user's for it."""
+    if fault := weights.fault(folder, name):
+        raise FileNotFoundError(f"{what}{paths.show(folder)} {fault}")
 
 
 def info(path: str | Path) -> dict:
@@ -87,17 +92,26 @@ def is_made_from(path: Path, made_from: dict) -> bool:
 
 
 def identity(path: str | Path) -> str:
-    """The fingerprint, or a digest of a foreign checkpoint's config and sizes of files."""
+    """What tells a model from others: ours by what made it, a foreign one by its content.
+
+    A hub's snapshot has its commit. Elsewhere every byte of `weights.files` counts, wherever they
+    lie; an adapter's base counts too.
+    """
     folder = Path(path)
     if made := info(folder):
         return made["fingerprint"]
-    files = sorted((file.name, file.stat().st_size) for file in folder.iterdir() if file.is_file())
-    return digest((folder / "config.json").read_bytes() + json.dumps(files).encode())
+    if commit := weights.commit(folder):
+        return commit
+    content = weights.digests(folder)
+    if (adapter := folder / "adapter_config.json").exists():
+        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path", "")
+        content["base"] = identity(base) if Path(base).is_dir() else base
+    return fingerprint(content)
 
 
 def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
-    """Puts `results` into the card of a checkpoint of ours."""
-    if info(checkpoint):
+    """Puts `results` into the card of the run's own checkpoint; one that it links to stays."""
+    if info(checkpoint) and not Path(checkpoint).is_symlink():
         card.write_results(Path(checkpoint) / "README.md", results)
 
 
@@ -108,7 +122,9 @@ def push(checkpoint: str | Path, repo_id: str) -> str:
     """
     from huggingface_hub import HfApi
 
-    folder = _holding("stage.json", Path(checkpoint))
+    folder = Path(checkpoint)
+    if not info(folder):
+        raise FileNotFoundError(f"{folder} is no finished checkpoint: it holds no stage.json")
     api, kept_back = HfApi(), ["rollouts.parquet", "checkpoint-*"]
     address = api.create_repo(repo_id, private=True, exist_ok=True)
     api.upload_folder(repo_id=repo_id, folder_path=folder, ignore_patterns=kept_back)
@@ -116,17 +132,31 @@ def push(checkpoint: str | Path, repo_id: str) -> str:
 
 
 def load_tokenizer(start: str | Path):
-    """The checkpoint's tokenizer, padding on the left."""
+    """The checkpoint's tokenizer, padding on the left, its chat template by `templates.settle`."""
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(start, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(start, padding_side="left", trust_remote_code=False)
+    templates.settle(tokenizer)
+    return tokenizer
 
 
-def check_start(start: Path) -> None:
-    """FileNotFoundError for no checkpoint, ValueError if its tokenizer loses the tags."""
-    _holding("config.json", start, "start ")
-    tokenizer = load_tokenizer(start)
+def precision() -> str:
+    """The dtype of this machine's GPU: float16 where it lacks bfloat16. On a CPU float32."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "float32"
+    return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
+
+
+def check_start(start: Path, row: data.Row, traces: str = "code_switched") -> None:
+    """FileNotFoundError for no model, ValueError if its tokenizer loses tags or turns of `row`."""
+    check_model(start, "start ")
     its = f"start {paths.show(start)}: its tokenizer"
+    try:
+        tokenizer = load_tokenizer(start)
+    except Exception as error:  # transformers raises many classes
+        raise ValueError(f"{its} can't be loaded: {error}") from error
     if not tokenizer.chat_template:
         raise ValueError(f"{its} has no chat template; choose an instruction-tuned model")
     tagged = trace.render(["a", "b"], "c")
@@ -135,6 +165,10 @@ def check_start(start: Path) -> None:
     if "".join(kept.split()) != "".join(tagged.split()):
         cure = "add them as ordinary tokens (tokenizer.add_tokens), not as special ones"
         raise ValueError(f"{its} turns the tags {tagged!r} into {kept!r}; {cure}")
+    try:
+        templates.check(tokenizer, prompts.messages(row), prompts.completion(row, traces))
+    except ValueError as error:
+        raise ValueError(f"start {paths.show(start)}: {error}") from None
 
 
 def digest(raw: bytes) -> str:

@@ -137,13 +137,14 @@ class _Plan:
         else:
             self.length = stage.max_prompt_length + stage.max_completion_length
         self.tokens = stage.micro_batch * self.length
-        self.activation = 2 if gpu else 4  # bytes: bf16 or float32
+        self.activation = 2 if gpu else 4  # bytes: half precision or float32; frozen weights too
 
     def states(self) -> float:
         trained, frozen, largest = self.trained, self.frozen, self.model.largest
+        held = self.activation * frozen
         return {
-            "none": 18 * trained + 4 * frozen,
-            "ddp": 22 * trained + 4 * frozen,
+            "none": 18 * trained + held,
+            "ddp": 22 * trained + held,
             "zero2": 2 * (trained + frozen) + 18 * trained / self.world,
             "zero3": 4 * largest + (18 * trained + 2 * frozen) / self.world,
             "zero3_offload": 4 * largest,

@@ -176,9 +176,10 @@ def check_files(stage: Stage) -> None:
     file = paths.show(stage.train_file)
     if not stage.train_file.exists():
         raise FileNotFoundError(f"train_file {file} is missing: run notebook 01 first")
-    checkpoints.check_start(stage.start)
     rows = data.read_jsonl(stage.train_file)
-    naive = getattr(stage, "traces", "") == "monolingual"
+    traces = getattr(stage, "traces", "code_switched")
+    checkpoints.check_start(stage.start, rows[0], traces)
+    naive = traces == "monolingual"
     if naive and not all(row.reasoning_monolingual for row in rows):
         raise data.DataError(f"traces is 'monolingual', but rows of {file} have no such trace")
 

@@ -17,7 +17,7 @@ def common(stage: Stage, part: Path) -> dict:
     """What both of TRL's configs take."""
     import torch
 
-    cuda = torch.cuda.is_available()
+    cuda, half = torch.cuda.is_available(), checkpoints.precision()
     return dict(
         output_dir=str(part),
         seed=stage.seed,
@@ -27,7 +27,8 @@ def common(stage: Stage, part: Path) -> dict:
         weight_decay=stage.weight_decay,
         per_device_train_batch_size=stage.micro_batch,
         gradient_accumulation_steps=stage.batch_size // (stage.micro_batch * stage.world_size),
-        bf16=cuda,
+        bf16=half == "bfloat16",
+        fp16=half == "float16",
         use_cpu=not cuda,
         gradient_checkpointing=cuda,
         dataloader_pin_memory=cuda,
@@ -52,6 +53,12 @@ def kernels() -> dict:
         "attention": "flash_attention_2" if flash else "sdpa",
         "liger": cuda and is_liger_kernel_available(),
     }
+
+
+def _loading(stage: Stage, attention: str) -> dict:
+    """What is trained is float32; weights that LoRA freezes take half of that on a GPU."""
+    dtype = checkpoints.precision() if stage.lora_rank else "float32"
+    return {"attn_implementation": attention, "dtype": dtype}
 
 
 def _lora(stage: Stage):
@@ -91,7 +98,7 @@ def sft_trainer(stage: SFT, part: Path):
         packing=stage.packing,
         padding_free=fast["attention"] == "flash_attention_2" and stage.micro_batch > 1,
         use_liger_kernel=fast["liger"],
-        model_init_kwargs={"attn_implementation": fast["attention"]},
+        model_init_kwargs=_loading(stage, fast["attention"]),
     )
     trainer = _sft_class()(
         model=str(stage.start),
@@ -156,7 +163,7 @@ def grpo_trainer(stage: GRPO, part: Path):
         loss_type=stage.loss_type,
         beta=stage.beta,
         reward_weights=[stage.accuracy_weight, stage.language_weight, stage.format_weight],
-        model_init_kwargs={"attn_implementation": kernels()["attention"]},
+        model_init_kwargs=_loading(stage, kernels()["attention"]),
         log_completions=True,
         num_completions_to_print=0,
     )

@@ -122,8 +122,12 @@ def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
     asked = []
 
     class LLM:
-        def __init__(self, model, **_):
-            assert model == str(tiny_base)
+        def __init__(self, model, tensor_parallel_size, dtype):
+            assert (model, tensor_parallel_size, dtype) == (str(tiny_base), 1, "float32")
+            self.llm_engine = SimpleNamespace(engine_core=self)
+
+        def shutdown(self):
+            asked.append("shut down")
 
         def generate(self, given, params, use_tqdm):
             asked.append(
@@ -143,11 +147,57 @@ def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
     stand_in.LLM, stand_in.SamplingParams = LLM, lambda **how: SimpleNamespace(**how)
     monkeypatch.setitem(sys.modules, "vllm", stand_in)
     found = generate(tiny_base, posed[:3], [7, 8, 9], max_new_tokens=5, batch_size=2, engine="vllm")
+    assert asked.pop() == "shut down"
     assert [[how[1:] for how in batch] for batch in asked] == [[(7, 5), (8, 5)], [(9, 5)]]
     assert [found[0], found[1]] == [
         Response("ja", "stop", 2, asked[0][0][0]),
         Response("ja", "length", 3, asked[0][1][0]),
     ]
+
+
+def test_an_engine_ends_before_the_next_models_starts(tiny_base, posed, monkeypatch):
+    events = []
+
+    class LLM:
+        def __init__(self, **_):
+            events.append("start")
+            self.llm_engine = SimpleNamespace(engine_core=self)
+
+        def shutdown(self):
+            events.append("end")
+
+        def generate(self, *_, **__):
+            raise RuntimeError("out of memory")
+
+    stand_in = ModuleType("vllm")
+    stand_in.LLM, stand_in.SamplingParams = LLM, dict
+    monkeypatch.setitem(sys.modules, "vllm", stand_in)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            generate(tiny_base, posed, engine="vllm")
+    assert events == ["start", "end"] * 2
+
+
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "n_gpus", "expected"),
+    [
+        (28, 4, 8, 4),  # Qwen2.5-7B
+        (12, 2, 8, 4),  # 1.5B
+        (16, 2, 8, 8),  # 3B: each key-value head lies on four GPUs
+        (40, 8, 8, 8),  # 14B, 32B
+        (64, 8, 8, 8),  # 70B
+        (32, 32, 4, 4),
+        (32, 8, 3, 1),
+        (32, 8, 6, 2),
+        (12, 2, 6, 2),  # 6 divides the heads, but not a vocabulary padded to 64s
+        (12, 3, 4, 1),  # neither 2 nor 4 goes with 3 key-value heads
+        (71, 1, 8, 1),
+        (28, 4, 1, 1),
+        (28, 4, 0, 1),
+    ],
+)
+def test_a_model_is_shared_by_as_many_gpus_as_vllm_takes(heads, kv_heads, n_gpus, expected):
+    assert generation.tensor_parallel(heads, kv_heads, n_gpus) == expected
 
 
 def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
@@ -290,6 +340,20 @@ def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, 
     assert paths.verdicts_file(tmp_path, "my tiny one").exists()
 
 
+def test_a_rows_own_limit_counts_unless_another_is_chosen(tiny_base, sample, tmp_path):
+    rows = [{"name": "short", "id": str(tiny_base)}]
+    file = write_models(tmp_path / "m.yaml", *rows)
+
+    def limit(**more):
+        general = {"max_new_tokens": 3, "temperature": 0.5, "path": file}
+        return models.evaluate_baseline("short", tmp_path, {"t": sample[:1]}, **general, **more)
+
+    of_row, chosen = limit(), limit(chosen={"max_new_tokens": 2})
+    assert (of_row["max_new_tokens"].item(), of_row["n_tokens"].item()) == (4, 4)
+    assert (chosen["max_new_tokens"].item(), chosen["n_tokens"].item()) == (2, 2)
+    assert of_row["temperature"].item() == 0.5  # of which the row says nothing
+
+
 def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
     file = write_models(
         tmp_path / "m.yaml",
@@ -304,7 +368,7 @@ def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
     [
         ("c", {}, "not in .*; it has a, b"),
         ("b", {}, "no id yet .*: ask the authors"),
-        ("a", {"max_new_tokens": 64}, "no room for a prompt"),
+        ("a", {"chosen": {"max_new_tokens": 64}}, "no room for a prompt"),
     ],
 )
 def test_a_row_that_can_not_be_evaluated_says_why(tmp_path, name, settings, said):

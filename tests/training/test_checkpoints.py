@@ -104,6 +104,22 @@ def test_results_enter_the_card_and_are_replaced(finished):
     assert "| test | 34.00 |" in card and "12.00" not in card and card.count("## Limits") == 1
 
 
+def test_results_of_a_run_leave_the_card_of_another_as_it_is(finished, tmp_path):
+    card = (finished / "README.md").read_bytes()
+    base = checkpoints.prepare_base(str(finished), tmp_path / "other run", [])
+    checkpoints.add_results(base, pd.DataFrame({"la": [34.0]}, index=["test"]))
+    assert (finished / "README.md").read_bytes() == card
+    assert checkpoints.identity(base) == checkpoints.identity(finished)
+
+
+def test_a_base_that_is_its_own_model_stays(tiny_base, tmp_path):
+    base = checkpoints.prepare_base(str(tiny_base), tmp_path, [])
+    assert checkpoints.prepare_base(str(base), tmp_path, []).resolve() == tiny_base.resolve()
+    own = shutil.copytree(tiny_base, tmp_path / "run" / "checkpoints" / "base")
+    assert checkpoints.prepare_base(str(own), tmp_path / "run", []) == own
+    assert not own.is_symlink() and (own / "config.json").exists()
+
+
 def test_pushing_sends_the_model_and_keeps_the_questions(finished, monkeypatch):
     import huggingface_hub
 

@@ -175,6 +175,18 @@ def test_lora_shrinks_memory_and_checkpoints(make_stage, strategy):
     assert lora[memory.DISK] < 0.3 * full[memory.DISK]
 
 
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_lora_of_7b_fits_24_gib(make_stage, models, kind):
+    stage, machine = make_stage(kind, lora_rank=16), BIG._replace(gpu=24)
+    needed = sizes(stage, 1, "none", machine=machine)
+    size = memory.shape(models / "7b")
+    frozen, trained = 2 * size.total, 18 * 16 * size.adapters
+    assert needed["model states"] * memory.GIB == pytest.approx(frozen + trained)
+    assert needed[memory.GPU] < 24
+    on_cpu = sizes(stage, 1, "none", machine=BIG._replace(gpu=0))
+    assert on_cpu["model states"] * memory.GIB == pytest.approx(2 * frozen + trained)
+
+
 def test_each_kept_checkpoint_takes_disk(make_stage):
     two = sizes(make_stage("sft", save_steps=50, keep_checkpoints=2), 1)
     four = sizes(make_stage("sft", save_steps=50, keep_checkpoints=4), 1)

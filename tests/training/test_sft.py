@@ -172,6 +172,30 @@ def test_packed_rows_do_not_see_each_other(stage, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("gpu", "expected"),
+    [(None, "float32"), ((7, 0), "float16"), ((7, 5), "float16"), ((8, 0), "bfloat16")],
+)
+def test_precision_is_what_the_gpu_has(gpu, expected, stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
+    assert checkpoints.precision() == expected
+    taken = trainers.common(stage(), tmp_path)
+    assert (taken["bf16"], taken["fp16"]) == (expected == "bfloat16", expected == "float16")
+    assert trainers._loading(stage(), "sdpa")["dtype"] == "float32"
+    assert trainers._loading(stage(lora_rank=2), "sdpa")["dtype"] == expected
+
+
+def test_frozen_weights_are_half_and_trained_ones_whole(stage, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "precision", lambda: "bfloat16")
+    trainer, _ = trainers.sft_trainer(stage(lora_rank=2, batch_size=4), tmp_path)
+    dtypes = {True: set(), False: set()}
+    for weight in trainer.model.parameters():
+        dtypes[weight.requires_grad].add(weight.dtype)
+    assert dtypes == {True: {torch.float32}, False: {torch.bfloat16}}
+    assert all(loss > 0 for loss in losses(trainer))
+
+
+@pytest.mark.parametrize(
     ("gpu", "flash", "expected"),
     [
         (None, True, "sdpa"),

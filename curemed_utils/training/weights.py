@@ -1,0 +1,102 @@
+"""What a model's folder holds: its content, and what keeps it from loading."""
+
+import functools
+import hashlib
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import yaml
+
+FAULTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+SHAPES = (
+    *("config.json", "generation_config.json", "adapter_*", "tokenizer*", "added_tokens.json"),
+    *("special_tokens_map.json", "vocab*", "merges.txt", "*.model", "*.tiktoken"),
+    *("chat_template*", "additional_chat_templates/*", "*.safetensors*", "pytorch_model*"),
+)
+SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/([0-9a-f]{40})$")
+
+
+def files(folder: Path) -> list[Path]:
+    """What shapes a model's words: its config, tokenizer, chat template and weights."""
+    every = {file for pattern in SHAPES for file in folder.glob(pattern) if file.is_file()}
+    if any(file.suffix == ".safetensors" for file in every):  # else what is pickled is loaded
+        every = {file for file in every if not file.name.startswith("pytorch_model")}
+    return sorted(every)
+
+
+def commit(folder: Path) -> str:
+    """Name and commit of a snapshot in the hub's cache; '' for any other folder."""
+    snapshot = SNAPSHOT.search(folder.resolve().as_posix())
+    return f"{snapshot[1].replace('--', '/')}@{snapshot[2]}" if snapshot else ""
+
+
+def digests(folder: Path) -> dict[str, str]:
+    """SHA-256 of each of `files` by name; a process reads an unchanged file once."""
+    every = files(folder)
+    with ThreadPoolExecutor() as pool:
+        return dict(zip([file.name for file in every], pool.map(_digest, every), strict=True))
+
+
+def _digest(file: Path) -> str:
+    file = file.resolve()
+    now = file.stat()  # of these times nobody can set back the last
+    return _read(file, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+@functools.lru_cache(1024)
+def _read(file: Path, *state: int) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def fault(folder: Path, name: str = "") -> str:
+    """What keeps the model of a folder from loading, and what to do; '' for nothing."""
+    kind, detail = _fault(folder)
+    return FAULTS[kind].replace("{}", detail or name or str(folder)) if kind else ""
+
+
+def _fault(folder: Path) -> tuple[str, str]:
+    if folder.is_file():
+        return "file", ""
+    if (folder / "adapter_config.json").exists():
+        return "adapter", ""
+    for file in files(folder):
+        with file.open("rb") as opened:
+            if opened.read(23) == b"version https://git-lfs":
+                return "pointer", file.name
+    others = [kind for kind in FAULTS if "*" in kind and any(folder.glob(kind))]
+    if not (folder / "config.json").exists():
+        return "*.gguf" if "*.gguf" in others else "nothing", ""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        quantised = config.get("quantization_config")
+    except (ValueError, AttributeError) as error:
+        return "config", str(error)
+    if "auto_map" in config:
+        return "code", ""
+    if quantised:
+        return "quantised", str(quantised.get("quant_method", "no method named"))
+    tensors = sorted(folder.glob("*.safetensors"))
+    return _fault_of_weights(folder, tensors) if tensors else (others[0], "")
+
+
+def _fault_of_weights(folder: Path, tensors: list[Path]) -> tuple[str, str]:
+    from safetensors import SafetensorError, safe_open
+
+    index, file = folder / "model.safetensors.index.json", ""
+    try:
+        if index.exists():
+            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+            absent = sorted({name for name in named if not (folder / name).exists()})
+            if absent:
+                return "incomplete", ", ".join(absent)
+        elif not (folder / "model.safetensors").exists():
+            return "no_index", tensors[0].name
+        for file in tensors:
+            with safe_open(file, "numpy"):
+                pass
+    except (SafetensorError, OSError, ValueError, LookupError) as error:
+        return "broken", f"{Path(file or index).name}: {error}"
+    return "", ""
