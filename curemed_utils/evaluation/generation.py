@@ -214,10 +214,11 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings
     heads = getattr(config, "num_attention_heads", 1)
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     n_gpus = tensor_parallel(heads, kv_heads, torch.cuda.device_count())
-    precision = checkpoints.precision()
-    model = LLM(model=str(checkpoint), tensor_parallel_size=n_gpus, dtype=precision)
+    how = {"tensor_parallel_size": n_gpus, "dtype": checkpoints.precision()}
+    model = LLM(model=str(checkpoint), **how)
     try:
-        yield from _by_vllm(model, SamplingParams, batches, settings)
+        for batch in batches:
+            yield _by_vllm(model, SamplingParams, batch, settings)
     finally:
         model.llm_engine.engine_core.shutdown()  # else its process keeps the GPUs' memory
 
@@ -235,19 +236,18 @@ def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
     return 1
 
 
-def _by_vllm(model, sampling_of, batches: list[list[_Prompt]], settings: GenerationSettings):
+def _by_vllm(model, sampling_of, batch: list[_Prompt], settings: GenerationSettings):
     how = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
-    for batch in batches:
-        prompts = [{"prompt_token_ids": each.ids} for each in batch]
-        sampling = [sampling_of(seed=each.seed, **how) for each in batch]
-        outputs = model.generate(prompts, sampling, use_tqdm=False)
-        responses = []
-        for each, output in zip(batch, outputs, strict=True):
-            first = output.outputs[0]
-            reason = first.finish_reason or "unknown"
-            n_tokens = len(first.token_ids) - (reason == "stop")  # the last ends the turn
-            responses.append(Response(first.text, reason, n_tokens, len(each.ids)))
-        yield responses
+    prompts = [{"prompt_token_ids": each.ids} for each in batch]
+    sampling = [sampling_of(seed=each.seed, **how) for each in batch]
+    outputs = model.generate(prompts, sampling, use_tqdm=False)
+    responses = []
+    for each, output in zip(batch, outputs, strict=True):
+        first = output.outputs[0]
+        reason = first.finish_reason or "unknown"
+        n_tokens = len(first.token_ids) - (reason == "stop")  # the last ends the turn
+        responses.append(Response(first.text, reason, n_tokens, len(each.ids)))
+    return responses
 
 
 def _server(model, batches: list[list[_Prompt]], settings: GenerationSettings):

@@ -1,6 +1,9 @@
 """Chat templates: made to take a system turn, and tried on turns before anything starts."""
 
-FIXED = {"enable_thinking": "false", "date_string": "'26 Jul 2024'"}  # Llama's own date
+FIXED = {
+    "enable_thinking": "{% set enable_thinking = false %}",
+    "strftime_now": "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}",  # as Llama's own
+}
 JOINED = (
     "{% if messages[0]['role'] == 'system' %}{% set messages = [{'role': 'user', 'content': "
     "messages[0]['content'] + '\\n\\n' + messages[1]['content']}] + messages[2:] %}{% endif %}"
@@ -20,8 +23,7 @@ def settle(tokenizer) -> None:
         template = template.get("default")
     if not template:
         return
-    for name, value in FIXED.items():
-        line = f"{{% set {name} = {value} %}}"
+    for name, line in FIXED.items():
         if name in template and line not in template:
             template = line + template
     for tokenizer.chat_template in (template, JOINED + template, template):
@@ -53,8 +55,9 @@ def render(tokenizer, turns: list[dict[str, str]]) -> str:
 
 
 def check(tokenizer, prompt: list[dict[str, str]], completion: list[dict[str, str]]) -> None:
-    """ValueError for a template that renders a prompt otherwise before its completion."""
+    """ValueError where a completion doesn't stand right behind the prompt as generation has it."""
     start, text = render(tokenizer, prompt), render(tokenizer, prompt + completion)
-    if not text.startswith(start):
-        end = f"its chat template ends a prompt in {start[-30:]!r}, but not before a completion"
-        raise ValueError(f"{end}, as models that think first do: choose one that doesn't")
+    rest = text.removeprefix(start).lstrip()
+    if not text.startswith(start) or not rest.startswith(completion[0]["content"].strip()):
+        end = f"its chat template ends a prompt in {start[-30:]!r}, and a completion doesn't follow"
+        raise ValueError(f"{end} there, as in models that think first: choose one that doesn't")

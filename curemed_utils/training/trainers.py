@@ -47,8 +47,7 @@ def kernels() -> dict:
     from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
 
     cuda = torch.cuda.is_available()
-    recent = cuda and torch.cuda.get_device_capability() >= (8, 0)
-    flash = recent and is_flash_attn_2_available()
+    flash = checkpoints.precision() == "bfloat16" and is_flash_attn_2_available()
     return {
         "attention": "flash_attention_2" if flash else "sdpa",
         "liger": cuda and is_liger_kernel_available(),

@@ -71,25 +71,24 @@ def _fault(folder: Path) -> tuple[str, str]:
         return "*.gguf" if "*.gguf" in others else "nothing", ""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        quantised = config.get("quantization_config")
-    except (ValueError, AttributeError) as error:
+        if config.get("auto_map"):
+            return "code", ""
+        if how := config.get("quantization_config"):
+            return "quantised", str(how.get("quant_method") if isinstance(how, dict) else how)
+    except (OSError, ValueError, AttributeError) as error:
         return "config", str(error)
-    if "auto_map" in config:
-        return "code", ""
-    if quantised:
-        return "quantised", str(quantised.get("quant_method", "no method named"))
     tensors = sorted(folder.glob("*.safetensors"))
     return _fault_of_weights(folder, tensors) if tensors else (others[0], "")
 
 
 def _fault_of_weights(folder: Path, tensors: list[Path]) -> tuple[str, str]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
     index, file = folder / "model.safetensors.index.json", ""
     try:
         if index.exists():
-            named = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
-            absent = sorted({name for name in named if not (folder / name).exists()})
+            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+            absent = sorted(name for name in named if not (folder / name).exists())
             if absent:
                 return "incomplete", ", ".join(absent)
         elif not (folder / "model.safetensors").exists():
@@ -97,6 +96,6 @@ def _fault_of_weights(folder: Path, tensors: list[Path]) -> tuple[str, str]:
         for file in tensors:
             with safe_open(file, "numpy"):
                 pass
-    except (SafetensorError, OSError, ValueError, LookupError) as error:
+    except Exception as error:  # of safetensors, or of an index in any form
         return "broken", f"{Path(file or index).name}: {error}"
     return "", ""

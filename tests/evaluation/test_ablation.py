@@ -74,6 +74,22 @@ def test_the_stop_file_of_the_run_pauses_every_arm(asked, run):
     assert {call["stop_file"] for call in asked.values()} == {str(paths.stop_file(run))}
 
 
+@pytest.mark.heavy
+def test_a_stop_of_the_run_pauses_the_stage_at_work(run, tiny_base):
+    made = {"learning_rate": 0.01, "batch_size": 2, "max_steps": 2}
+    for name in ("sft", "stage1_high"):
+        steps = {"steps": 1} if name == "stage1_high" else {}
+        file = paths.checkpoint(run, name) / "stage.json"
+        file.write_text(json.dumps({"made_from": made | steps}))
+    rows = data.read_jsonl(paths.rows_file(run, "sft"))[:2]
+    data.write_jsonl(rows, paths.rows_file(run, "sft"))
+    paths.stop_file(run).touch()
+    machine = {"processes": 1, "strategy": "none"}
+    with pytest.raises(stages.Paused, match="naive_sft saved a checkpoint and paused"):
+        ablation.train_arms(run, [3], str(tiny_base), 0.85, machine)
+    assert not paths.stop_file(run).exists()
+
+
 def test_all_arms_with_grpo_may_take_as_many_steps(asked):
     for arm in ("retain", "mixture", "plateau"):
         steps = [call["steps"] for name, call in asked.items() if name.startswith(arm)]

@@ -69,7 +69,17 @@ WORK = {
     "phi": PHI,
 }
 JOIN = {"gemma 2", "mistral 0.1", "mistral 0.3", "without system"}
-REFUSED = {"r1": (R1, r"ends a prompt in .*<think>.*choose one"), "falls": (FALLS, "fails: ")}
+THINKS = QWEN3.replace(_OPEN, "{% if add_generation_prompt %}[assistant]<think>\n{% endif %}")
+HARMONY = (
+    _EACH + "[{{ m['role'] }}]{% if m['role'] == 'assistant' %}<channel>final{% endif %}"
+    "{{ m['content'] }}[end]{% endfor %}" + _OPEN
+)
+REFUSED = {
+    "r1": (R1, r"ends a prompt in .*<think>.*choose one"),
+    "always thinks": (THINKS, r"ends a prompt in .*<think>.*choose one"),
+    "channels": (HARMONY, "a completion doesn't follow"),
+    "falls": (FALLS, "fails: "),
+}
 
 
 @pytest.fixture

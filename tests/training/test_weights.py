@@ -230,12 +230,21 @@ WRONG = {
         lambda m: (m / "tokenizer.json").write_text(POINTER),
         r"Git LFS pointers in place of tokenizer\.json",
     ),
+    "config is a folder": (
+        lambda m: ((m / "config.json").unlink(), (m / "config.json").mkdir()),
+        "can't be read",
+    ),
+    "stale index": (
+        lambda m: (m / "model.safetensors.index.json").write_text('{"weight_map": {"a": 3}}'),
+        r"cut off or broken \(model\.safetensors\.index\.json: ",
+    ),
     "code": (
         config_with(auto_map={"AutoModelForCausalLM": "modeling_x.XForCausalLM"}),
         "code of its own .*never run: serve it",
     ),
     "gptq": (quantised("gptq"), r"quantised \(gptq\): give the model that it was made from"),
     "awq": (quantised("awq"), r"quantised \(awq\)"),
+    "by name": (config_with(quantization_config="awq"), r"quantised \(awq\)"),
     "bitsandbytes": (quantised("bitsandbytes"), r"quantised \(bitsandbytes\)"),
     "no shard": (no_shard, r"incomplete: its index names model-00002-of-00002\.safetensors"),
     "no index": (no_index, r"model-00001-of-00002\.safetensors, but neither model\.safetensors n"),
