@@ -43,9 +43,8 @@ def get(name: str) -> Language:
     """The language by its English name in exact case; ValueError names the nearest."""
     if name not in BY_NAME:
         code = re.split("[-_]", str(name).lower())[0]
-        meant = [language.name for language in ALL if language.code == code]
-        hint = nearest(meant[0] if meant else name, NAMES)
-        raise ValueError(f"unknown language {name!r}{hint}")
+        meant = next((language.name for language in ALL if language.code == code), name)
+        raise ValueError(f"unknown language {name!r}{nearest(meant, NAMES)}")
     return BY_NAME[name]
 
 

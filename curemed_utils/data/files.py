@@ -60,32 +60,30 @@ def json_objects(
     is_list = text.lstrip().startswith("[")
     unit = unit or ("item" if is_list else "line")
     try:
-        parts = _value(text) if is_list else LINE_END.split(text)
+        parts = json_value(text, name) if is_list else LINE_END.split(text)
     except DataError as error:
-        faults.append(f"{name}: {error}")
+        faults.append(str(error))
         return
     for number, part in enumerate(parts, 1):
+        place = f"{name}, {unit} {number}"
         if not is_list and not part.strip():
             continue
-        place = f"{name}, {unit} {number}"
         try:
-            record = _object(part if is_list else _value(part.lstrip("\ufeff")))
+            value = part if is_list else json_value(part.lstrip("\ufeff"), place)
+            yield place, _object(value, place)
         except DataError as error:
-            faults.append(f"{place}: {error}")
-            continue
-        yield place, record
+            faults.append(str(error))
 
 
-def _value(text: str) -> object:
+def json_value(text: str, place: str) -> object:
+    """What a JSON text holds; DataError for other texts, and for a key twice in an object."""
     hooks = {"parse_float": _number, "parse_constant": _number, "object_pairs_hook": _no_key_twice}
     try:
         return json.loads(text, **hooks)
-    except json.JSONDecodeError as error:
-        fault = str(error).replace("line 1 ", "")
-        wanted = "wanted is one object a line, or one list of them"
-        raise DataError(f"is not JSON ({fault}); {wanted}") from None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"can't be read as JSON ({error})") from None
+        reason = str(error).replace("line 1 ", "")
+        fault = f"is not JSON, one object a line or one list of them ({reason})"
+        raise DataError(f"{place}: {fault}") from None
 
 
 def _number(text: str) -> float | None:
@@ -99,15 +97,15 @@ def _no_key_twice(pairs: list[tuple]) -> dict:
     record = dict(pairs)
     if len(record) < len(pairs):
         [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
-        raise ValueError(f"key {key!r} stands {times} times in the object {str(record):.60} …")
+        raise ValueError(f"key {key!r} stands {times} times in {record!s:.60} …")
     return record
 
 
-def _object(value: object) -> dict:
+def _object(value: object, place: str) -> dict:
     if not isinstance(value, dict):
-        raise DataError(f"is a JSON {type(value).__name__}, not an object")
+        raise DataError(f"{place}: is a JSON {type(value).__name__}, not an object")
     try:
         to_json(value)  # fails for half a surrogate pair, and beyond about 250 levels
     except ValueError as error:
-        raise DataError(f"can't be written as JSON in UTF-8 ({error})") from None
+        raise DataError(f"{place}: can't be written as JSON in UTF-8 ({error})") from None
     return value

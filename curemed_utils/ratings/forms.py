@@ -14,6 +14,7 @@ import yaml
 
 from curemed_utils import languages, paths, trace
 from curemed_utils.data import DataError, Row, normalize, splits
+from curemed_utils.data.files import json_value, read_text
 from curemed_utils.ratings import sheets
 from curemed_utils.ratings.sheets import Line, Slip
 
@@ -22,7 +23,7 @@ TEXTS = ("question", "reasoning", "answer")
 COLUMNS = ("id", "language", *TEXTS, "rating", "comment", "group", "rater")
 OWNER = ("group", "language", "rater")  # what all rows of a sheet have in common
 SCALE = {"rating": ("1", "2", "3", "4", "5")}
-NAME = regex.compile(r"[\p{L}\p{N}][\p{L}\p{M}\p{N} ._'’-]*")  # of a rater
+NAME = regex.compile(r'(?=.*[\p{L}\p{N}])[^\p{Cc}\p{Cs}\p{Co}\p{Cn}/\\:*?"<>|]{1,50}')  # of a rater
 
 
 @dataclass(frozen=True, repr=False)
@@ -99,10 +100,10 @@ def for_raters(row: Row) -> dict[str, str]:
 
 
 def _drawn(rows, language, names, per_rater, overlap, seed) -> dict[str, list[str]]:
-    spellings = {name.casefold().replace(" ", "_") for name in names}  # as file names
+    spellings = {normalize(name).replace(" ", "_") for name in names}  # as file names
     odd = [name for name in names if not NAME.fullmatch(name)]
     if isinstance(names, str) or odd or len(spellings) < len(names):
-        wanted = "a list of different names, of letters, numbers, spaces and . - _ '"
+        wanted = "a list of different names, of up to 50 letters, numbers and signs of file names"
         raise ValueError(f"raters of {language} must be {wanted}, not {names!r}")
     ids = [row.id for row in rows if row.language == languages.get(language).name]
     pool = sorted(ids, key=lambda i: splits.draw(i, seed))
@@ -124,7 +125,7 @@ def _draw_file(folder: Path, group: str) -> Path:
 
 
 def _draw(path: Path) -> dict[str, dict[str, list[str]]]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return json_value(read_text(path), paths.show(path)) if path.exists() else {}
 
 
 def _note_draw(path: Path, ids_of: dict) -> None:
@@ -175,8 +176,14 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
     if gone := sorted({place[3] for place in assigned} - set(row_of)):
         fault = f"{len(gone)} items that were given out are not among the rows, the first is"
         slips.append(Slip("", 0, f"{fault} {gone[0]!r}"))
+    spelling_of = {}
+    for *owner, _ in sorted(assigned):
+        spelling_of |= {normalize(word): word for word in owner}
     for path in files:
         lines, new_slips = sheets.read_sheet(path, COLUMNS, SCALE)
+        for cells in (line.cells for line in lines):
+            for name in OWNER:
+                cells[name] = spelling_of.setdefault(normalize(cells[name]), cells[name])
         if lines:
             new_slips += _sheet_slips(lines, row_of, assigned)
         slips += new_slips

@@ -3,24 +3,23 @@
 import csv
 import io
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from curemed_utils import paths
-from curemed_utils.data import DataError
+from curemed_utils.data import DataError, normalize
+from curemed_utils.data.files import LINE_END, read_bytes, text_of
 
-TEXT = (".csv", ".tsv", ".txt")
-WORKBOOKS = (".xlsx", ".xlsm", ".xls", ".xlsb", ".ods", ".numbers")  # the last four are refused
+SHEETS = ".csv .tsv .txt .xlsx .xlsm .xltx .xls .xlsb .ods .fods .numbers .gsheet .zip"
 LONGEST = 32767  # characters in a cell of Excel
 INSTRUCTIONS = "Instructions"  # the worksheet that is not read back
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f]")  # no workbook holds them
-_FORMULA = re.compile("^(?=[-=+@－＝＋＠])")  # before what a spreadsheet might run
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")  # no workbook has them
+_FORMULA = re.compile("^(?='*[-=+@－＝＋＠])")  # before what a spreadsheet might run
+_ESCAPE = re.compile("^'(?='*[-=+@－＝＋＠])")  # what a CSV has there
 
 Choices = Mapping[str, Sequence[str]]  # a column's name -> what may stand in its cells
 
@@ -120,7 +119,7 @@ def sheets_in(folder: Path) -> list[Path]:
     """The files of a folder that are, or look like, sheets."""
     if not folder.is_dir():
         raise DataError(f"{paths.show(folder)} is not a folder of sheets")
-    files = [path for path in folder.iterdir() if path.suffix.lower() in (*TEXT, *WORKBOOKS)]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in SHEETS.split()]
     return sorted(path for path in files if not path.name.startswith(("~$", ".")))
 
 
@@ -130,31 +129,40 @@ def read_sheet(
     """Every row of a CSV or XLSX that holds anything, those with a slip too, and every slip.
 
     A cell in a column with choices comes back as one of them, or as '' where it is blank or none.
+    The header is the first row that holds anything; where it is repeated, that is no row.
     """
     file = paths.show(path)
     try:
-        header, *table = _table(Path(path)) or [[]]
+        raw = read_bytes(path)
+        is_zip = raw.startswith(b"PK")  # as a workbook is, whatever its name
+        table, merged = _workbook_rows(raw) if is_zip else (_text_rows(raw, file), [])
     except Exception as error:  # of csv, zip, XML or openpyxl
         fault = f"can't be read ({type(error).__name__}: {error}); save it as 'CSV UTF-8' or .xlsx"
-        return [], [Slip(file, 1, fault)]
-    header = [name.casefold() for name in header]
+        return [], [Slip(file, 1, fault.replace(f"{file}: ", ""))]
+    table = {row: texts for row, texts in enumerate(table, 1) if any(texts)}
+    first = next(iter(table.values()), [])
+    header = [normalize(name) for name in first]
     if wrong := [name for name in columns if header.count(name) != 1]:
         fault = f"these columns must stand there once: {', '.join(wrong)}"
         return [], [Slip(file, 1, f"{fault}. Take the header of the export")]
     lines, slips = [], []
-    for row, texts in enumerate(table, 2):
-        if not any(texts):
+    for row, texts in table.items():
+        if texts == first:
             continue
         cells = dict.fromkeys(columns, "") | dict(zip(header, texts, strict=False))
-        lines.append(Line(file, row, cells))
+        faults = []
         for name, allowed in choices.items():
             text, cells[name] = cells[name], _chosen(cells[name], allowed)
             if text and not cells[name]:
                 wanted = f"none of {', '.join(allowed)}; write one of them, or nothing"
-                slips.append(Slip(file, row, f"{name} {text[:40]!r} is {wanted}"))
+                faults.append(f"{name} {text[:40]!r} is {wanted}")
         if any(texts[len(header) :]):
-            fault = "has more cells than the header: text with a separator, not quoted"
-            slips.append(Slip(file, row, fault))
+            faults.append("has more cells than the header: text with a separator, not quoted")
+        for area in merged:
+            if area.min_row <= row <= area.max_row:
+                faults.append(f"the cells {area} are merged: part them, and fill in each")
+        lines.append(Line(file, row, cells))
+        slips += [Slip(file, row, fault) for fault in faults]
     times = Counter(line.cells["id"] for line in lines)
     for _, row, cells in lines:
         if times[cells["id"]] > 1:
@@ -165,32 +173,33 @@ def read_sheet(
 
 def _chosen(cell: str, allowed: Sequence[str]) -> str:
     """The choice that a cell means, in any case and any digits; '' for none."""
-    text = unicodedata.normalize("NFKC", cell).strip().casefold()
-    text = "".join(str(unicodedata.digit(letter, letter)) for letter in text)
-    text = re.sub(r"^(\d+)[.,]0*$", r"\1", text)
+    text = re.sub(r"^(\d+)[.,]0*$", r"\1", normalize(cell))
     return next((choice for choice in allowed if choice.casefold() == text), "")
 
 
-def _table(path: Path) -> list[list[str]]:
-    if path.suffix.lower() in TEXT:
-        raw = path.read_bytes()
-        utf_16 = raw.startswith((b"\xff\xfe", b"\xfe\xff"))
-        text = raw.decode("utf-16" if utf_16 else "utf-8-sig")
-        text = re.sub(r"\Asep=.\r?\n", "", text)  # Excel's own first line
-        separator = max(",;\t", key=text.partition("\n")[0].count)
-        file = io.StringIO(text, newline="")
-        rows = list(csv.reader(file, delimiter=separator, strict=True))
-    else:
-        from openpyxl import load_workbook
-
-        with closing(load_workbook(path, read_only=True)) as book:
-            names = [name for name in book.sheetnames if name != INSTRUCTIONS]
-            if len(names) != 1:
-                raise ValueError(f"worksheets {names}, where one is wanted")
-            rows = list(book[names[0]].values)
-    return [[_text(cell) for cell in cells] for cells in rows]
+def _text_rows(raw: bytes, file: str) -> list[list[str]]:
+    text = re.sub(r'\A"?sep=[^\r\n]*(\r\n|\n|\r)', "", text_of(raw, file), flags=re.IGNORECASE)
+    separator = max(",;\t|", key=LINE_END.split(text.lstrip(), 1)[0].count)
+    rows, reader = [], csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    try:
+        for cells in reader:
+            rows.append([_ESCAPE.sub("", cell.strip()) for cell in cells])
+    except csv.Error as error:
+        raise DataError(f"{error} in row {len(rows) + 1}") from None
+    return rows
 
 
-def _text(cell: object) -> str:
-    text = "" if cell is None else str(cell).strip()
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+def _workbook_rows(raw: bytes) -> tuple[list[list[str]], list]:
+    """The rows of the only worksheet that holds anything, and its ranges of merged cells."""
+    from openpyxl import load_workbook
+
+    tables = {}
+    for sheet in load_workbook(io.BytesIO(raw)).worksheets:
+        rows = []
+        for cells in sheet.values:
+            rows.append(["" if cell is None else str(cell).strip() for cell in cells])
+        if sheet.title != INSTRUCTIONS and any(map(any, rows)):
+            tables[sheet.title] = rows, sheet.merged_cells.ranges
+    if len(tables) != 1:
+        raise DataError(f"worksheets {list(tables)}, where one is wanted")
+    return tables.popitem()[1]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import unicodedata
 import warnings
 
 import numpy as np
@@ -111,9 +112,16 @@ def test_a_filled_sheet_survives_another_export_and_another_draw_is_refused(fold
     [
         (dict(group="doctors"), "none of clinicians, native speakers"),
         (dict(raters={"french": ["a"]}), "did you mean 'French'"),
-        (dict(raters={"French": ["../a"]}), "of letters, numbers, spaces"),
+        (dict(raters={"French": ["../a"]}), "of up to 50 letters, numbers and signs"),
         (dict(raters={"French": ["a", "a"]}), "different names"),
         (dict(raters={"French": ["Ann", "ann"]}), "different names"),
+        (dict(raters={"French": ["Ola\u0301", "Ol\u00e1"]}), "different names"),
+        (dict(raters={"French": ["O'Brien", "O\u2019Brien"]}), "different names"),
+        (dict(raters={"French": ["a\tb"]}), "signs of file names"),
+        (dict(raters={"French": ["\u0301"]}), "signs of file names"),
+        (dict(raters={"French": ["CON:"]}), "signs of file names"),
+        (dict(raters={"French": ["a" * 51]}), "up to 50"),
+        (dict(raters={"French": "ann"}), "different names"),
         (dict(raters={"Thai": ["a"]}), "0 rows of Thai are too few"),
         (dict(raters={"French": list("abcdefghijkl")}, overlap=0), "too few for 12 raters"),
         (dict(items_per_rater=0), "items_per_rater"),
@@ -223,11 +231,63 @@ def test_what_spreadsheets_make_of_a_csv_is_read(folder, rows, options):
     assert "a; b,\n\tc" in set(returned.table["comment"])
 
 
-@pytest.mark.parametrize("value", ["4", "4 ", "４", "4.0", "4,0", "৪", 4])
+@pytest.mark.parametrize(
+    "value", ["4", "4 ", "４", "4.0", "4,0", "৪", 4, "4.", "\u200e4", "\u00a04"]
+)
 def test_ratings_that_can_only_mean_four(folder, rows, value):
     fill(folder / "clinicians-French-ann.csv", value)
     returned, messages = faults(folder, rows)
     assert not messages and returned.table["rating"].dropna().tolist() == [4]
+
+
+NAMES = [
+    "रवि कुमार",
+    "সুমন",
+    "ใจดี",
+    "Ola\u0301",
+    "Dr. O\u2019Brien",
+    "O'Brien",
+    "\u2018Abd al-Rahmān",
+    "'t Hooft",
+    "Nguyễn Thị Ánh",
+    "山田・太郎",
+    "김철수",
+    "ክብረት",
+    "Ayşe Gül-Öz",
+    "क्\u200dष",
+    "N\u2019Diaye, Awa (2)",
+    "CON",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_rater_may_have_any_name(rows, tmp_path, name):
+    ratings.write_sheets(rows, tmp_path, {"French": [name, "bob"]}, "clinicians", overlap=1)
+    file = next(path for path in tmp_path.glob("*.csv") if "bob" not in path.name)
+    fill(file, 5)
+    returned, messages = faults(tmp_path, rows)
+    assert not messages and returned.table.dropna(subset="rating")["rater"].tolist() == [name]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_rater_is_one_person_in_every_spelling(rows, tmp_path, form):
+    name = unicodedata.normalize(form, "Adé O'Ní")
+    ratings.write_sheets(rows, tmp_path, {"French": [name]}, "clinicians", overlap=1)
+    [file] = tmp_path.glob("*.csv")
+    spellings = ["Adé O\u2019Ní", unicodedata.normalize("NFD", "ADÉ o'ní"), " Adé  O'Ní\u200b"]
+    fill(file, *({"rating": 4, "rater": spelling} for spelling in spellings))
+    returned, messages = faults(tmp_path, rows)
+    assert not messages and returned.table["rating"].notna().sum() == 3
+    assert set(returned.table["rater"]) == {name}
+    (tmp_path / "clinicians.json").unlink()
+    file.rename(tmp_path / "a.csv")
+    assert faults([tmp_path / "a.csv"], rows)[0].table["rater"].nunique() == 1
+
+
+def test_a_broken_list_of_who_got_what_is_named(folder, rows):
+    (folder / "clinicians.json").write_text("{", encoding="utf-8")
+    with pytest.raises(data.DataError, match=r"clinicians\.json: is not JSON"):
+        ratings.read_sheets(folder, rows)
 
 
 # Mistakes ----------------------------------------------------------------------------------------
@@ -342,8 +402,11 @@ def test_a_sheet_of_a_stranger_is_refused_whole(folder, rows):
     ("content", "messages"),
     [
         (b"", "must stand there once: id, language"),
-        ("id,rating\né".encode("latin-1"), "byte 0xe9 in position 10"),
-        ("id,rating".encode("utf-16-le"), "must stand there once: id, language"),
+        (
+            "id,rating\né".encode("latin-1"),
+            "line 2: is not UTF-8 (unexpected end of data); save the file as UTF-8",
+        ),
+        ("id,rating".encode("utf-16-le"), "must stand there once: language, question"),
         (
             b"id,rating\n1,2",
             "language, question, reasoning, answer, comment, group, rater",
@@ -351,7 +414,7 @@ def test_a_sheet_of_a_stranger_is_refused_whole(folder, rows):
         ((",".join((*forms.COLUMNS, "rating")) + "\n").encode(), "must stand there once: rating"),
         (
             (",".join(forms.COLUMNS) + '\nr0,French,"open').encode(),
-            "can't be read (Error: unexpected end of data); save it as",
+            "can't be read (DataError: unexpected end of data in row 2); save it as",
         ),
     ],
 )
@@ -368,10 +431,23 @@ def test_a_broken_file_is_said_and_the_others_are_read(folder, rows, content, me
 
 @pytest.mark.parametrize(
     ("name", "messages"),
-    [("a.xlsx", "File is not a zip file"), ("a.ods", "openpyxl does not support .ods")],
+    [
+        ("a.xlsx", "File is not a zip file"),
+        ("a.ods", "File is not a zip file"),
+        ("a.xls", "is an old Excel file (.xls) or one with a password: save it as .xlsx"),
+        ("a.gsheet", "must stand there once"),
+        ("a.csv", "is packed by gzip: unpack it"),
+        ("a.TSV", "is a web page (HTML)"),
+    ],
 )
 def test_a_file_of_another_kind_is_said(folder, rows, name, messages):
-    (folder / name).write_bytes(b"PK nothing")
+    contents = {
+        "a.xls": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "a.gsheet": b'{"url": "x"}',
+        "a.csv": b"\x1f\x8b\x08",
+        "a.TSV": b"<html><table>",
+    }
+    (folder / name).write_bytes(contents.get(name, b"PK nothing"))
     assert messages in faults(folder, rows)[1][0][1]
 
 

@@ -1,7 +1,13 @@
 """Sheets with columns and choices of any kind: written, filled in wrongly, read back."""
 
+import csv
+import io
+import string
+
+import hypothesis.strategies as st
 import openpyxl
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from curemed_utils import data
 from curemed_utils.ratings import sheets
@@ -75,3 +81,142 @@ def test_a_text_too_long_for_a_cell_is_refused_and_nothing_is_left(tmp_path):
         record = {"id": "a", "response": "x" * 40000}
         sheets.write_sheet(tmp_path / "s.csv", COLUMNS, [record], CHOICES)
     assert not list(tmp_path.iterdir())
+
+
+def table_text(*rows, delimiter=",", quoting=csv.QUOTE_MINIMAL, end="\r\n"):
+    file = io.StringIO()
+    csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator=end).writerows(rows)
+    return file.getvalue()
+
+
+ROWS = [list(COLUMNS), ["a", "x; y, «z»\n|", "yes", ""], ["b", "é", "NO", "1,5"]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        table_text(*ROWS),
+        "sep=;\r\n" + table_text(*ROWS, delimiter=";"),
+        '"sep=,"\n' + table_text(*ROWS),
+        "\ufeffSEP=\t\r" + table_text(*ROWS, delimiter="\t", quoting=csv.QUOTE_ALL, end="\r"),
+        "sep=;,,,\r\n" + table_text(*ROWS),
+        table_text(*ROWS, delimiter="|", quoting=csv.QUOTE_ALL),
+        table_text(*ROWS, delimiter="\t").encode("utf-16"),
+        table_text(*ROWS, delimiter="\t").encode("utf-16-be"),
+        table_text([""] * 4, ROWS[0], [""] * 4, ROWS[1], [], ROWS[0], ROWS[2], *[[""] * 9] * 3),
+        table_text(*[[*row[:2], "", *row[2:], "", "mine"] for row in ROWS]),
+        table_text(*[row[::-1] for row in ROWS]),
+        table_text([f" {name.upper()}\u200b" for name in COLUMNS], *ROWS[1:]),
+    ],
+)
+@pytest.mark.parametrize("name", ["sheet.csv", "sheet.xlsx"])
+def test_every_way_to_save_a_sheet_as_text_is_read(tmp_path, content, name):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    lines, slips = sheets.read_sheet(path, COLUMNS, CHOICES)
+    assert slips == []
+    cells = [[line.cells[name] for name in COLUMNS] for line in lines]
+    assert [[*row[:2], row[3]] for row in cells] == [[*row[:2], row[3]] for row in ROWS[1:]]
+    assert [line.cells["correct"] for line in lines] == ["yes", "no"]
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (table_text(*ROWS).encode("cp1252"), "line 2: is not UTF-8"),
+        (table_text(*ROWS).replace('"x', '"x"y'), "',' expected after '\"' in row 2"),
+        ('id,"' + "x" * 200_000, "field larger than field limit (131072) in row 1"),
+        (b"\xd0\xcf\x11\xe0", "is an old Excel file (.xls) or one with a password"),
+        (b"PK\x03\x04", "BadZipFile"),
+        (b"", "these columns must stand there once: id, response, correct, note"),
+    ],
+)
+def test_what_can_be_read_in_no_way_is_one_slip(tmp_path, content, fault):
+    path = tmp_path / "sheet.csv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    lines, [slip] = sheets.read_sheet(path, COLUMNS, CHOICES)
+    assert lines == [] and fault in slip.fault
+
+
+@pytest.fixture
+def workbook(tmp_path):
+    """A function that changes a filled workbook and reads it: (labels, slips)."""
+
+    def read(change, name="sheet.csv"):
+        records = [{"id": key, "response": "x", "correct": "yes"} for key in "abc"]
+        path = sheets.write_sheet(tmp_path / "s.xlsx", COLUMNS, records, CHOICES, ["Read me."])
+        book = openpyxl.load_workbook(path)
+        change(book, book["Items"])
+        book.save(path)
+        lines, slips = sheets.read_sheet(path.rename(tmp_path / name), COLUMNS, CHOICES)
+        return [line.cells["correct"] for line in lines], [slip[1:] for slip in slips]
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda book, sheet: None,
+        lambda book, sheet: (book.create_sheet("Sheet2"), book.create_sheet("Sheet3", 0)),
+        lambda book, sheet: (sheet.insert_rows(3), sheet.insert_rows(1), sheet.insert_cols(2)),
+        lambda book, sheet: sheet["F400"].__setattr__("value", " "),
+        lambda book, sheet: sheet.row_dimensions[3].__setattr__("hidden", True),
+        lambda book, sheet: sheet.auto_filter.__setattr__("ref", "A1:D4"),
+    ],
+)
+@pytest.mark.parametrize("name", ["sheet.csv", "sheet.xls", "sheet.xlsx"])
+def test_a_workbook_is_read_under_any_name_with_hidden_and_blank_rows(workbook, change, name):
+    assert workbook(change, name) == (["yes"] * 3, [])
+
+
+@pytest.mark.parametrize("area", ["C2:C3", "C2:D3", "A2:A3"])
+def test_merged_cells_are_named_for_each_of_their_rows(workbook, area):
+    slips = workbook(lambda book, sheet: sheet.merge_cells(area))[1]
+    fault = f"the cells {area} are merged: part them, and fill in each"
+    assert slips == [(2, fault), (3, fault)]
+
+
+def test_a_second_worksheet_with_cells_is_named(workbook):
+    _, [(row, fault)] = workbook(lambda book, sheet: book.create_sheet("Notes").append(["d"]))
+    assert row == 1 and "worksheets ['Items', 'Notes'], where one is wanted" in fault
+
+
+@pytest.mark.parametrize("name", ["._a.csv", "~$a.xlsx", ".~lock.a.xlsx#", "a.csv~", "Thumbs.db"])
+def test_what_systems_and_spreadsheets_leave_is_no_sheet(tmp_path, name):
+    (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "a.CSV").write_bytes(b"x")
+    assert sheets.sheets_in(tmp_path) == [tmp_path / "a.CSV"]
+
+
+QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+CELL = st.text() | st.text(string.punctuation + "a1 \r\n\t", max_size=6)
+
+
+@QUICK
+@given(st.lists(st.fixed_dictionaries({"response": CELL, "note": CELL}), min_size=1, max_size=5))
+@pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
+def test_any_text_comes_back_as_it_was_written(tmp_path, suffix, records):
+    records = [record | {"id": f"r{number}"} for number, record in enumerate(records)]
+    path = sheets.write_sheet(tmp_path / f"s{suffix}", COLUMNS, records, CHOICES)
+    lines, slips = sheets.read_sheet(path, COLUMNS, CHOICES)
+    wanted = [{name: sheets.plain_text(text) for name, text in one.items()} for one in records]
+    assert slips == [] and [line.cells for line in lines] == [
+        one | {"correct": ""} for one in wanted
+    ]
+
+
+@QUICK
+@given(
+    st.binary(max_size=99)
+    | st.lists(st.lists(CELL | st.sampled_from(COLUMNS))).map(
+        lambda rows: table_text(*rows).encode("utf-8", "replace")
+    )
+)
+@pytest.mark.parametrize("start", [b"", b"PK", table_text(COLUMNS).encode()])
+def test_any_bytes_are_lines_or_slips(tmp_path, start, raw):
+    path = tmp_path / "s.csv"
+    path.write_bytes(start + raw)
+    lines, slips = sheets.read_sheet(path, COLUMNS, CHOICES)
+    assert all(line.cells["correct"] in ("", *CHOICES["correct"]) for line in lines)
+    assert lines or slips or not raw.strip() or start
