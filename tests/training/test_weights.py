@@ -12,6 +12,8 @@ from pathlib import Path
 import make
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from curemed_utils import evaluation, paths
@@ -278,6 +280,32 @@ def test_what_can_not_be_loaded_is_refused_with_what_to_do(kind, model, tmp_path
         with pytest.raises(FileNotFoundError, match=f"(?s)model .*{message}"):
             load()
     assert not run.exists()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part),
+    max_leaves=8,
+)
+ANY = st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode())
+KEYS = st.sampled_from(["weight_map", "quantization_config", "auto_map"])
+FIELDS = st.dictionaries(KEYS, JSON).map(lambda value: json.dumps(value).encode())
+
+
+@pytest.mark.heavy
+@settings(max_examples=100, deadline=None)
+@given(
+    name=st.sampled_from(["config.json", "model.safetensors.index.json", "model.safetensors"]),
+    raw=ANY | FIELDS,
+)
+def test_any_content_of_a_file_gets_a_plain_answer(name, raw, tiny_base, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("any")
+    for file in tiny_base.iterdir():
+        if file.name != name:
+            (folder / file.name).symlink_to(file)
+    (folder / name).write_bytes(raw)
+    assert isinstance(weights.fault(folder), str)
+    assert name == "config.json" or weights.fault(folder)
 
 
 def test_a_file_is_no_folder(model, tmp_path):
