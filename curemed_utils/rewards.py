@@ -4,14 +4,18 @@ Each part is a number in 0-1, or None where it can't be known; None is never tur
 """
 
 import asyncio
-import math
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
 
 from curemed_utils import data, language_id, languages, trace
 from curemed_utils.data.normal import forms_of
 from curemed_utils.trace import answer_of
 
 WEIGHTS = {"accuracy": 0.65, "language": 0.30, "format": 0.05}  # Eq. 4 and Appendix B.1
+PAID = tuple(f"paid_{name}" for name in WEIGHTS)  # columns of verdicts: a part times its weight
 CHOICES = {
     "accuracy_by": ("accepted", "judge"),
     "language_by": ("offline", "judge"),
@@ -65,9 +69,45 @@ def format_reward(text: str, strict: bool = True) -> float:
 
 
 def composite(scores: dict[str, float | None], weights: dict[str, float] = WEIGHTS) -> float:
-    """Eq. 4: the weighted sum of the parts that are not None, as in TRL; NaN if all are."""
-    parts = [weights[name] * score for name, score in scores.items() if score is not None]
-    return sum(parts) if parts else math.nan
+    """Eq. 4 for one response: the weighted sum of its parts, by the rule of `filled`.
+
+    Alone, a response earns the weighted mean of its known parts, times the sum of all weights.
+    """
+    parts = np.array([scores[name] for name in weights], float)
+    worth = list(weights.values())
+    return float((filled(parts[None, None], worth) @ worth)[0, 0])
+
+
+def filled(parts: np.ndarray, weights: list[float]) -> np.ndarray:
+    """The parts of rollouts, each unknown one (NaN) worth what neither pays nor punishes.
+
+    `parts` has the shape (groups, rollouts, parts); a group answers one prompt. An unknown part
+    takes the group's mean of that part, so that it adds nothing to the advantage. One that the
+    whole group lacks takes each rollout's weighted mean of the other parts, which scales up their
+    weights. A rollout of which nothing is known that has a weight is NaN in all parts.
+    """
+    parts, weights = np.array(parts, float), np.asarray(weights, float)
+    left_out = ~(~np.isnan(parts) & (weights > 0)).any(axis=2)
+    parts[left_out] = np.nan
+    is_known = ~np.isnan(parts)
+    n_known = is_known.sum(axis=1, keepdims=True)
+    of_group = np.where(is_known, parts, 0).sum(axis=1, keepdims=True) / np.maximum(n_known, 1)
+    parts = np.where(is_known, parts, of_group)
+    counted = weights * (n_known > 0)
+    total = np.maximum(counted.sum(axis=2, keepdims=True), np.finfo(float).tiny)
+    of_rollout = (parts * counted).sum(axis=2, keepdims=True) / total
+    parts = np.where(n_known > 0, parts, of_rollout)
+    parts[left_out] = np.nan
+    return parts
+
+
+def mean_paid(verdicts: pd.DataFrame, by: list[str]) -> pd.Series:
+    """The mean reward of each group of `by` in a table of verdicts, from what the parts paid.
+
+    An unknown part has its group's mean, as in `filled`; NaN where a whole group lacks a part.
+    """
+    groups = verdicts.reindex(columns=[*by, *PAID]).groupby(by, sort=False)
+    return groups.mean().sum(axis=1, skipna=False)
 
 
 def score(text: str, row: data.Row) -> dict[str, float | None]:
@@ -77,9 +117,10 @@ def score(text: str, row: data.Row) -> dict[str, float | None]:
 
 @dataclass(eq=False)
 class Rewards:
-    """The reward by the rules that a run chose, for one response or for TRL's batches.
+    """The reward by the rules that a run chose, for training (TRL's batches) and evaluation.
 
-    With `accuracy_by` 'judge' what is no exact match gets partial credit.
+    With `accuracy_by` 'judge' what is no exact match gets partial credit. A `judge` that is only a
+    model's name is not asked: its parts stay unknown.
     """
 
     accuracy_by: str = "accepted"
@@ -87,6 +128,7 @@ class Rewards:
     language_over: str = "answer"
     strict_format: bool = True
     judge: object = None
+    weights: dict[str, float] = field(default_factory=WEIGHTS.copy)
 
     def __post_init__(self):
         for name, choices in CHOICES.items():
@@ -96,18 +138,39 @@ class Rewards:
             raise ValueError("accuracy_by or language_by is 'judge' without one: set judge_model")
         self._batch = (None, None)  # the completions scored last, and the task that scores them
 
+    def __str__(self):
+        judge = f"{getattr(self.judge, 'model', self.judge)}"
+        judge += ", not asked" if isinstance(self.judge, str) else ""
+        by = {
+            "accepted": "exact match",
+            "offline": "the offline check",
+            "judge": f"judge ({judge})",
+        }
+        rules = {
+            "accuracy": f"by {by[self.accuracy_by]}",
+            "language": f"of the {self.language_over} by {by[self.language_by]}",
+            "format": "strict" if self.strict_format else "loose",
+        }
+        return "; ".join(f"{name} {self.weights[name]:g} {rule}" for name, rule in rules.items())
+
     def unjudged(self, text: str, item: dict) -> dict[str, float | None]:
         """The three parts of one response as far as they are known without a judge.
 
-        Outside the 13 languages 'language' is None.
+        An accepted answer is in the language of its question, however short. Outside the 13
+        languages 'language' is None.
         """
         accepted, in_language = item["accepted"], None
         if self.accuracy_by == "judge":
             accepted = accepted or [item["answer"]]
+        accuracy = accuracy_reward(text, accepted, item["answer"])
         if self.language_by == "offline" and item["language"] in languages.BY_NAME:
-            in_language = language_reward(text, item["language"], self.language_over)
+            in_language = 1.0
+            if accuracy != 1.0 or self.language_over == "response":
+                in_language = language_reward(text, item["language"], self.language_over)
+        if self.accuracy_by == "judge" and isinstance(self.judge, str):
+            accuracy = None  # exact matches alone would tell of right answers only
         return {
-            "accuracy": accuracy_reward(text, accepted, item["answer"]),
+            "accuracy": accuracy,
             "language": in_language,
             "format": format_reward(text, self.strict_format),
         }
@@ -137,8 +200,13 @@ class Rewards:
             raise RuntimeError(f"{told}, e.g.: {errors[min(errors)]}")
         return parts
 
+    def score_at_once(self, texts: list[str], items: list[dict]) -> list[dict[str, float | None]]:
+        """`score` where no event loop may be started, as in a notebook."""
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(asyncio.run, self.score(texts, items)).result()
+
     async def _ask(self, name: str, questions: dict[int, dict], parts, errors) -> None:
-        if not questions:
+        if not questions or isinstance(self.judge, str):
             return
         verdicts = await self.judge.score_async(f"reward_{name}", questions.values())
         for place, verdict in zip(questions, verdicts, strict=True):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import data
+from curemed_utils import data, rewards
 
 TRUTHS = ["correct", "in_language", "complete", "well_formed"]
 
@@ -28,6 +28,7 @@ def verdicts(model: str = "m", run: int = 0, **correct) -> pd.DataFrame:
             lines.append({"id": f"{language}-{number}", "language": language, "correct": value})
     table = pd.DataFrame(lines).assign(model=model, set="test", seed=run, sample=0)
     table = table.assign(response="a", finish_reason="stop", in_language=True, complete=True)
+    table[list(rewards.PAID)] = (0.15, 0.30, 0.05)
     return table.assign(well_formed=True, reward=0.5).astype(dict.fromkeys(TRUTHS, "boolean"))
 
 

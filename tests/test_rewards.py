@@ -2,7 +2,10 @@ import asyncio
 import math
 import time
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curemed_utils import languages, rewards, trace
 from curemed_utils.course import playgrounds
@@ -229,12 +232,13 @@ def test_an_unknown_language_is_refused():
         ((0, 1, 0), 0.30),
         ((0, 0, 1), 0.05),
         ((0, 0, 0), 0.0),
-        ((None, 1, 1), 0.35),
-        ((1, None, None), 0.65),
+        ((None, 1, 1), 1.0),
+        ((None, 1, 0), 0.30 / 0.35),
+        ((1, None, None), 1.0),
         ((0, None, None), 0.0),
     ],
 )
-def test_the_composite_is_the_weighted_sum_of_known_parts(parts, total):
+def test_the_composite_is_the_weighted_mean_of_known_parts(parts, total):
     scores = dict(zip(("accuracy", "language", "format"), parts, strict=True))
     assert rewards.composite(scores) == pytest.approx(total)
 
@@ -262,6 +266,124 @@ def test_each_sample_row_earns_full_reward(sample):
         for row in sample
     }
     assert {name: total for name, total in totals.items() if total != pytest.approx(1.0)} == {}
+
+
+# Unknown parts of a group ----------------------------------------------------------------------
+
+WEIGHTS = list(rewards.WEIGHTS.values())
+NO = math.nan
+
+
+def worth(*group: tuple) -> list[float]:
+    """The rewards of one group's rollouts, a tuple of parts each."""
+    return (rewards.filled(np.array([group], float), WEIGHTS) @ WEIGHTS)[0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("group", "wanted"),
+    [
+        ([(1, 1, 1), (0, 0, 1)], [1.0, 0.05]),
+        ([(1, 1, 1), (1, 0, 1), (1, NO, 1)], [1.0, 0.70, 0.85]),  # the mean of 1 and 0 is 0.5
+        ([(NO, 1, 1), (NO, 0, 1)], [1.0, 0.05 / 0.35]),  # nobody's accuracy is known
+        ([(1, NO, 1), (0, NO, 1)], [1.0, 0.05 / 0.70]),
+        ([(NO, NO, 1), (NO, NO, 0)], [1.0, 0.0]),
+        ([(1, 1, 1), (NO, NO, NO), (0, 1, 1)], [1.0, NO, 0.35]),  # a failed judge
+        ([(NO, NO, NO)], [NO]),
+        ([(1, NO, 1)], [1.0]),
+    ],
+)
+def test_an_unknown_part_is_worth_what_the_group_has(group, wanted):
+    assert worth(*group) == pytest.approx(wanted, nan_ok=True)
+
+
+def test_a_part_without_weight_is_nothing_known():
+    parts = np.array([[(NO, 1.0, NO), (1.0, 0.0, NO)]])
+    assert np.isnan(rewards.filled(parts, [1.0, 0.0, 0.0])[0, 0]).all()
+    assert (rewards.filled(parts, [1.0, 0.0, 0.0])[0, 1] @ [1.0, 0.0, 0.0]) == 1.0
+
+
+PART = st.sampled_from([0.0, 0.4, 1.0, NO])
+
+
+@given(st.lists(st.tuples(PART, PART, PART), min_size=1, max_size=8))
+def test_a_worth_lies_in_its_range_and_known_parts_count(group):
+    parts = np.array([group])
+    known = ~np.isnan(parts)
+    whole = rewards.filled(parts, WEIGHTS)
+    assert (np.isnan(whole).all(axis=2) == ~known.any(axis=2)).all()
+    assert np.nanmin(whole, initial=0) >= 0 and np.nanmax(whole, initial=1) <= 1
+    assert (whole[known] == parts[known]).all()
+    lone = [dict(zip(rewards.WEIGHTS, group[0], strict=True))]
+    assert rewards.composite(lone[0]) == pytest.approx(worth(group[0])[0], nan_ok=True)
+
+
+def earned(rule, n_groups: int = 4000) -> tuple[float, float]:
+    """Mean advantage of long answers and of short ones, whose language can't be told.
+
+    Both are right, and in their language, equally often; a group has 8 rollouts.
+    """
+    random = np.random.default_rng(0)
+    shape = (n_groups, 8)
+    is_short = random.random(shape) < 0.5
+    parts = np.stack([random.random(shape) < p for p in (0.4, 0.8, 0.9)], axis=2).astype(float)
+    parts[is_short, 1] = np.nan
+    values = rule(parts)
+    advantages = values - values.mean(axis=1, keepdims=True)
+    advantages /= values.std(axis=1, ddof=1, keepdims=True) + 1e-4
+    return advantages[~is_short].mean(), advantages[is_short].mean()
+
+
+def test_answers_of_equal_worth_and_other_length_earn_the_same():
+    long, short = earned(lambda parts: rewards.filled(parts, WEIGHTS) @ WEIGHTS)
+    assert long == pytest.approx(short, abs=0.04)
+    long, short = earned(lambda parts: np.nan_to_num(parts) @ WEIGHTS)  # unknown counts as 0
+    assert long - short > 0.5
+
+
+# By the run's rules -----------------------------------------------------------------------------
+
+
+def test_every_accepted_answer_of_the_sample_earns_all(sample):
+    stops = {"Japanese": "。", "Hindi": "।", "Bengali": "।", "Amharic": "።"}
+    n = 0
+    for row in sample:
+        for form in row.accepted:
+            n += 1
+            for end in ("", ".", " …", stops.get(row.language, "!")):
+                scores = rewards.score(in_tags(form + end), row)
+                assert rewards.composite(scores) == 1.0, (row.id, form, scores)
+    assert n == 253
+
+
+@pytest.mark.parametrize("language", ["French", "Turkish", "Japanese", "Thai", "Amharic"])
+def test_a_short_english_answer_earns_no_language(sample, language):
+    row = next(row for row in sample if row.language == language and row.topic == "malaria")
+    scores = rewards.score(in_tags("The disease is malaria."), row)
+    assert scores["accuracy"] == 0.0 and scores["language"] != 1.0
+    assert rewards.composite(scores) < 0.1
+
+
+def test_an_accepted_answer_proves_no_language_of_a_whole_response(make_row):
+    row = dict(make_row(accepted=["grippe"]))
+    over_all = rewards.Rewards(language_over="response")
+    text = trace.render(["The patient has a high fever and a dry cough since Monday."], "grippe")
+    assert rewards.Rewards().unjudged(text, row)["language"] == 1.0
+    assert over_all.unjudged(text, row)["language"] == 0.0
+
+
+def test_a_judge_that_is_only_named_leaves_its_parts_unknown(make_row):
+    rules = rewards.Rewards(accuracy_by="judge", language_by="judge", judge="gpt-4.1")
+    row = dict(make_row(accepted=["grippe"]))
+    scores = rules.score_at_once([GOOD, "grippe"], [row, row])
+    assert [part["accuracy"] for part in scores] == [None, None]
+    assert [part["format"] for part in scores] == [1.0, 0.0]
+    assert "gpt-4.1, not asked" in str(rules)
+
+
+def test_rules_say_what_they_are():
+    rules = rewards.Rewards(strict_format=False, weights={**rewards.WEIGHTS, "format": 0.0})
+    told = "accuracy 0.65 by exact match; language 0.3 of the answer by the offline check; "
+    assert str(rules) == told + "format 0 loose"
 
 
 # What TRL calls ---------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def _listed(name: str, mistakes: dict[str, Callable], tolerance: float = 1e-6) -
 _listed(
     "composite",
     {
-        "Where nothing is known it is math.nan": lambda right, *s: right(*[x or 0 for x in s]),
+        "None is not 0: divide by the known weights": lambda right, *s: right(*[x or 0 for x in s]),
         "0 is known: ask for `is not None`": lambda right, *s: right(*[x or None for x in s]),
     },
 )

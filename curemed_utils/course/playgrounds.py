@@ -69,11 +69,12 @@ def reward(row: data.Row, translations: list[data.Row]) -> notebook.Interactive:
 def _parts(text: str, row: data.Row, weights: dict[str, float]) -> str:
     scores, answer = rewards.score(text, row), rewards.answer_of(text)
     read = "no single answer block" if answer is None else f"the answer read is “{answer[:80]}”"
-    words = {True: "in the language", False: "not in the language", None: "undecided"}
-    check = language_id.check_language(answer or "", row.language)
+    words = {1.0: "in the language", 0.0: "not in the language", None: "undecided"}
+    check = language_id.check_language(answer or "", row.language).reason
+    why = "an accepted answer" if scores["accuracy"] else check
     reasons = {
         "accuracy": read,
-        "language": f"{words[check.verdict]}; {check.reason}".strip("; "),
+        "language": f"{words[scores['language']]}; {why}".strip("; "),
         "format": f"Equation 3; {trace.form_fault(text) or 'in full form'}",
     }
     lines = [_line("part", "weight", "score", "pays", "why")]

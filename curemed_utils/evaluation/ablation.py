@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from curemed_utils import data, evaluation, languages, paths
-from curemed_utils.training import checkpoints, curricula, launch
+from curemed_utils.training import checkpoints, curricula, launch, stages
 
 ARMS = {
     "base": "the model as it came",
@@ -73,13 +73,16 @@ def _stage(kind, folder, name, start, parameters, config, pool=None) -> None:
     print(f"{folder.name}: {name}, {checkpoints.info(made)['steps']} steps", flush=True)
 
 
-def measure(run_dir: Path, seeds: list[int], sets: dict, **settings) -> pd.DataFrame:
-    """The verdicts of every arm (`model`) and seed (`run`), by `evaluation.evaluate`."""
-    verdicts = []
+def measure(run_dir: Path, seeds: list[int], sets: dict, rules=None, **settings) -> pd.DataFrame:
+    """The verdicts of every arm (`model`) and seed (`run`), by `evaluation.evaluate`.
+
+    The `rules` of the reward are by default the run's, by which the arms are trained.
+    """
+    verdicts, rules = [], rules or stages.rules_of(run_dir)
     for seed in seeds:
         folder = paths.seed_directory(run_dir, seed)
         for arm in ARMS:
-            of_arm = evaluation.evaluate(folder, arm, sets, seed=seed, **settings)
+            of_arm = evaluation.evaluate(folder, arm, sets, rules=rules, seed=seed, **settings)
             verdicts.append(of_arm.assign(run=seed))
     return pd.concat(verdicts, ignore_index=True)
 

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from curemed_utils import data, languages, paths, prompts
+from curemed_utils import data, languages, paths, prompts, rewards
 from curemed_utils.evaluation import generation
 from curemed_utils.evaluation.generation import Response
-from curemed_utils.evaluation.verdicts import judged, read_verdicts, typed, verdict
+from curemed_utils.evaluation.verdicts import judged, read_verdicts, rewarded, typed, verdict
 from curemed_utils.judge import Judge, client, wire
-from curemed_utils.training import checkpoints
+from curemed_utils.training import checkpoints, stages
 
 
 class _Question(NamedTuple):
@@ -30,14 +30,16 @@ def respond(
     seed: int = 0,
     kept: str | Path | None = None,
     progress: str = "",
+    rules: rewards.Rewards | None = None,
     **settings,
 ) -> pd.DataFrame:
     """`samples` seeded runs (Section 4: three) of a model over the rows, a line a response.
 
     `settings` are those of `GenerationSettings`; with engine 'server', `checkpoint` is what the
     server calls the model. What the file `kept` (JSON Lines) holds is not generated again. A
-    response that could not be had has no verdict and is not kept. Columns: row, run (`sample`,
-    `seed`), the response and how it was made, those of `verdict`.
+    response that could not be had has no verdict and is not kept. `rules` of the reward are the
+    paper's if none are given. Columns: row, run (`sample`, `seed`), the response and how it was
+    made, those of `verdict` and of `rewarded`.
     """
     if kept:
         settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
@@ -73,7 +75,8 @@ def respond(
         line |= {"sample": question.sample, "seed": seed, "response": response.text}
         line |= asdict(response) | shaping | verdict(response, row)
         lines.append(line)
-    return typed(pd.DataFrame(lines).drop(columns="text"))
+    table = typed(pd.DataFrame(lines).drop(columns="text"))
+    return rewarded(table, rows, samples, rules or rewards.Rewards())
 
 
 def _identity(model: str | Path, engine: str, base_url: str) -> str:
@@ -118,6 +121,7 @@ def evaluate(
     judge: Judge | None = None,
     into: str = "evaluation",
     source: str | Path | None = None,
+    rules: rewards.Rewards | None = None,
     **settings,
 ) -> pd.DataFrame:
     """`respond` for checkpoint `model` of a run to every row of each named set.
@@ -125,8 +129,9 @@ def evaluate(
     `source` is a checkpoint elsewhere, or what a server calls the model; then `model` only names
     the results, in `<run_dir>/<into>/<model>/`. A killed evaluation goes on, one finished with the
     same checkpoint, prompt, rows and settings is read back, what failed is asked again. A `judge`
-    adds its verdicts (`judged`).
+    adds its verdicts (`judged`). `rules` of the reward are the run's (`stages.rules_of`).
     """
+    rules = rules or stages.rules_of(run_dir)
     checkpoint = source or checkpoints.find(run_dir, model)
     folder = paths.answers_folder(run_dir, model, into)
     file = paths.verdicts_file(run_dir, model, into)
@@ -138,12 +143,13 @@ def evaluate(
         "prompt": prompts.system_fingerprint(),
         "rows": checkpoints.digest("".join(texts).encode()),
         "settings": json.loads(json.dumps(settings, default=str)),
+        "rules": str(rules),
     }
     mark = folder / "made_from.json"
     if not (mark.exists() and json.loads(mark.read_text()) == made_from):
         mark.unlink(missing_ok=True)
         rows, kept = [row for _, row in asked], folder / "responses.jsonl"
-        verdicts = respond(checkpoint, rows, kept=kept, progress=model, **settings)
+        verdicts = respond(checkpoint, rows, kept=kept, progress=model, rules=rules, **settings)
         verdicts["set"] = [name for name, _ in asked for _ in range(settings.get("samples", 1))]
         _write(verdicts, file)
         if verdicts["response"].notna().all():

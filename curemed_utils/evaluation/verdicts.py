@@ -1,9 +1,9 @@
 """Verdicts on one response, by checks and by a judge, and tables over many."""
 
 import json
-import math
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from curemed_utils import data, languages, paths, prompts, rewards, trace
@@ -20,25 +20,46 @@ TRUTHS = ("correct", "in_language", "complete", "well_formed", "judged_correct",
 def verdict(response: Response, row: data.Row) -> dict:
     """What can be said of one response; None where nothing can tell, or nothing came.
 
-    `correct` is exact match against the row's accepted answers; `complete`: turn ended and answer
-    closed. Without an answer, a response is not in the language.
+    `correct` is exact match against the row's accepted answers, `in_language` the offline check of
+    the answer (an accepted one is), `well_formed` Eq. 3, whatever a run was trained for;
+    `complete`: turn ended and answer closed. Without an answer, a response is not in the language.
     """
     if response.text is None:
-        return dict.fromkeys(("correct", "in_language", "complete", "well_formed", "reward"))
+        return dict.fromkeys(("correct", "in_language", "complete", "well_formed"))
     scores = rewards.score(response.text, row)
     has_answer = trace.answer_of(response.text) is not None
     complete = has_answer and response.finish_reason == "stop"
     if has_answer and response.finish_reason == "unknown":
         complete = None
-    reward = rewards.composite(scores)
     correct, in_language = scores["accuracy"], scores["language"]
     return {
         "correct": None if correct is None else correct == 1.0,
         "in_language": None if in_language is None else in_language == 1.0,
         "complete": complete,
         "well_formed": bool(scores["format"]),
-        "reward": None if math.isnan(reward) else round(reward, 4),
     }
+
+
+def rewarded(
+    table: pd.DataFrame, rows: list[data.Row], samples: int, rules: rewards.Rewards
+) -> pd.DataFrame:
+    """Adds the reward by the `rules` that a run was trained by, as training pays it.
+
+    `table` has `samples` responses a row, in the order of `rows`; they are the group of
+    `rewards.filled`. Columns: reward (NaN for none), PAID (each part times its weight, NaN where
+    unknown), rules.
+    """
+    came = table["response"].notna()
+    asked = [dict(row) for row in rows for _ in range(samples)]
+    items = [item for item, is_there in zip(asked, came, strict=True) if is_there]
+    scored = rules.score_at_once(table["response"][came].tolist(), items)
+    parts = pd.DataFrame(scored, table.index[came], list(rewards.WEIGHTS), float)
+    parts = parts.reindex(table.index).to_numpy()
+    weights = [rules.weights[name] for name in rewards.WEIGHTS]
+    whole = rewards.filled(parts.reshape(len(rows), samples, len(weights)), weights)
+    table = table.assign(reward=(whole @ weights).ravel().round(4), rules=str(rules))
+    table[list(rewards.PAID)] = np.where(weights, parts * weights, 0)
+    return table
 
 
 def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]:
@@ -83,8 +104,8 @@ def read_verdicts(run_dir: Path, model: str, into: str = "evaluation") -> pd.Dat
 
 def typed(table: pd.DataFrame) -> pd.DataFrame:
     """Truths as booleans that know NA, rewards as floats."""
-    columns = [name for name in TRUTHS if name in table]
-    return table.astype(dict.fromkeys(columns, "boolean") | {"reward": "float"})
+    kinds = dict.fromkeys(TRUTHS, "boolean") | dict.fromkeys(("reward", *rewards.PAID), "float")
+    return table.astype({name: kind for name, kind in kinds.items() if name in table})
 
 
 def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -92,8 +113,10 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
     `la`, `lc`, `complete`, `well_formed` are over responses with a verdict (not `n_unknown_*`), NaN
     without any. `la_paper` and `lc_paper` are the judge's verdicts where there are any, else exact
-    match, and language with completeness; no verdict counts as wrong. `faults` is the share of
-    HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
+    match, and language with completeness; no verdict counts as wrong. `reward` sums what the parts
+    pay on average where they are known: each unknown part has the mean of its group of `by`
+    (`rewards.filled`); NaN where a whole group lacks one that has a weight. `faults` is the share
+    of HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
     """
     truths = measures(verdicts).assign(well_formed=verdicts["well_formed"])
     keys = [verdicts[name] for name in by]
@@ -104,7 +127,7 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
         result[name] = 100 * groups[name].mean().astype("Float64").astype(float)
     for name in ("la_paper", "lc_paper"):
         result[name] = 100 * groups[name].sum(min_count=1).astype("Float64") / n
-    result["reward"] = verdicts["reward"].groupby(keys, sort=False).mean()
+    result["reward"] = rewards.mean_paid(verdicts, by)
     result["n"] = n
     for name in ("la", "lc"):
         result[f"n_unknown_{name}"] = n - groups[name].count()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from curemed_utils import languages
+from curemed_utils import languages, rewards
 from curemed_utils.data import DataError, Row
 from curemed_utils.data.splits import draw
 
@@ -86,18 +86,22 @@ def passes(rows: list[Row], seed: int) -> Iterator[Row]:
         yield from sorted(rows, key=lambda row: draw(f"{number} {row.id}", seed))
 
 
-def plateaued(rewards: list[float], patience: int) -> bool:
+def plateaued(earned: list[float], patience: int) -> bool:
     """Whether the last `patience` (0: never) rewards sum to no more than as many before them."""
-    if not patience or len(rewards) < 2 * patience:
+    if not patience or len(earned) < 2 * patience:
         return False
-    return sum(rewards[-patience:]) <= sum(rewards[-2 * patience : -patience])
+    return sum(earned[-patience:]) <= sum(earned[-2 * patience : -patience])
 
 
 def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
-    """Mean reward, LA, LC and format (0-1) by model and tier, of what is known in the verdicts."""
-    parts = {"reward": "reward", "correct": "LA", "in_language": "LC", "well_formed": "format"}
-    numbers = verdicts[["model", "tier", *parts]].astype(dict.fromkeys(parts, float))
-    table = numbers.groupby(["model", "tier"], sort=False).mean().rename(columns=parts)
+    """Mean reward, LA, LC and format (0-1) by model and tier, of what is known in the verdicts.
+
+    `rewards.mean_paid` says what a mean reward is.
+    """
+    parts = {"correct": "LA", "in_language": "LC", "well_formed": "format"}
+    groups = verdicts.astype(dict.fromkeys(parts, float)).groupby(["model", "tier"], sort=False)
+    table = groups[list(parts)].mean().rename(columns=parts)
+    table.insert(0, "reward", rewards.mean_paid(verdicts, ["model", "tier"]))
     every = [verdicts["model"].unique(), languages.TIERS]
     return table.reindex(pd.MultiIndex.from_product(every, names=["model", "tier"]))
 

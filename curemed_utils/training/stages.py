@@ -1,12 +1,13 @@
 """The settings of a stage, what shapes its weights, and the check before it starts."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Literal
 
 import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from curemed_utils import data, languages, paths, prompts, rewards
+from curemed_utils import data, judge, languages, paths, prompts, rewards
 from curemed_utils.training import checkpoints, curricula
 
 # What shapes the weights: another value trains again, and nothing else does.
@@ -108,9 +109,9 @@ class GRPO(Stage):
     vllm_memory: float = Field(0.3, gt=0, le=1)
     vllm_tensor_parallel: PositiveInt = 1
     vllm_server_url: str = ""  # empty: port 8000 of this machine
-    accuracy_weight: float = rewards.WEIGHTS["accuracy"]
-    language_weight: float = rewards.WEIGHTS["language"]
-    format_weight: float = rewards.WEIGHTS["format"]
+    accuracy_weight: NonNegativeFloat = rewards.WEIGHTS["accuracy"]
+    language_weight: NonNegativeFloat = rewards.WEIGHTS["language"]
+    format_weight: NonNegativeFloat = rewards.WEIGHTS["format"]
     accuracy_by: str = "accepted"
     language_by: str = "offline"
     language_over: str = "answer"
@@ -121,7 +122,8 @@ class GRPO(Stage):
 
     @pydantic.model_validator(mode="after")
     def _together(self):
-        self.rewards(self.judge_model or None)
+        if not any(self.rewards(self.judge_model or None).weights.values()):
+            raise ValueError("accuracy_weight, language_weight and format_weight are all 0")
         if self.batch_size % self.num_generations:
             group = f"num_generations {self.num_generations}"
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of {group}")
@@ -131,7 +133,12 @@ class GRPO(Stage):
 
     def rewards(self, judge) -> rewards.Rewards:
         return rewards.Rewards(
-            self.accuracy_by, self.language_by, self.language_over, self.strict_format, judge
+            accuracy_by=self.accuracy_by,
+            language_by=self.language_by,
+            language_over=self.language_over,
+            strict_format=self.strict_format,
+            judge=judge,
+            weights={name: getattr(self, f"{name}_weight") for name in rewards.WEIGHTS},
         )
 
 
@@ -182,6 +189,49 @@ def check_files(stage: Stage) -> None:
     naive = traces == "monolingual"
     if naive and not all(row.reasoning_monolingual for row in rows):
         raise data.DataError(f"traces is 'monolingual', but rows of {file} have no such trace")
+    print(accuracy_gap(stage, rows), end="", flush=True)
+
+
+def accuracy_gap(stage: Stage, rows: list[data.Row]) -> str:
+    """A line on rows whose accuracy a GRPO stage can't know, and what to set; empty for none."""
+    without = Counter(row.language for row in rows if not row.accepted)
+    if getattr(stage, "accuracy_by", "") != "accepted" or not stage.accuracy_weight or not without:
+        return ""
+    n, effect = without.total(), "has no accuracy for"
+    counts = ", ".join(f"{language} {number}" for language, number in sorted(without.items()))
+    if n == len(rows):
+        effect, counts = "trains without accuracy:", "all"
+    return (
+        f"{stage.output.name} {effect} {n} of {len(rows)} rows ({counts}): they have no accepted "
+        "answers and accuracy_by is 'accepted'; list them, or set accuracy_by 'judge' and a "
+        "judge_model\n"
+    )
+
+
+def rules_of(run_dir: Path, judge_max_usd: float | None = None) -> rewards.Rewards:
+    """The reward by the rules of the run's first GRPO stage; the paper's before there is one.
+
+    All checkpoints are measured by one rule, and the first stage's stays whatever comes later: it
+    says so where a later stage has others. A judge is asked only with a limit of cost (0: none).
+    """
+    by_stage = {}
+    for name in languages.STAGES:
+        made = checkpoints.info(paths.checkpoint(run_dir, name)).get("made_from")
+        if made:
+            by_stage[name] = GRPO.model_construct(**made)
+    if not by_stage:
+        return rewards.Rewards()
+    first, stage = next(iter(by_stage.items()))
+    asked = stage.judge_model or None
+    for name, later in by_stage.items():
+        rules = str(later.rewards(later.judge_model or None))
+        if rules != str(stage.rewards(asked)):
+            print(f"{name} was trained by other rules ({rules}) than {first}, which count here")
+    asks = "judge" in (stage.accuracy_by, stage.language_by)
+    if asks and judge_max_usd is not None:
+        cache = paths.judge_cache(run_dir)
+        asked = judge.Judge(asked, cache=cache, max_usd=judge_max_usd or None)
+    return stage.rewards(asked)
 
 
 def made_from(stage: Stage) -> dict:

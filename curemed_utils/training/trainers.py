@@ -6,9 +6,12 @@ import random
 import socket
 from pathlib import Path
 
+import numpy as np
+
 from curemed_utils import data, judge, paths, prompts
+from curemed_utils.rewards import filled
 from curemed_utils.training import checkpoints, curricula, sft
-from curemed_utils.training.stages import GRPO, SFT, Stage
+from curemed_utils.training.stages import GRPO, SFT, Stage, accuracy_gap
 
 SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see
 
@@ -137,11 +140,12 @@ def _fill(rows: list, batch_size: int, seed: int) -> list:
 def grpo_trainer(stage: GRPO, part: Path):
     """TRL's GRPOTrainer with the three rewards of Section 3.3, and what it was made of."""
     import datasets
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOConfig
 
     tokenizer = checkpoints.load_tokenizer(stage.start)
     rows = data.read_jsonl(stage.train_file)
     kept = _short(rows, tokenizer, stage.max_prompt_length)
+    print(accuracy_gap(stage, kept), end="", flush=True)
     made = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
     mixed = stage.curriculum == "mixture"
     if mixed:
@@ -151,6 +155,7 @@ def grpo_trainer(stage: GRPO, part: Path):
     examples = []
     for row in kept:
         examples.append({"prompt": prompts.messages(row), **row.model_dump(include=SEEN)})
+    rules = stage.rewards(_judge(stage))
     config = GRPOConfig(
         **common(stage, part),
         **_engine(stage),
@@ -161,20 +166,45 @@ def grpo_trainer(stage: GRPO, part: Path):
         temperature=stage.temperature,
         loss_type=stage.loss_type,
         beta=stage.beta,
-        reward_weights=[stage.accuracy_weight, stage.language_weight, stage.format_weight],
+        reward_weights=[*rules.weights.values(), 1.0],
         model_init_kwargs=_loading(stage, kernels()["attention"]),
         log_completions=True,
         num_completions_to_print=0,
     )
-    trainer = GRPOTrainer(
+    trainer = _grpo_class()(
         model=str(stage.start),
         args=config,
-        reward_funcs=stage.rewards(_judge(stage)).functions(),
+        reward_funcs=[*rules.functions(), filled_in],
         train_dataset=datasets.Dataset.from_list(examples),
         processing_class=tokenizer,
         peft_config=_lora(stage),
     )
     return trainer, made
+
+
+def filled_in(completions: list, **_) -> list[None]:
+    """A column beside the three parts: what unknown ones are worth, which the trainer puts in."""
+    return [None] * len(completions)
+
+
+def _grpo_class() -> type:
+    import torch
+    from trl import GRPOTrainer
+
+    class Trainer(GRPOTrainer):
+        """Gives unknown parts a worth by `rewards.filled`; logs and rollouts keep them unknown."""
+
+        def _calculate_rewards(self, *rollouts):
+            parts = super()._calculate_rewards(*rollouts)  # of all processes, groups in a row
+            weights = self.reward_weights[:-1].numpy(force=True)
+            known = parts[:, :-1].numpy(force=True)
+            whole = filled(known.reshape(-1, self.num_generations, len(weights)), weights)
+            worth = (whole.reshape(known.shape) - np.nan_to_num(known)) @ weights
+            parts[:, -1] = torch.as_tensor(worth)
+            parts[parts[:, -1].isnan()] = torch.nan
+            return parts
+
+    return Trainer
 
 
 def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:

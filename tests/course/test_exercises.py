@@ -314,10 +314,10 @@ def test_the_advantages_by_hand_are_trl_s_a_failed_judge_included(trainer, monke
     advantages = notebook_function("04", "advantages")
     for values in ([1.0, 0.35, 0.95, 0.35], [1.0, None, 0.35, 0.35]):
         trainer.num_generations = 4
-        unknown = [math.nan] * 2
+        unknown = [math.nan] * 3
         known = [math.nan if value is None else value for value in values]
         parts = torch.tensor([[value, *unknown] for value in known])
-        trainer.reward_weights = torch.ones(3)
+        trainer.reward_weights = torch.ones(4)
         monkeypatch.setattr(trainer, "_calculate_rewards", lambda *_, parts=parts: parts)
         row = trainer.train_dataset[0]
         trainer.model.train()

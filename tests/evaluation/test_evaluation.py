@@ -1,10 +1,12 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from curemed_utils import evaluation, paths
+from curemed_utils import evaluation, paths, rewards
+from curemed_utils.evaluation import verdicts
 from curemed_utils.evaluation.generation import Response
 from curemed_utils.judge import Verdict
 
@@ -25,30 +27,30 @@ def judged(row, text, finish_reason="stop"):
 
 
 def expected(*values) -> dict:
-    fields = ("correct", "in_language", "complete", "well_formed", "reward")
+    fields = ("correct", "in_language", "complete", "well_formed")
     return dict(zip(fields, values, strict=True))
 
 
 def test_a_right_response(row):
     found = judged(row, f"{STEPS}<answer>{FRENCH}</answer>")
-    assert found == expected(True, True, True, True, 1.0)
+    assert found == expected(True, True, True, True)
 
 
 def test_a_wrong_response(row):
     found = judged(
         row, f"{STEPS}<answer>Le patient est atteint de la dengue hémorragique.</answer>"
     )
-    assert found == expected(False, True, True, True, 0.35)
+    assert found == expected(False, True, True, True)
 
 
 def test_a_response_in_the_wrong_language(row):
     found = judged(row, f"{STEPS}<answer>The patient suffers from seasonal influenza.</answer>")
-    assert found == expected(False, False, True, True, 0.05)
+    assert found == expected(False, False, True, True)
 
 
 def test_a_response_cut_off_before_its_answer_is_wrong_and_incomplete(row):
     found = judged(row, "<thinking><step1>fièvre", "length")
-    assert found == expected(False, False, False, False, 0.0)
+    assert found == expected(False, False, False, False)
 
 
 def test_a_response_cut_off_after_its_answer_is_incomplete(row):
@@ -58,12 +60,73 @@ def test_a_response_cut_off_after_its_answer_is_incomplete(row):
 
 def test_a_response_without_an_answer_is_incomplete(row):
     found = judged(row, f"{STEPS} grippe")
-    assert found == expected(False, False, False, False, 0.0)
+    assert found == expected(False, False, False, False)
 
 
 def test_what_nothing_can_tell_stays_unknown(make_row):
     found = judged(make_row(accepted=[]), f"{STEPS}<answer>grippe</answer>")
-    assert (found["correct"], found["in_language"], found["reward"]) == (None, None, 0.05)
+    assert (found["correct"], found["in_language"], found["well_formed"]) == (None, None, True)
+
+
+def test_an_accepted_answer_is_in_the_language_however_short(row):
+    assert judged(row, f"{STEPS}<answer>grippe.</answer>") == expected(True, True, True, True)
+    found = judged(row, f"{STEPS}<answer>The flu</answer>")
+    assert (found["correct"], found["in_language"]) == (False, None)
+
+
+# The reward ---------------------------------------------------------------------------------------
+
+RIGHT = f"{STEPS}<answer>grippe</answer>"
+WRONG = f"{STEPS}<answer>asthme</answer>"  # too short to tell the language
+
+
+def rewarded(rows, samples, texts, **rules):
+    table = pd.DataFrame(
+        {"id": [row.id for row in rows for _ in range(samples)], "response": texts}
+    )
+    return verdicts.rewarded(table, rows, samples, rewards.Rewards(**rules))
+
+
+def test_the_reward_of_a_row_s_runs_is_that_of_a_group_in_training(row, make_row):
+    table = rewarded([row, make_row(1)], 2, [RIGHT, WRONG, None, "grippe"])
+    assert table["reward"].tolist()[:2] == [1.0, 0.35]  # the other's language
+    assert math.isnan(table["reward"][2]) and table["reward"][3] == 0.0
+    assert table["paid_language"].fillna(-1).tolist() == [0.3, -1, -1, 0.0]
+    assert table["rules"].unique().tolist() == [str(rewards.Rewards())]
+
+
+def test_the_reward_has_the_rules_and_weights_of_the_run(row):
+    weights = {"accuracy": 0.3, "language": 0.7, "format": 0.0}
+    loose = {"strict_format": False, "weights": weights}
+    table = rewarded([row], 1, [f"<thinking>x</thinking><answer>{FRENCH}</answer>"], **loose)
+    assert table["reward"].tolist() == [1.0] and table["paid_format"].tolist() == [0.0]
+    strict = rewarded([row], 1, [f"<thinking>x</thinking><answer>{FRENCH}</answer>"])
+    assert strict["reward"].tolist() == [0.95]
+
+
+def test_a_mean_reward_is_that_of_the_filled_parts_or_missing(row, make_row):
+    rows = [row, row, row, make_row(1, accepted=[])]
+    table = rewarded(rows, 1, [RIGHT, WRONG, f"{STEPS}<answer>{FRENCH}</answer>", WRONG])
+    table = table.assign(model=["a", "a", "a", "b"])
+    means = rewards.mean_paid(table, ["model"])
+    parts = np.array([[(1, 1, 1), (0, math.nan, 1), (1, 1, 1)]])
+    weights = list(rewards.WEIGHTS.values())
+    assert means["a"] == pytest.approx((rewards.filled(parts, weights) @ weights).mean())
+    assert math.isnan(means["b"])  # no accuracy, no language: nothing is renormalised away
+
+
+def test_an_evaluation_scores_by_the_rules_of_its_run(tiny_base, sample, tmp_path):
+    stage = paths.checkpoint(tmp_path, "stage1_high")
+    stage.parent.mkdir()
+    paths.checkpoint(tmp_path, "base").symlink_to(tiny_base)
+    asked = {"sets": {"test": sample[:1]}, "max_new_tokens": 2}
+    before = evaluation.evaluate(tmp_path, "base", **asked)
+    stage.mkdir()
+    made = {"made_from": {"language_weight": 0.9}, "fingerprint": "x"}
+    (stage / "stage.json").write_text(json.dumps(made))
+    after = evaluation.evaluate(tmp_path, "base", **asked)
+    assert "language 0.3 " in before["rules"][0] and "language 0.9 " in after["rules"][0]
+    assert after["response"].tolist() == before["response"].tolist()
 
 
 # A table ------------------------------------------------------------------------------------------
@@ -71,8 +134,12 @@ def test_what_nothing_can_tell_stays_unknown(make_row):
 
 def frame(**columns):
     verdicts = pd.DataFrame(columns).assign(response="a", finish_reason="stop")
+    for name in rewards.PAID:
+        if name not in verdicts:
+            verdicts[name] = None
     truths = ["correct", "in_language", "complete", "well_formed"]
-    return verdicts.astype(dict.fromkeys(truths, "boolean") | {"reward": "float"})
+    kinds = dict.fromkeys(truths, "boolean") | dict.fromkeys(rewards.PAID, "float")
+    return verdicts.astype(kinds)
 
 
 @pytest.fixture
@@ -84,7 +151,9 @@ def result():
         in_language=[True, True, False, True, None, False],
         complete=[True, True, True, False, True, True],
         well_formed=[False, False, False, False, True, False],
-        reward=[1.0, 0.35, 0.05, None, 0.05, 0.05],
+        paid_accuracy=[0.65, 0, 0, None, None, None],
+        paid_language=[0.30, 0.30, 0, 0.30, None, 0],
+        paid_format=[0.0] * 4 + [0.05, 0],
     )
     return evaluation.table(verdicts, ["language"])
 
@@ -105,8 +174,9 @@ def test_a_measure_nobody_could_take_is_nan(result):
     assert math.isnan(result.loc["Thai", "la"])
 
 
-def test_a_missing_reward_is_left_out_of_the_mean(result):
-    assert result.loc["French", "reward"] == pytest.approx((1.0 + 0.35 + 0.05) / 3)
+def test_an_unknown_part_has_the_mean_of_its_group_and_one_that_a_group_lacks_none(result):
+    assert result.loc["French", "reward"] == pytest.approx(0.65 / 3 + 0.30 * 3 / 4)
+    assert math.isnan(result.loc["Thai", "reward"])
 
 
 def test_a_table_groups_by_several_columns():
@@ -117,7 +187,6 @@ def test_a_table_groups_by_several_columns():
         in_language=[None] * 3,
         complete=[True] * 3,
         well_formed=[True] * 3,
-        reward=[1, 1, 1],
     )
     result = evaluation.table(verdicts, ["model", "set"])
     assert result["la"].to_dict() == {("a", "x"): 100.0, ("a", "y"): 0.0, ("b", "x"): 100.0}

@@ -200,7 +200,9 @@ def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
         {
             "model": ["sft", "sft", "one"],
             "tier": ["high", "high", "low"],
-            "reward": [1.0, 0.5, 0.2],
+            "paid_accuracy": [0.65, None, 0.0],
+            "paid_language": [0.3, 0.0, None],
+            "paid_format": [0.05, 0.05, 0.0],
             "correct": [True, None, False],
             "in_language": [True, False, None],
             "well_formed": [True, True, False],
@@ -210,7 +212,8 @@ def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
     assert table.index.tolist() == [
         (model, tier) for model in ("sft", "one") for tier in languages.TIERS
     ]
-    assert table.loc[("sft", "high")].tolist() == [0.75, 1.0, 0.5, 1.0]
+    assert table.loc[("sft", "high")].tolist() == pytest.approx([0.85, 1.0, 0.5, 1.0])
+    assert math.isnan(table.loc[("one", "low"), "reward"])
     assert table.loc[("one", "low"), "LA"] == 0 and math.isnan(table.loc[("one", "low"), "LC"])
     assert table.loc[("one", "medium")].isna().all()
 

@@ -37,7 +37,9 @@ RUNS = [(kind, how) for kind in SIZES for how in ("ddp", "zero3")]
 def trained(sample, tiny_base, tmp_path_factory):
     """A function (kind, how) -> settings of that run, which has ended; each runs once."""
     folder, done = tmp_path_factory.mktemp("processes"), {}
-    train_file = data.write_jsonl(sample[::7][:9], folder / "rows.jsonl")
+    rows = sample[::7][:9]
+    rows[1::2] = [row.model_copy(update={"accepted": []}) for row in rows[1::2]]
+    train_file = data.write_jsonl(rows, folder / "rows.jsonl")
 
     def run(kind: str, how: str) -> stages.Stage:
         if (kind, how) in done:
@@ -114,12 +116,14 @@ def test_two_processes_log_the_losses_of_one(trained, kind, how):
 def test_groups_that_lie_across_processes_get_the_rewards_of_one(trained, how):
     one, two = trained("grpo", "one"), trained("grpo", how)
     assert max(logged(one, "frac_reward_zero_std")) == 0
+    assert max(logged(one, "rewards/filled_in/mean")) > 0.05
     for name in (
         "reward",
         "reward_std",
         "rewards/accuracy/mean",
         "rewards/language/mean",
         "rewards/format/mean",
+        "rewards/filled_in/mean",
     ):
         assert logged(two, name) == pytest.approx(logged(one, name), abs=1e-5), name
 

@@ -2,11 +2,13 @@
 
 import itertools
 import json
+import math
 import socket
 import subprocess
 import sys
 
 import make
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -15,7 +17,7 @@ from server import running
 from transformers import AutoModelForCausalLM
 from trl import GRPOConfig
 
-from curemed_utils import data, paths, prompts, training
+from curemed_utils import data, paths, prompts, rewards, training
 from curemed_utils.training import (
     callbacks,
     checkpoints,
@@ -204,6 +206,84 @@ def test_a_judge_behind_a_server_rewards_a_stage(grpo, tmp_path, monkeypatch):
         assert server.stats()["twice"] == 0
     assert paths.judge_cache(tmp_path).exists()
     assert log(output, "reward")[0]["rewards/accuracy/mean"] == pytest.approx(0.5)
+
+
+def test_trl_s_own_sum_is_ours_and_its_log_keeps_parts_unknown(grpo, tmp_path):
+    grpo = grpo | {"batch_size": 6, "micro_batch": 6, "num_generations": 3}
+    stage = stages.settings("grpo", grpo | {"language_weight": 0.2, "format_weight": 0.1})
+    trainer, _ = trainers.grpo_trainer(stage, tmp_path / "part")
+    no = math.nan
+    parts = [(1, 1, 1), (0, 0, 1), (1, no, 1), (no, 1, 1), (no, no, 0), (no, no, no)]
+
+    def reads(place):
+        return lambda completions, **_: [part[place] for part in parts]
+
+    trainer.reward_funcs[:3] = map(reads, range(3))
+    trainer.model.train()
+    rows = [trainer.train_dataset[place] for place in (0, 0, 0, 1, 1, 1)]
+    made = trainer._generate_and_score_completions(rows)
+    weights = [0.65, 0.2, 0.1]
+    ours = rewards.filled(np.array(parts, float).reshape(2, 3, 3), weights) @ weights
+    centred = ours - np.nanmean(ours, axis=1, keepdims=True)
+    wanted = centred / (np.nanstd(ours, axis=1, ddof=1, keepdims=True) + 1e-4)
+    wanted = np.nan_to_num(wanted).ravel().tolist()
+    assert made["advantages"].tolist() == pytest.approx(wanted, abs=1e-4)
+    metrics = {name: values[-1] for name, values in trainer._metrics["train"].items()}
+    assert metrics["reward"] == pytest.approx(np.nanmean(ours))
+    means = [metrics[f"rewards/{name}/mean"] for name in rewards.WEIGHTS]
+    assert means == pytest.approx([2 / 3, 2 / 3, 4 / 5])
+    kept = [list(trainer._logs["rewards"][name]) for name in rewards.WEIGHTS]
+    assert np.array(kept).T == pytest.approx(np.array(parts), nan_ok=True)
+
+
+@pytest.mark.parametrize(
+    ("lists", "told"),
+    [
+        ([False] * 4, "out trains without accuracy: 4 of 4 rows (all)"),
+        ([True, False, True, True], "out has no accuracy for 1 of 4 rows (Amharic 1)"),
+        ([True] * 4, ""),
+    ],
+)
+def test_rows_without_accepted_answers_are_told_before_a_stage_starts(
+    grpo, sample, tmp_path, capsys, lists, told
+):
+    rows = []
+    for row, has_list in zip(sample[:4], lists, strict=True):
+        rows.append(row if has_list else row.model_copy(update={"accepted": []}))
+    file = data.write_jsonl(rows, tmp_path / "some.jsonl")
+    config = grpo | {"train_file": file, "output": tmp_path / "checkpoints" / "out"}
+    stages.check_files(stages.settings("grpo", config))
+    shown = capsys.readouterr().out
+    assert told in shown and bool(shown) is bool(told)
+    if told:
+        assert "set accuracy_by 'judge' and a judge_model" in shown
+        stages.check_files(stages.settings("grpo", config | {"accuracy_weight": 0}))
+        assert capsys.readouterr().out == ""
+
+
+def made(run_dir, stage, **settings):
+    folder = paths.checkpoint(run_dir, stage)
+    folder.mkdir(parents=True)
+    (folder / "stage.json").write_text(json.dumps({"made_from": settings, "fingerprint": stage}))
+
+
+def test_the_rules_of_a_run_are_its_first_stage_s(tmp_path, capsys):
+    assert str(stages.rules_of(tmp_path)) == str(rewards.Rewards())
+    made(tmp_path, "stage1_high", accuracy_weight=0.3, language_weight=0.65, strict_format=False)
+    rules = stages.rules_of(tmp_path)
+    assert rules.weights == {"accuracy": 0.3, "language": 0.65, "format": 0.05}
+    assert not rules.strict_format and capsys.readouterr().out == ""
+    made(tmp_path, "stage2_medium", strict_format=True)
+    assert str(stages.rules_of(tmp_path)) == str(rules)
+    assert "stage2_medium was trained by other rules" in capsys.readouterr().out
+
+
+def test_a_run_s_judge_is_asked_only_where_its_cost_has_a_limit(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "test")
+    made(tmp_path, "stage1_high", accuracy_by="judge", judge_model="gpt-4.1")
+    assert stages.rules_of(tmp_path).judge == "gpt-4.1"
+    with stages.rules_of(tmp_path, judge_max_usd=1.0).judge as asked:
+        assert asked.model == "gpt-4.1" and paths.judge_cache(tmp_path).exists()
 
 
 # Started from a notebook -------------------------------------------------------------------------
