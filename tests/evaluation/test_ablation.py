@@ -118,9 +118,15 @@ def test_settings_come_from_the_checkpoint_alone(run):
     assert not (run / "logs").exists()
 
 
-def test_every_arm_is_evaluated_with_its_seed(run, monkeypatch):
-    def evaluate(folder, arm, sets, seed, samples):
+def test_every_arm_is_evaluated_with_its_seed_by_the_rules_of_the_run(run, monkeypatch):
+    file = paths.checkpoint(run, "stage1_high") / "stage.json"
+    made = json.loads(file.read_text())
+    made["made_from"]["language_weight"] = 0.9
+    file.write_text(json.dumps(made))
+
+    def evaluate(folder, arm, sets, rules, seed, samples):
         assert folder == paths.seed_directory(run, seed)
+        assert rules.weights["language"] == 0.9
         return pd.DataFrame({"model": [arm], "seed": seed})
 
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
