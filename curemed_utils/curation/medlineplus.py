@@ -68,7 +68,7 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
     DataError for a file that is not there or holds no topic.
     """
     file = paths.show(path)
-    wanted = "wanted is mplus_topics_YYYY-MM-DD.xml of medlineplus.gov/xml.html"
+    wanted = "wanted is mplus_topics_YYYY-MM-DD.xml, unpacked, of medlineplus.gov/xml.html"
     if not Path(path).is_file():
         raise DataError(f"{file} is not a file; {wanted}")
     options = dict(tag="health-topic", recover=True, resolve_entities=False, remove_comments=True)

@@ -83,7 +83,7 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True) -> str:
 
 
 def _is_export(folder: Path) -> bool:
-    if {path.name for path in folder.glob("*")} != {"README.md", "parquet"}:
+    if {path.name for path in folder.glob("[!.]*")} != {"README.md", "parquet"}:
         return False
     return card.TAGS[-1] in (folder / "README.md").read_text(encoding="utf-8")
 

@@ -22,15 +22,12 @@ class DataError(ValueError):
 
 def read_text(path: str | Path) -> str:
     """The text of a file (`text_of`); DataError where it can't be read."""
-    return text_of(read_bytes(path), paths.show(path))
-
-
-def read_bytes(path: str | Path) -> bytes:
     try:
-        return Path(path).read_bytes()
+        raw = Path(path).read_bytes()
     except OSError as error:
         reason = error.strerror or error
         raise DataError(f"{paths.show(path)}: can't be read ({reason})") from None
+    return text_of(raw, paths.show(path))
 
 
 def text_of(raw: bytes, name: str) -> str:
@@ -38,8 +35,9 @@ def text_of(raw: bytes, name: str) -> str:
 
     DataError says what else the file is (`files.yaml`), or which line is not UTF-8.
     """
+    start = raw[:99].lstrip(b"\xef\xbb\xbf\r\n\t ")
     for first, kind in KINDS.items():
-        if raw.lstrip(b"\xef\xbb\xbf\r\n\t ").startswith(first.encode("latin-1")):
+        if start.startswith(first.encode("latin-1")):
             raise DataError(f"{name}: is {kind}")
     try:
         return raw.decode(json.detect_encoding(raw))
@@ -54,16 +52,12 @@ def json_objects(
 ) -> Iterator[tuple[str, dict]]:
     """Place and value of each object in a text: one a line (JSON Lines), or all in one JSON list.
 
-    A place is "<name>, <unit> 3"; the unit is 'line' or 'item' where not given. `faults` gets a
-    line for each object that can't be read. NaN is read as null.
+    A place is "<name>, <unit> 3"; the unit is 'line' or 'item' where not given. `faults` gets what
+    can't be read by itself; DataError for a list that can't be. NaN is read as null.
     """
     is_list = text.lstrip().startswith("[")
     unit = unit or ("item" if is_list else "line")
-    try:
-        parts = json_value(text, name) if is_list else LINE_END.split(text)
-    except DataError as error:
-        faults.append(str(error))
-        return
+    parts = json_value(text, name) if is_list else LINE_END.split(text)
     for number, part in enumerate(parts, 1):
         place = f"{name}, {unit} {number}"
         if not is_list and not part.strip():

@@ -11,36 +11,31 @@ from curemed_utils.data.files import read_text
 from curemed_utils.data.rows import DataError, Row, checked_row, listed, read_jsonl
 
 HUB_DATASET = "Aikyam-Lab/CUREMED-BENCH"
-ADVICE = "set CUREMED_RELEASE to the root of the released data"
+ADVICE = "; set CUREMED_RELEASE to the root of the released data"
 
 
-def read_folder(folder: Path, prefix: str) -> list[Row]:
+def read_folder(folder: Path, prefix: str, advice: str = "") -> list[Row]:
     """Rows of `<folder>/<Language>.jsonl`; ids default to `<prefix>-<code>-<number>`.
 
-    Hidden files (`._French.jsonl` of a Mac) are passed over. DataError names a published language
-    without a file, a misnamed file, and two files of a language.
+    Hidden files (a Mac's `._French.jsonl`) are passed over. DataError names a published language
+    without a file, and a misnamed file.
     """
     if not folder.is_dir():
-        raise DataError(f"{paths.show(folder)} is not a folder")
-    file_of, faults = {}, []
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() != ".jsonl" or path.name.startswith("."):
-            continue
-        if path.stem not in languages.NAMES:
-            hint = languages.nearest(path.stem, languages.NAMES)
-            faults.append(f"{paths.show(path)}: no language has this name{hint}")
-        elif path.stem in file_of:
-            faults.append(f"{paths.show(path)}: {file_of[path.stem].name} is the same language's")
-        file_of[path.stem] = path
-    missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in file_of]
+        raise DataError(f"{paths.show(folder)} is not a folder{advice}")
+    names, faults = {path.stem for path in folder.glob("[!.]*.jsonl")}, []
+    for name in sorted(names.difference(languages.NAMES)):
+        hint = languages.nearest(name, languages.NAMES)
+        faults.append(f"{paths.show(folder)}/{name}.jsonl: no language has this name{hint}")
+    missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in names]
     if missing:
         faults.append(f"{paths.show(folder)} lacks {', '.join(missing)}")
     if faults:
         raise DataError(listed(faults))
     rows = []
     for name in languages.NAMES:
-        if name in file_of:
-            rows += read_jsonl(file_of[name], f"{prefix}-{languages.get(name).code}", name)
+        if name in names:
+            source = f"{prefix}-{languages.get(name).code}"
+            rows += read_jsonl(folder / f"{name}.jsonl", source, name)
     return rows
 
 
@@ -59,16 +54,12 @@ def _checked(records: Iterable[dict], place: str) -> list[Row]:
 def read_release(root: str | Path | None = None) -> dict[str, list[Row]]:
     """The released rows; the 1,431 test questions stand only in the CSVs of judged outputs."""
     root = paths.release(root)
-    parts = {}
-    for split in ("sft", "rft"):
-        folder = release_file(root, split, "French").parent
-        if not folder.is_dir():
-            raise DataError(f"{paths.show(folder)} is not a folder; {ADVICE}")
-        parts[split] = read_folder(folder, f"release-{split}")
-    parts["test"] = []
+    sft = read_folder(root / "datasets" / "SFT_data", "release-sft", ADVICE)
+    rft = read_folder(root / "datasets" / "RFT_data", "release-rft", ADVICE)
+    test = []
     for name in languages.PUBLISHED:
-        parts["test"] += _test_rows(release_file(root, "test", name), languages.get(name))
-    return parts
+        test += _test_rows(release_file(root, "test", name), languages.get(name))
+    return {"sft": sft, "rft": rft, "test": test}
 
 
 def release_file(root: Path, split: str, language: str) -> Path:
@@ -79,7 +70,7 @@ def release_file(root: Path, split: str, language: str) -> Path:
     pattern = f"*_logic_evaluation/{language}_*.csv"
     for path in sorted(folder.rglob(pattern)):
         return path
-    raise DataError(f"{paths.show(folder)} has no {pattern}; {ADVICE}")
+    raise DataError(f"{paths.show(folder)} has no {pattern}{ADVICE}")
 
 
 def _test_rows(path: Path, language: languages.Language) -> list[Row]:

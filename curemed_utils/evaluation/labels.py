@@ -47,15 +47,15 @@ def mark(path: Path, entry: pd.DataFrame, label: str, value: str, labeller: str)
         records[key] = texts.to_dict() | {"id": key, "note": CHOSEN}
     note = records[key]["note"] or "labelled in view of the verdicts"
     records[key] |= {label: value, "labeller": labeller, "note": note}
-    return sheets.write_sheet(path, COLUMNS, list(records.values()), _CHOICES)
+    return sheets.write_sheet(path, list(sheet), list(records.values()), _CHOICES)
 
 
 def read_labels(path: Path) -> pd.DataFrame:
-    """The cells of a sheet as text; DataError names every slip by file and row."""
+    """The cells of a sheet as text, more columns too; DataError names slips by file and row."""
     lines, slips = sheets.read_sheet(path, COLUMNS, _CHOICES)
     if slips:
         raise data.DataError(data.listed([str(slip) for slip in slips]))
-    return pd.DataFrame([line.cells for line in lines], columns=list(COLUMNS))
+    return pd.DataFrame([line.cells for line in lines], columns=None if lines else COLUMNS)
 
 
 def response_ids(outputs: pd.DataFrame) -> list[str]:

@@ -176,9 +176,7 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
     if gone := sorted({place[3] for place in assigned} - set(row_of)):
         fault = f"{len(gone)} items that were given out are not among the rows, the first is"
         slips.append(Slip("", 0, f"{fault} {gone[0]!r}"))
-    spelling_of = {}
-    for *owner, _ in sorted(assigned):
-        spelling_of |= {normalize(word): word for word in owner}
+    spelling_of = {normalize(word): word for place in assigned for word in place[:3]}
     for path in files:
         lines, new_slips = sheets.read_sheet(path, COLUMNS, SCALE)
         for cells in (line.cells for line in lines):

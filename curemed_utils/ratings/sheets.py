@@ -12,7 +12,7 @@ import pandas as pd
 
 from curemed_utils import paths
 from curemed_utils.data import DataError, normalize
-from curemed_utils.data.files import LINE_END, read_bytes, text_of
+from curemed_utils.data.files import LINE_END, text_of
 
 SHEETS = ".csv .tsv .txt .xlsx .xlsm .xltx .xls .xlsb .ods .fods .numbers .gsheet .zip"
 LONGEST = 32767  # characters in a cell of Excel
@@ -133,7 +133,7 @@ def read_sheet(
     """
     file = paths.show(path)
     try:
-        raw = read_bytes(path)
+        raw = Path(path).read_bytes()
         is_zip = raw.startswith(b"PK")  # as a workbook is, whatever its name
         table, merged = _workbook_rows(raw) if is_zip else (_text_rows(raw, file), [])
     except Exception as error:  # of csv, zip, XML or openpyxl

@@ -207,19 +207,9 @@ def test_what_systems_and_editors_leave_in_a_folder_is_passed_over(folder, name)
     assert data.read_folder(folder, "x") == rows
 
 
-def test_a_second_file_of_a_language_is_named_and_an_ending_in_capitals_is_read(folder):
-    rows = data.read_folder(folder, "x")
-    (folder / "French.jsonl").rename(folder / "French.JSONL")
-    assert data.read_folder(folder, "x") == rows
-    (folder / "French.jsonl").write_bytes((folder / "French.JSONL").read_bytes())
-    with pytest.raises(
-        data.DataError, match=r"French\.jsonl: French\.JSONL is the same language's"
-    ):
-        data.read_folder(folder, "x")
-
-
 def test_all_faults_of_a_folder_come_at_once(folder):
     (folder / "French.jsonl").rename(folder / "French (1).jsonl")
+    (folder / "Thai.jsonl").rename(folder / "Thai.JSONL")
     (folder / "Yoruba.jsonl").rename(folder / "Yoru\u0300ba\u0301.jsonl")
     with pytest.raises(data.DataError) as caught:
         data.read_folder(folder, "x")
@@ -228,7 +218,7 @@ def test_all_faults_of_a_folder_come_at_once(folder):
         "did you mean 'French'?",
         "did you mean 'Yoruba'?",
     ]
-    assert faults[2].endswith("lacks French.jsonl, Yoruba.jsonl")
+    assert faults[2].endswith("lacks French.jsonl, Thai.jsonl, Yoruba.jsonl")
 
 
 def test_a_missing_folder_that_is_no_release_says_nothing_of_the_release(tmp_path):

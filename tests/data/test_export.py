@@ -138,6 +138,7 @@ def test_a_split_without_any_row_is_left_out(parts, tmp_path):
 def test_a_new_export_replaces_the_old_one_wholly(parts, tmp_path, make_row):
     export(parts, tmp_path / "set")
     data.read_hub(str(tmp_path / "set"))
+    (tmp_path / "set" / ".DS_Store").write_bytes(b"Bud1")
     export({"sft": [make_row(1)]}, tmp_path / "set")
     assert data.read_hub(str(tmp_path / "set")) == {"sft": [make_row(1)]}
     assert [path.name for path in (tmp_path / "set/parquet").iterdir()] == ["french"]

@@ -1,6 +1,7 @@
 """What files of rows really hold: other kinds, other encodings, other forms of JSON."""
 
 import bz2
+import contextlib
 import gzip
 import io
 import json
@@ -241,5 +242,6 @@ def test_what_is_written_is_read_back_unchanged(tmp_path, extras):
 def test_repeats_of_anything_are_read_in_linear_time(part):
     start = time.perf_counter()
     for text in (part * 20_000, f"{part}\n" * 20_000):
-        list(json_objects(text, "x", []))
+        with contextlib.suppress(DataError):
+            list(json_objects(text, "x", []))
     assert time.perf_counter() - start < 2

@@ -3,6 +3,7 @@
 import csv
 
 import make
+import openpyxl
 import pandas as pd
 import pytest
 
@@ -99,6 +100,52 @@ def test_a_wrong_label_names_file_row_and_column(table, tmp_path):
     path = labels.draw_sheet(table, tmp_path / "s.csv", 3)
     fill(path, lambda n, record: record.update(complete="maybe" if n == 2 else "yes"))
     with pytest.raises(DataError, match=r"s\.csv, row 4: complete 'maybe' is none of yes, no"):
+        labels.read_labels(path)
+
+
+def table_of(path):
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file))
+
+
+def save(path, rows, start="", **options):
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(start)
+        csv.writer(file, **options).writerows(rows)
+
+
+def test_what_spreadsheets_do_to_a_label_sheet_is_read(table, tmp_path):
+    path = labels.draw_sheet(table, tmp_path / "s.csv", 2)
+    fill(path, lambda n, record: record.update(correct=["yes", "", "NO ", "unsure"][n]))
+    wanted, rows = labels.read_labels(path), table_of(path)
+    assert wanted["correct"].tolist() == ["yes", "", "no", "unsure"]
+    blank = [[""] * len(rows[0])] * 2
+    for start, saved, options in [
+        ("", rows + blank, {}),
+        ("sep=;\r\n", rows + blank, {"delimiter": ";"}),
+        ("", rows[:2] + blank + rows[:1] + rows[2:], {"delimiter": "\t"}),
+    ]:
+        save(path, saved, start, **options)
+        pd.testing.assert_frame_equal(labels.read_labels(path), wanted)
+
+
+def test_a_column_of_the_labellers_own_survives_a_mark(tmp_path):
+    outputs = make.judged_outputs([(True, True, True, 2)])
+    path = labels.draw_sheet(outputs, tmp_path / "s.csv", 2)
+    first, *others = table_of(path)
+    save(path, [[*first, "My doubts"], *([*cells, "a dose?"] for cells in others)])
+    labels.mark(path, outputs.iloc[[0]], "correct", "no", "AB")
+    sheet = labels.read_labels(path)
+    assert sheet["my doubts"].tolist() == ["a dose?"] * 2
+    assert sorted(sheet["correct"]) == ["", "no"]
+
+
+def test_merged_labels_are_named(table, tmp_path):
+    path = labels.draw_sheet(table, tmp_path / "s.xlsx", 2)
+    book = openpyxl.load_workbook(path)
+    book["Items"].merge_cells("H2:H3")
+    book.save(path)
+    with pytest.raises(DataError, match=r"s\.xlsx, row 2: the cells H2:H3 are merged"):
         labels.read_labels(path)
 
 
