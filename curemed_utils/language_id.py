@@ -1,6 +1,5 @@
 """Is a text in the language it should be in? Offline, with three answers: yes, no, undecided."""
 
-import re
 import unicodedata
 from functools import cache
 from pathlib import Path
@@ -20,17 +19,24 @@ MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
 WORD = 4.0  # nats: the most that one word can say for a foreign language or against it
 PASSAGE = 4 * WORD  # more than this in one stretch is no longer a term
+TERM = 3  # words in the longest name
 GRAM = 6  # bytes in the longest sequence that the second detector knows
 
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
+_ENGLISH = frozenset(_DATA["english_words"].split())
+_ENGLISH_TERM = regex.compile(  # but the second word of a species
+    rf"(?<!\p{{Lu}}\p{{Ll}}+ )\b(?i:\L<words>|\w{{3,}}(?:{_DATA['english_endings']}))\b",
+    words=[*_ENGLISH, *_DATA["english_elsewhere"].split()],
+)
+_NEIGHBOURS = {name: regex.compile("|".join(of)) for name, of in _DATA["neighbours"].items()}
 _SHARED = ("Arabic", "Cyrillic", "Devanagari")  # by many languages: letters alone can't tell
 _CODES = [language.code for language in languages.ALL] + ["en"]
 _LATIN = [language.code for language in languages.ALL if language.script == "Latin"]
 _FOREIGN = list(dict.fromkeys(_DATA["foreign"] + _LATIN))  # English first
 _LETTERS = {language.script: rf"\p{{{language.script}}}" for language in languages.ALL}
 _LETTERS["Japanese"] = r"\p{Han}\p{Hiragana}\p{Katakana}ー々〆"
-_NOISE = re.compile(  # tags, addresses, LaTeX, Markdown
+_NOISE = regex.compile(  # tags, addresses, LaTeX, Markdown
     r"</?\w+>|https?://\S+|\$[^$]*\$|\\[a-zA-Z]+|[*_#`|~\x00-\x1f\x7f-\x9f]+"
 )
 _NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")  # vowel signs are marks
@@ -38,13 +44,14 @@ _UNIT = r"(?:[mk]g|[md]l|[ck]?mm?|mmol|mmHg|mcg|IU)(?!\p{Latin})"
 _LATIN_WORD = regex.compile(
     rf"(?<!\p{{Latin}})(?!{_UNIT})\p{{Latin}}[\p{{Latin}}\p{{M}}'’-]+", regex.IGNORECASE
 )
-_GLOSS = re.compile(r"[(（](?:[^\s()（）]+\s){0,3}[^\s()（）]+[)）]")
-_NOT_JAPANESE = re.compile("|".join(_DATA["not_japanese"]))
+_GLOSS = regex.compile(r"[(（](?:[^\s()（）]+\s){0,3}[^\s()（）]+[)）]")
+_HANJA_GLOSS = regex.compile(r"(?<=\p{Hangul}\s?)[(（\[]\p{Han}{1,12}[\p{Latin}\s,]*[)）\]]")
+_BETWEEN = regex.compile(r"(?V1)[,;/+[\p{L}--\p{Latin}]]+")  # one name and the next
 _PUNCTUATION = ".,;:!?()[]'’\"“”"
 
 
 class Check(NamedTuple):
-    """`verdict` is None where the text is too short to tell; `reason` says why."""
+    """`verdict` is None where nobody can tell from the text; `reason` says why."""
 
     verdict: bool | None
     reason: str
@@ -57,25 +64,35 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
     """
     target = languages.get(language)
     text = _cleared(text)
-    if not text:
-        return Check(False, "empty")
     n_letters = _n_letters(text)
     if not n_letters:
-        return Check(None, "no letters")
-    stray = _stray(target.script).search(text)
+        return Check(None, "no letters") if text else Check(False, "empty")
+    stray = foreign_letter(text, language)
     if stray:
-        return Check(False, f"letter of another script: {stray.group()}")
+        verdict = None if language == "Korean" and _may_be_hanja(text) else False
+        return Check(verdict, f"letter of another script: {stray}")
+    neighbour = language in _NEIGHBOURS and _NEIGHBOURS[language].search(text)
+    if neighbour:
+        return Check(False, f"not {language}: {neighbour.group()}")
     if target.script != "Latin":
         check = _own_script(text, target, n_letters, quotes)
+        kin = _cld2(text)[0] if n_letters > SHORT / 2 else ""
+        if check.verdict and kin in ("as", "ti"):  # Assamese, Tigrinya
+            return Check(None if n_letters < LONG else False, f"reads as {kin}")
         if check.verdict is not True or target.script not in _SHARED:
             return check
     return _detected(text, target, n_letters, quotes)
 
 
 def foreign_letter(text: str, language: str) -> str:
-    """The first letter neither of `language` nor Latin or Greek; empty for none."""
+    """The first letter neither of `language` nor Latin, Greek or a hanja gloss, if any."""
     stray = _stray(languages.get(language).script)
-    letter = stray.search(text) and stray.search(_cleared(text))
+    if not stray.search(text):
+        return ""
+    text = _cleared(text)
+    if language == "Korean":
+        text = _HANJA_GLOSS.sub(lambda gloss: _lacking("euc_kr", gloss.group()), text)
+    letter = stray.search(text)
     return letter.group() if letter else ""
 
 
@@ -83,10 +100,9 @@ def named_by_both(text: str) -> str:
     """The language of the 13 that both detectors name, even for a short text, or empty."""
     text = _cleared(text)
     code = _cld2(text)[0]
-    for language in languages.ALL:
-        if language.code == code and _identifier().rank(text)[0][0] == code:
-            return language.name
-    return ""
+    if _identifier().rank(text)[0][0] != code:
+        return ""
+    return next((language.name for language in languages.ALL if language.code == code), "")
 
 
 def bare(word: str) -> str:
@@ -95,7 +111,8 @@ def bare(word: str) -> str:
 
 
 def _cleared(text: str) -> str:
-    return _NOISE.sub(" ", unicodedata.normalize("NFC", text)).strip()
+    text = unicodedata.normalize("NFC", regex.sub(r"\p{Cf}", "", text))
+    return _NOISE.sub(" ", text).strip()
 
 
 def _n_letters(text: str) -> int:
@@ -116,6 +133,13 @@ def _stray(script: str) -> regex.Pattern:
     return regex.compile(rf"(?V1)[\p{{L}}--[{allowed}]]")
 
 
+def _may_be_hanja(text: str) -> bool:
+    """Whether only a few of Korea's Chinese characters are foreign in a Korean text."""
+    foreign = "".join(_stray("Hangul").findall(text))
+    is_few = regex.fullmatch(r"\p{Han}{1,4}", foreign) and own_letters("Hangul").search(text)
+    return bool(is_few) and not _lacking("euc_kr", foreign)
+
+
 def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
     letters = "".join(own_letters(target.script).findall(text))
     if target.code == "ja":
@@ -123,16 +147,13 @@ def _own_script(text: str, target: languages.Language, n_letters: int, quotes: b
             return Check(False, "Chinese characters that Japanese does not use")
         if len(letters) >= SHORT and not regex.search(r"[\p{Hiragana}\p{Katakana}]", letters):
             return Check(False, "Han characters without kana")
-    if not letters:
-        if n_letters < SHORT:
-            return Check(None, "a short Latin term")
-        return Check(False, f"no {target.script} letter")
     words = _latin_words(_GLOSS.sub(" ", text))
     n_latin = sum(len(word) for word in words if len(word) > 2)
-    share = len(letters) / (len(letters) + n_latin)
+    share = len(letters) / max(len(letters) + n_latin, 1)
     least = QUOTING if quotes else 0.5 if n_letters >= MANY else 0.3
     if share < least:
-        return Check(False, f"only {share:.0%} {target.script} letters")
+        may_be_names = n_letters < MANY and _are_names(text, alone=not letters)
+        return Check(None if may_be_names else False, f"only {share:.0%} {target.script} letters")
     stretches = [] if quotes or len(words) <= 2 else own_letters(target.script).split(text)
     if any(map(_is_latin_passage, stretches)):
         return Check(False, "a passage in Latin letters")
@@ -140,11 +161,32 @@ def _own_script(text: str, target: languages.Language, n_letters: int, quotes: b
 
 
 def _in_japanese_use(letters: str) -> bool:
-    try:
-        letters.encode("cp932")
-    except UnicodeEncodeError:
-        return False
-    return not _NOT_JAPANESE.search(letters)
+    """Whether Japan's code tables have all, and none is a short form of China's."""
+    rare = _lacking("cp932", letters)
+    short_forms = set(_lacking("big5", rare)) - set(_lacking("gb2312", rare))
+    return not short_forms and not _lacking("euc_jis_2004", rare)
+
+
+def _lacking(code_table: str, letters: str) -> str:
+    """Those of the letters that a code table lacks."""
+    kept = set(letters.encode(code_table, "ignore").decode(code_table))
+    return "".join(letter for letter in letters if letter not in kept)
+
+
+def _are_names(text: str, alone: bool) -> bool:
+    """Whether the Latin words may be names: a few each, and none plain English.
+
+    Beside words of another script, only function words are plain English.
+    """
+    if text.isupper() and len(text) > 4:  # no abbreviation
+        text = text.lower()
+    for item in _BETWEEN.split(text):
+        words = _latin_words(item)
+        if len(words) > TERM or not FUNCTION_WORDS.isdisjoint(map(str.lower, words)):
+            return False
+        if alone and _ENGLISH_TERM.search(item):
+            return False
+    return True
 
 
 def _latin_words(text: str) -> list[str]:
@@ -154,30 +196,40 @@ def _latin_words(text: str) -> list[str]:
 
 def _is_latin_passage(stretch: str) -> bool:
     """Whether a stretch is more than a term or a list of terms."""
-    items = [_latin_words(item) for item in stretch.split(",")]
-    words = [word.lower() for item in items for word in item]
-    n_function = len([word for word in words if word in FUNCTION_WORDS])
-    if not n_function and all(len(item) <= 2 for item in items):
-        return False
-    return (len(words) + n_function) * WORD > PASSAGE
+    weights = [1 + (word.lower() in FUNCTION_WORDS) for word in _latin_words(stretch)]
+    return sum(weights) * WORD > PASSAGE and not _are_names(stretch, alone=False)
 
 
 def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
     if n_letters < SHORT:
+        if target.script == "Latin" and _is_short_english(text, target.code):
+            return Check(False, "plain English")
         return Check(None, "too short to tell")
     code, sure = _cld2(text)
+    is_outside = False  # of the 13, by both detectors
     if code != target.code:
         ranked = [code for code, _ in _identifier().rank(text)]
-        if sure and n_letters >= LONG and code not in (*_CODES, "un") and ranked[0] == code:
-            return Check(False, f"reads as {code}")
+        if ranked[0] == "la" and len(text.split()) <= TERM:
+            return Check(None, "may be a Latin name")
+        is_outside = sure and code == ranked[0] and code not in (*_CODES, "un")
         second = next(code for code in ranked if code in _CODES)
-        if second != target.code:
+        if second != target.code or (is_outside and n_letters >= LONG):
             return Check(False, f"reads as {'/'.join(sorted({code, second}))}")
     if target.script == "Latin" and not quotes:
         foreign = _passage(text, target.code, suspect=code)
         if foreign:
             return Check(False, f"a passage in {foreign}")
-    return Check(True, f"reads as {target.code}")
+    return Check(None, f"may be {code}") if is_outside else Check(True, f"reads as {target.code}")
+
+
+def _is_short_english(text: str, code: str) -> bool:
+    """Whether some words are English and not the language's, and the rest isn't for it."""
+    words = text.lower().split()
+    english = _ENGLISH.difference(_DATA["shared"].get(code, "").split())
+    is_english = [bare(word) in english for word in words]
+    for_english = evidence(words, code)[:, 0]
+    for_english[is_english] = WORD
+    return any(is_english) and for_english.sum() > 0
 
 
 def _cld2(text: str) -> tuple[str, bool]:

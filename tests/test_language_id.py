@@ -1,11 +1,16 @@
 import itertools
 import random
+import time
 import unicodedata
 
+import pandas as pd
 import pytest
 import regex
+import yaml
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
-from curemed_utils import language_id, languages
+from curemed_utils import language_id, languages, paths
 from curemed_utils.language_id import check_language
 
 SENTENCES = {
@@ -24,89 +29,10 @@ SENTENCES = {
     "Yoruba": "Aláìsàn náà gbọ́dọ̀ máa lo oògùn yìí lójoojúmọ́ lẹ́yìn oúnjẹ.",
 }
 ENGLISH = "The patient must take this medicine every day after a meal."
-SHORT_ENGLISH = [
-    "Drink plenty of water every day",
-    "It is time to go home",
-    "My brother bought a new car",
-    "Stop smoking as soon as possible",
-    "Most infections clear up without treatment",
-    "Wash your hands before every meal",
-    "The train leaves at seven tomorrow",
-    "Report any unusual bleeding right away",
-    "Therefore, the correct answer is option B",
-    "Treatment depends on the underlying cause",
-    "Nobody answered when I knocked twice",
-    "Her temperature was 38.5 this morning",
-]
-LONG_ENGLISH = [
-    " ".join(parts)
-    for parts in itertools.product(
-        [
-            "The patient",
-            "Your doctor",
-            "A new medicine",
-            "Most people with asthma",
-            "The surgeon",
-            "An older neighbour",
-        ],
-        ["should avoid", "will need", "often asks about", "can do without", "did not mention"],
-        [
-            "two tablets after dinner",
-            "a follow-up visit within ten days",
-            "severe side effects in some cases",
-            "regular exercise and a balanced diet",
-            "the second dose of the vaccine",
-            "a long walk along the river on Sunday",
-            "the price of bread at the market",
-        ],
-    )
-]
-CHINESE = [
-    "因此应当立即去医院治疗",
-    "請注意多喝水並保持休息",
-    "我昨天去了北京",
-    "综上所述，最合适的方案是手术治疗",
-    "今天天气很好，我们去公园吧",
-]
-OTHER_LATIN = [
-    "Der Patient muss jeden Tag nach dem Essen eine Tablette nehmen",
-    "Gestern haben wir im Garten lange gearbeitet",
-    "Il paziente deve prendere la medicina ogni giorno dopo il pasto",
-    "Ieri siamo andati al mercato con i nostri amici",
-    "Recomenda-se que a criança beba muita água e não saia de casa",
-    "Ontem fomos ao mercado e não encontrámos os nossos vizinhos",
-    "Segera hubungi dokter jika gejala bertambah parah",
-    "Kemarin kami pergi ke pasar bersama teman-teman",
-    "Gisteren zijn we met vrienden naar de markt gegaan",
-    "Pacjent powinien przyjmować ten lek codziennie po posiłku",
-    "Igår gick vi till marknaden med våra vänner",
-]
-GLOSSES = [
-    "acute myocardial infarction",
-    "deep vein thrombosis",
-    "magnetic resonance imaging",
-    "type 2 diabetes",
-    "low birth weight",
-    "oral rehydration solution",
-    "non-steroidal anti-inflammatory drugs",
-    "selective serotonin reuptake",
-    "sickle cell anemia",
-    "intensive care unit",
-]
-TERMS = [
-    "ibuprofen 400 mg",
-    "MRI",
-    "HbA1c",
-    "120/80 mmHg",
-    "Staphylococcus aureus",
-    "beta-blocker",
-    "IL-6 (pg/mL)",
-    "vitamin B12",
-]
-LISTS = [
-    "lisinopril, amlodipine, metformin, losartan, aspirin",
-    "measles, mumps, rubella, varicella, polio",
-]
+TEXTS = yaml.safe_load((paths.ROOT / "benchmarks/data/language_texts.yaml").read_text("utf-8"))
+SHORT_ENGLISH, CHINESE, OTHER_LATIN = (line.split("; ") for line in TEXTS["added"].values())
+LONG_ENGLISH = [" ".join(parts) for parts in itertools.product(*TEXTS["sentence_parts"])]
+GLOSSES, TERMS, LISTS = (line.split("; ") for line in TEXTS["terms"].values())
 SCRIPT_STRAYS = [
     "release-test-bn-5",
     "release-test-bn-60",
@@ -375,6 +301,195 @@ def test_the_sample_answers_lose_their_verdict_with_an_english_sentence(sample):
     assert accepted_share(cases)["all"] <= 0.03
 
 
+# Names, neighbours and plain English --------------------------------------------------------------
+
+
+def wrong(cases, right):
+    """The (language, text, reason) of cases whose verdict is not among `right`."""
+    checks = [(name, text, check_language(text, name)) for name, text in cases]
+    return [(name, text, reason) for name, text, (of, reason) in checks if of not in right]
+
+
+def lines(mapping):
+    """The (language, text) pairs of a mapping of languages to lines."""
+    return [(name, text) for name, line in mapping.items() for text in line.split("; ")]
+
+
+LATIN_BESIDE = ("Amharic", "Bengali", "Hindi", "Japanese", "Korean", "Thai")
+LATIN = [name for name in languages.NAMES if name not in LATIN_BESIDE]
+
+
+def test_names_in_latin_letters_do_not_decide_against_a_short_answer():
+    assert len(lines(TEXTS["latin"])) >= 200
+    assert wrong(lines(TEXTS["latin"]), [True, None]) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Parkinson病", "Guillain-Barré症候群", "Helicobacter pylori除菌", "restless legs症候群"],
+)
+def test_a_name_before_a_japanese_noun_is_undecided(text):
+    assert verdict(text, "Japanese") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["尋常性痤瘡", "常位胎盤早期剝離", "右頰部の腫脹を認める。", "充塡", "囊胞", "𠮟責", "癤"],
+)
+def test_kanji_of_the_larger_code_table_are_japanese(text):
+    assert verdict(text, "Japanese") is True
+
+
+@pytest.mark.parametrize("text", ["肾炎", "高血压", "请注意", "請注意", "氧氣", "他得了疟疾"])
+def test_chinese_letters_are_not_japanese(text):
+    assert verdict(text, "Japanese") is False
+
+
+@pytest.mark.parametrize(
+    "text, right",
+    [
+        ("당뇨병(糖尿病)은 혈당이 높아지는 병이다.", True),
+        ("폐렴(肺炎)입니다.", True),
+        ("심근 경색증(心筋梗塞症, myocardial infarction)", True),
+        ("대퇴頸部 골절", None),
+        ("환자(患者应该每天服药)는 약을 먹는다.", False),
+        ("환자는 因此应当立即去医院治疗 약을 먹는다.", False),
+        ("糖尿病", False),
+        ("당뇨 カンファレンス", False),
+    ],
+)
+def test_hanja_gloss_a_korean_word(text, right):
+    assert verdict(text, "Korean") is right
+
+
+def test_a_hanja_gloss_is_no_foreign_letter():
+    assert language_id.foreign_letter("당뇨병(糖尿病)", "Korean") == ""
+    assert language_id.foreign_letter("paludisme (疟疾)", "French") == "疟"
+
+
+def test_neighbours_in_the_same_script_never_pass():
+    for kin in ("Assamese", "Tigrinya", "Lao", "Marathi", "Nepali"):
+        names, line = TEXTS["other"][kin].values()
+        assert wrong([(names[0], text) for text in line.split("; ")], [False, None]) == [], kin
+    assert verdict("ৰোগীজনৰ মেলেৰিয়া হৈছে আৰু তেওঁক ঔষধ দিব লাগে।", "Bengali") is False
+    assert verdict("ሕሙም ዓሶ ስለ ዘለዎ ኣርተሱነይት ክወሃቦ ይግባእ።", "Amharic") is False
+
+
+def test_short_answers_are_never_rejected():
+    assert len(lines(TEXTS["short"])) >= 500
+    assert wrong(lines(TEXTS["short"]), [True, None]) == []
+    by_letters = {name: TEXTS["short"][name] for name in LATIN_BESIDE if name != "Hindi"}
+    assert wrong(lines(by_letters), [True]) == []
+
+
+@every_language
+def test_a_short_english_answer_is_in_no_other_language(name):
+    texts = TEXTS["english"].split("; ")
+    assert wrong([(name, text) for text in texts], [False, None]) == []
+    assert len(wrong([(name, text) for text in texts], [False])) <= 2
+    shared = TEXTS["international"].split("; ")
+    assert wrong([(name, text) for text in shared], [False, None]) == []
+
+
+@pytest.mark.parametrize("name", LATIN)
+@pytest.mark.parametrize("text", ["malaria", "tuberculosis", "insulin", "hepatitis", "virus"])
+def test_international_words_are_undecided(name, text):
+    assert verdict(text, name) is None
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("French", "cancer"),
+        ("French", "douleur (pain)"),
+        ("Spanish", "tumor"),
+        ("Turkish", "can"),
+        ("Turkish", "on gün"),
+        ("Vietnamese", "so mui"),
+        ("Vietnamese", "than"),
+        ("Hausa", "ciwon sugar"),
+        ("Swahili", "some"),
+        ("Yoruba", "ito sugar"),
+    ],
+)
+def test_words_that_the_language_shares_with_english_are_undecided(name, text):
+    assert verdict(text, name) is None
+
+
+@pytest.mark.parametrize("name", LATIN_BESIDE)
+@pytest.mark.parametrize(
+    "text, right",
+    [
+        ("HIV", None),
+        ("Mycobacterium tuberculosis", None),
+        ("ciprofloxacin 500 mg", None),
+        ("lisinopril, amlodipine, metformin, losartan", None),
+        ("tuberculosis", False),
+        ("HEART FAILURE", False),
+        ("it is caused by a parasite", False),
+        ("Je ne sais pas encore", False),
+    ],
+)
+def test_a_latin_answer_beside_another_script_is_a_name_or_foreign(name, text, right):
+    assert verdict(text, name) is right
+
+
+def test_names_alone_are_in_no_language():
+    cases = [(name, text) for name in languages.NAMES for text in TEXTS["names"].split("; ")]
+    assert len(wrong(cases, [None])) <= 0.02 * len(cases)
+
+
+def test_texts_without_diacritics_pass_and_romanised_ones_do_not():
+    assert wrong(lines(TEXTS["plain"]), [True, None]) == []
+    assert wrong(lines(TEXTS["romanised"]), [False, None]) == []
+
+
+# Any text -----------------------------------------------------------------------------------------
+
+PIECES = [
+    *SENTENCES.values(),
+    ENGLISH,
+    *CHINESE,
+    *GLOSSES,
+    *TERMS,
+    "당뇨병(糖尿病)",
+    "\u200d",
+    "<a>",
+]
+any_text = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(PIECES)).map(" ".join))
+any_language = st.sampled_from(languages.NAMES)
+
+
+@settings(deadline=None)
+@given(any_text, any_language)
+@example("", "Thai")
+def test_any_text_gets_a_verdict_with_a_reason(text, name):
+    check = check_language(text, name)
+    assert check.verdict in (True, False, None) and check.reason
+
+
+@settings(deadline=None)
+@given(any_text, any_language, st.sampled_from("\u200b\ufeff\u200e\u00ad\u2060"), st.data())
+def test_forms_marks_and_outer_space_do_not_change_a_verdict(text, name, mark, data):
+    place = data.draw(st.integers(0, len(text)))
+    check = check_language(text, name)
+    for form in ("NFC", "NFD"):
+        assert check_language(unicodedata.normalize(form, text), name) == check
+    assert check_language(text[:place] + mark + text[place:], name) == check
+    assert check_language(f" \n\u3000{text}\t ", name) == check
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "(", "가(", "糖", "ኣ", "$", "<a", "ab ", "病a", "的 ", "ẹ́", "Aa a", "छ्", ",", "a,"],
+)
+@pytest.mark.parametrize("name", ["French", "Korean", "Japanese", "Amharic", "Hindi"])
+def test_a_long_repetition_takes_no_long_time(piece, name):
+    started = time.perf_counter()
+    check_language(piece * 20_000, name)
+    assert time.perf_counter() - started < 2
+
+
 # With the released data ---------------------------------------------------------------------------
 
 
@@ -459,3 +574,14 @@ def test_terms_in_released_references_are_tolerated(references, terms):
         )
         cases.append((name, " ".join(words)))
     assert accepted_share(cases)["all"] >= 0.98
+
+
+@pytest.mark.heavy
+def test_the_committed_error_rates_are_what_is_measured(released, monkeypatch):
+    monkeypatch.syspath_prepend(paths.ROOT / "benchmarks")
+    language = __import__("language")
+    table = pd.read_csv(language.ERRORS)
+    pd.testing.assert_frame_equal(language.errors(), table)
+    rates = language.error_rates(table)
+    own = rates.loc[["short answers", "with Latin names"]]
+    assert own["false_false"].max() == 0 and rates.loc["short English", "false_true"] == 0

@@ -99,6 +99,26 @@ def test_advice_drops_nothing(make_row):
     assert audit.clean({"sft": rows}).splits["sft"] == rows
 
 
+@pytest.mark.parametrize(
+    "language, question, answer",
+    [
+        ("Japanese", "安静時振戦を認める患者の診断はどれか。", "Parkinson病"),
+        ("Japanese", "下肢の脱力が上行する患者の診断はどれか。", "Guillain-Barré症候群"),
+        ("Japanese", "胃潰瘍の再発を防ぐ治療はどれか。", "Helicobacter pylori除菌"),
+        ("Japanese", "右頰部の腫脹を認める。診断はどれか。", "尋常性痤瘡"),
+        ("Korean", "혈당이 높아지는 병은 무엇입니까?", "당뇨병(糖尿病)은 혈당이 높아지는 병이다."),
+        ("Thai", "เชื้อใดทำให้เกิดแผลในกระเพาะอาหาร", "Helicobacter pylori"),
+        ("Turkish", "Menenjitin en olası etkeni nedir?", "Listeria monocytogenes"),
+    ],
+)
+def test_a_name_in_a_short_answer_drops_no_row(make_row, language, question, answer):
+    row = make_row(
+        0, language=language, question=question, answer=f"<answer>{answer}</answer>", accepted=[]
+    )
+    cleaned = audit.clean({"sft": [row]})
+    assert cleaned.log.empty and cleaned.splits["sft"] == [row]
+
+
 def test_the_cleaned_set_is_written_and_read_back(make_row, tmp_path):
     cleaned = audit.clean(
         {"sft": [make_row(0, source="sft"), make_row(0, id="again")], "test": [make_row(1)]}
