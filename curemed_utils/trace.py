@@ -6,6 +6,9 @@ All functions take time in proportion to the text, whatever tags it repeats or l
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
+from pathlib import Path
+
+import yaml
 
 FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
 TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
@@ -13,55 +16,11 @@ _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
 _CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
 
-# How models mark their reasoning and the ends of turns; a thinking block of steps is our form.
-_NAMED = r"(?:seed:)?think|thinking|thoughts?|reasoning|analysis|reflection|scratchpad"
-_MARKS = {
-    "ours": (r"<thinking>\s*<step\d+>", r"</step\d+>\s*</thinking>"),
-    "opens": (
-        rf"<\|?(?:{_NAMED})\|?>",
-        r"\[THINK\]",
-        r"◁think▷",
-        r"<\|(?:begin_of|start)_(?:thought|thinking)\|>",
-        r"<\|inner_prefix\|>",
-        r"<unused94>",
-        r"<\|im_start\|>\s*think\b",
-        r"<\|channel\|?>\s*(?:analysis|commentary|thought)\b",
-        r"\Aanalysis(?=[^\W\d_a-z])",  # gpt-oss, its special tokens left out
-        r"\A\s*Here is my thought process:",
-        r"^[ ]*#+[ *]*(?:Thinking|Reasoning)[ *:]*$",
-    ),
-    "closes": (
-        rf"<(?:/\|?|\|/)(?:{_NAMED})\|?>",
-        r"\[/THINK\]",
-        r"◁/think▷",
-        r"<\|end_(?:of_)?(?:thought|thinking)\|>",
-        r"<\|(?:begin_of|start)_(?:solution|response)\|>",
-        r"<\|inner_suffix\|>",
-        r"<unused95>",
-        r"<\|im_start\|>\s*answer\b",
-        r"<\|channel\|>\s*final\b[^<]{0,99}(?:<\|constrain\|>[^<]{0,99})?<\|message\|>",
-        r"<channel\|>",
-        r"assistantfinal",
-        r"\[/INST\]",
-        r"^[ ]*#+[ *]*Final Response[ *:]*$",
-    ),
-    # closes what is open, and is a text's own word elsewhere
-    "answers": (
-        r"^[ ]*#+[ *]*(?:Final )?(?:Answer|Response|Conclusion)[ *:]*$",
-        r"Here is my response:",
-    ),
-}
-_GROUPS = [f"(?P<{kind}>{'|'.join(marks)})" for kind, marks in _MARKS.items()]
-_MARK = re.compile("|".join(_GROUPS), re.IGNORECASE | re.MULTILINE)
-_TURN = re.compile(
-    r"(?:</?s>|<(?:eos|bos|end_of_turn|start_of_turn)>|\[INST\]"
-    r"|<\|(?:im_(?:end|start)|end|return|start|user|assistant|message"
-    r"|e(?:ot|om|nd_header)_id|start_header_id|(?:begin_?of_?|end_?of_?)(?:text|turn)"
-    r"|end_of_solution|end_response|(?:start|end)_of_turn_token|chatbot_token)\|>"
-    r"|<｜(?:(?:begin|end)▁of▁sentence|User|Assistant)｜>)"
-    r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?",
-    re.IGNORECASE,
-)
+_MARKS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_ROLE = r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?"
+_TURN = re.compile(f"(?:{'|'.join(_MARKS.pop('turn'))}){_ROLE}", re.IGNORECASE)
+_KINDS = [f"(?P<{kind}>{'|'.join(marks)})" for kind, marks in _MARKS.items()]
+_MARK = re.compile("|".join(_KINDS), re.IGNORECASE | re.MULTILINE)
 
 
 def render(steps: Sequence[str], answer: str) -> str:
