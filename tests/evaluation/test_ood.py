@@ -355,10 +355,8 @@ OPTIONS = {
             ("The answer is C because it is.", "C"),
         ],
         *[
-            ("A or B", "AB"),
             ("a, b", "AB"),
             ("ACE", "ACE"),
-            ("F", "F"),
             ("B is correct", "B"),
             ("The correct option is (B) Vitamin C.", "B"),
         ],
@@ -400,7 +398,7 @@ OPTIONS = {
             ("<answer>D", "D"),
         ],
         *[
-            ("<answer>A</answer> <answer>B</answer>", "AB"),
+            ("<answer>B</answer> <answer>(B)</answer>", "B"),
             ("B is wrong.\n\nC", "C"),
             ("A. No\nB. Yes\nC. No\nD. No\nE. No\n\nB", "B"),
         ],
@@ -434,6 +432,9 @@ def test_letters_that_are_declared_are_read(text, letters):
             "The answer is not A",
             "B is not correct",
             "CBC",
+            "A or B",
+            "F",
+            "<answer>A</answer> <answer>B</answer>",
         ],
         *[
             "<thinking><step1>The answer is A",
@@ -462,7 +463,7 @@ def test_reading_a_long_text_takes_no_time():
             "B",
         ),
         ("pneumonia", {"A": "Pneumonia", "B": "Viral pneumonia"}, "A"),
-        ("Asthma, not measles", {"A": "Asthma", "B": "Measles"}, "AB"),
+        ("Asthma, not measles", {"A": "Asthma", "B": "Measles"}, "A"),
         ("asthmatic", {"A": "Asthma", "B": "Measles"}, None),
         ("これはハマダラカです", {"A": "ハマダラカ", "B": "ダニ"}, "A"),
         ("应该是维生素C。", {"A": "维生素A", "C": "维生素C"}, "C"),
@@ -544,8 +545,9 @@ def test_the_text_rule(questions):
         medexpqa_it_1="Rabbia",
     )
     verdicts, scored = score(asked, table, "text")
-    assert verdicts == [True, False, None, False]
-    assert scored["fault"].tolist()[2] == "no option's text"
+    assert verdicts == [True, None, None, False]
+    faults = ["alternatives, none chosen", "no option's text"]
+    assert scored["fault"].tolist()[1:3] == faults
 
 
 def test_options_of_an_equal_text_are_equally_right(questions):
