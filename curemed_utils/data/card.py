@@ -14,6 +14,7 @@ MEASURES = (
     "rewards/accuracy/mean",
     "rewards/language/mean",
     "rewards/format/mean",
+    "rewards/filled_in/mean",  # what unknown parts were worth, in the reward's own unit
 )
 
 
@@ -34,12 +35,13 @@ def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:
     return ModelCard.from_template(header, template, name=name, curve=curve, **made)
 
 
-def write_results(file: Path, results: pd.DataFrame) -> None:
-    """Puts `results` in place of what stood under Results of a card."""
+def write_results(file: Path, results: pd.DataFrame, rules: str) -> None:
+    """Puts `results`, and the `rules` of their reward, in place of what a card had of them."""
     card = ModelCard.load(file)
     before, _, rest = card.text.partition("## Results\n")
     _, _, after = rest.partition("\n## ")
-    card.text = f"{before}## Results\n\n{markdown(results, '{:.2f}')}\n\n## {after}"
+    table = f"{markdown(results, '{:.2f}')}\n\nReward: {rules}."
+    card.text = f"{before}## Results\n\n{table}\n\n## {after}"
     card.save(file)
 
 

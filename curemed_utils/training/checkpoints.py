@@ -109,10 +109,13 @@ def identity(path: str | Path) -> str:
     return fingerprint(content)
 
 
-def add_results(checkpoint: str | Path, results: pd.DataFrame) -> None:
-    """Puts `results` into the card of the run's own checkpoint; one that it links to stays."""
+def add_results(checkpoint: str | Path, results: pd.DataFrame, rules: str) -> None:
+    """Puts `results`, and the `rules` of their reward, into the card of the run's own checkpoint.
+
+    The card of one that it links to stays as it is.
+    """
     if info(checkpoint) and not Path(checkpoint).is_symlink():
-        card.write_results(Path(checkpoint) / "README.md", results)
+        card.write_results(Path(checkpoint) / "README.md", results, rules)
 
 
 def push(checkpoint: str | Path, repo_id: str) -> str:

@@ -99,15 +99,16 @@ def test_a_finished_checkpoint_says_what_it_was_made_from(finished):
 
 def test_results_enter_the_card_and_are_replaced(finished):
     for la in (12.0, 34.0):
-        checkpoints.add_results(finished, pd.DataFrame({"la": [la]}, index=["test"]))
+        checkpoints.add_results(finished, pd.DataFrame({"la": [la]}, index=["test"]), "strict")
     card = (finished / "README.md").read_text()
     assert "| test | 34.00 |" in card and "12.00" not in card and card.count("## Limits") == 1
+    assert card.count("Reward: strict.") == 1
 
 
 def test_results_of_a_run_leave_the_card_of_another_as_it_is(finished, tmp_path):
     card = (finished / "README.md").read_bytes()
     base = checkpoints.prepare_base(str(finished), tmp_path / "other run", [])
-    checkpoints.add_results(base, pd.DataFrame({"la": [34.0]}, index=["test"]))
+    checkpoints.add_results(base, pd.DataFrame({"la": [34.0]}, index=["test"]), "strict")
     assert (finished / "README.md").read_bytes() == card
     assert checkpoints.identity(base) == checkpoints.identity(finished)
 
