@@ -99,13 +99,16 @@ def test_nested_tags_are_not_strict():
     assert rewards.format_reward(f"<thinking><step1>x {ANSWER}</step1></thinking>") == 0.0
 
 
-@pytest.mark.parametrize("tag", ["<thinking>", "<step1>", "<answer>"])
+@pytest.mark.parametrize("tag", ["<thinking>", "<step1>", "<answer>", "<think>", "</thinking>"])
 def test_a_policy_that_repeats_one_tag_is_scored_at_once(make_row, tag):
     began = time.perf_counter()
     scores = rewards.score(tag * 20_000, make_row(accepted=["grippe"]))
     assert scores == {"accuracy": 0.0, "language": 0.0, "format": 0.0}
     assert rewards.format_reward(tag * 20_000, strict=False) == 0.0
-    assert time.perf_counter() - began < 2
+    for text in (tag * 20_000, in_tags(tag * 20_000)):
+        for over in ("answer", "response"):
+            rewards.language_reward(text, "French", over)
+    assert time.perf_counter() - began < 4
 
 
 def test_formats_on_the_released_traces(released):
