@@ -122,7 +122,7 @@ def recorded(path: str | Path) -> Path:
     cache, attempts, rows = Cache(path), Counter(), []
     for line in REPLIES.read_bytes().splitlines():
         reply = from_json(line)
-        key, answer = reply["key"], Answer(reply["text"], "stop", 0, 0, served="recorded")
+        key, answer = reply["key"], Answer(reply["text"], "stop", 0, 0, served="")
         rows.append((key, attempts[key], "recorded", answer, None))
         attempts[key] += 1
     cache.store(rows)

@@ -102,11 +102,6 @@ class Cache:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(insert, rows)
 
-    def has_answers(self, server: str, model: str) -> bool:
-        """Whether this server has answered as `model` or as a dated version of it."""
-        query = "SELECT 1 FROM replies WHERE server = ? AND (served = ? OR served GLOB ?) LIMIT 1"
-        return bool(self._db.execute(query, (server, model, f"{model}-20*")).fetchone())
-
     def claim(self, key: str, attempt: int) -> bool:
         """Whether nobody else is sending this request, in this process or another. A claim is the
         lock of one byte, and ends with its process."""

@@ -7,12 +7,11 @@ the file. Without a server the file alone answers: so a recorded run is replayed
 import asyncio
 import atexit
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, asynccontextmanager
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,26 +21,10 @@ import httpx2
 from curemed_utils import paths
 from curemed_utils.judge import wire
 from curemed_utils.judge.cache import CHUNK, Cache, Totals, Writer
+from curemed_utils.judge.tally import Call, NoAnswer, Refused, Tallies, Tally, progress_bar
 from curemed_utils.judge.wire import Answer, Reply
 
-FAILURES = 3  # requests that fail with no answer in between: the others will fail too
 POLL = 0.05  # seconds between two looks at a request of somebody else
-
-
-class Refused(RuntimeError):
-    """The server takes no such requests. The message says what to fix."""
-
-
-class NoAnswer(Exception):
-    """The message is the item's error."""
-
-
-@dataclass
-class Call:
-    parse: Callable[[str], Any]
-    answered_at: float = 0.0
-    failures: int = 0
-    down: str = ""  # why nobody is asked any more
 
 
 class Client(AbstractContextManager):
@@ -50,7 +33,8 @@ class Client(AbstractContextManager):
     `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. With neither, or with
     `offline`, only `cache` answers. `requests_per_minute` is shared by the ranks of a distributed
     run. `timeout` is in seconds, `price` in USD per million prompt and completion tokens. `max_usd`
-    caps the cost of all answers in the file. It works in scripts and in event loops.
+    caps the cost of all answers in the file. It works in scripts and in event loops. `tallies` say,
+    for each model asked, which models `served`.
     """
 
     def __init__(
@@ -89,6 +73,8 @@ class Client(AbstractContextManager):
         self._wire = asyncio.Semaphore(max_concurrency)
         self._width = max_concurrency + CHUNK  # with those that wait for wire or disk
         self._writer = Writer(self._cache)
+        self.tallies = Tallies()
+        self._asked_again: set[str] = set()  # keys of what was cut off or refused
         self._limiter = wire.limiter(requests_per_minute)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -101,8 +87,8 @@ class Client(AbstractContextManager):
         """A reply to each request (the fields of a chat completion), in order.
 
         `parse` makes a value of an answer's text, or raises ValueError: then the model is asked
-        again, up to `wire.ATTEMPTS` answers. `progress` names a progress bar. Raises Refused if the
-        server takes no such requests.
+        again, up to `wire.ATTEMPTS` answers; what was cut off or refused, once a client. `progress`
+        names a progress bar. Raises Refused if the server takes no such requests.
         """
         future = self._submit(self._ask(requests, parse, progress))
         try:
@@ -117,11 +103,11 @@ class Client(AbstractContextManager):
         """`ask` for an event loop of your own."""
         return await asyncio.wrap_future(self._submit(self._ask(requests, parse, progress)))
 
-    def quote(self, requests: Iterable[dict]) -> Totals:
+    def quote(self, requests: Iterable[dict], parse: Callable[[str], Any] = str) -> Totals:
         """What `ask` would still pay for, with the longest answers. Nobody is asked."""
         total = Totals(0, 0, 0, self._price and 0.0)
-        for _key, request, answers in self._cache.look_up(requests, self.server):
-            if not answers:
+        for key, request, answers in self._cache.look_up(requests, self.server):
+            if not self._stored(key, answers, parse):
                 tokens = wire.tokens_of(request)
                 total = total.plus(Totals(1, *tokens, wire.usd(self._price, tokens)))
         return total
@@ -161,29 +147,41 @@ class Client(AbstractContextManager):
             await self._openai.close()
 
     async def _ask(self, requests: Iterable[dict], parse: Callable, progress: str) -> list[Reply]:
-        call, room = Call(parse), asyncio.Semaphore(self._width)
+        call, room = Call(parse, self.server), asyncio.Semaphore(self._width)
         looked_up = self._cache.look_up(requests, self.server)
-        replies: list[Reply | asyncio.Task] = []
+        replies: list[Reply | None] = []
+
+        def settle(place: int, task: asyncio.Task) -> None:
+            room.release()
+            bar.update()
+            if not (task.cancelled() or task.exception()):
+                replies[place] = task.result()
+
         try:
             with progress_bar(progress, requests) as bar:
                 async with asyncio.TaskGroup() as group:
                     while chunk := await self._writer.read(list, islice(looked_up, CHUNK)):
                         for key, request, answers in chunk:
-                            reply = wire.reply_from(answers, parse)
+                            replies.append(reply := self._stored(key, answers, parse))
                             if reply:
+                                tally = self.tallies[str(request.get("model"))]
+                                tally.answer(reply.answer.served)
                                 bar.update()
-                            else:
-                                await room.acquire()
-                                task = self._reply(key, request, answers, call)
-                                reply = group.create_task(task)
-                                reply.add_done_callback(lambda _: room.release())
-                                reply.add_done_callback(lambda _: bar.update())
-                            replies.append(reply)
+                                continue
+                            await room.acquire()
+                            task = group.create_task(self._reply(key, request, answers, call))
+                            task.add_done_callback(partial(settle, len(replies) - 1))
         except BaseExceptionGroup as several:
             raise several.exceptions[0] from None
         finally:
             call.down = "the call has ended"
-        return [reply.result() if isinstance(reply, asyncio.Task) else reply for reply in replies]
+        return replies
+
+    def _stored(self, key: str, answers: list[Answer], parse: Callable) -> Reply | None:
+        """What stored answers say. None: ask, for the server may have been mended since."""
+        reply = wire.reply_from(answers, parse)
+        may_ask = self._openai and not self._cache.read_only and key not in self._asked_again
+        return None if reply and reply.error and reply.answer.is_final and may_ask else reply
 
     async def _reply(self, key: str, request: dict, answers: list[Answer], call: Call) -> Reply:
         reply = None
@@ -195,6 +193,8 @@ class Client(AbstractContextManager):
                 answers = [*answers, await asyncio.shield(answer)]
             except NoAnswer as problem:
                 return Reply(None, str(problem))
+            if answers[-1].is_final:
+                self._asked_again.add(key)
             reply = wire.reply_from(answers, call.parse)
         return reply._replace(cached=False)
 
@@ -211,19 +211,31 @@ class Client(AbstractContextManager):
             stored = await self._writer.read(self._cache.find, [key], self.server)
             if len(stored[key]) > attempt:
                 return stored[key][attempt]
+            tally = self.tallies[str(request.get("model"))]
             async with self._wire:
                 if self._limiter:
                     await self._limiter.acquire()
+                while tally.takes_nothing() and tally.flying:
+                    await asyncio.sleep(POLL)  # one of these may be answered
                 if call.down:
                     raise NoAnswer(f"not asked, {call.down}")
+                if tally.takes_nothing():
+                    tally.refused = tally.faulty = 0  # the next call tries again
+                    remedy = "the server takes no such request; check the options"
+                    raise Refused(call.stop(tally, remedy, tally.error))
                 async with self._reservation(request):
-                    answer = await self._send(request, call)
+                    tally.flying += 1
+                    try:
+                        answer = await self._send(request, call, tally)
+                        tally.answer(answer.served)
+                    finally:
+                        tally.flying -= 1
             await self._store(key, attempt, request, answer)
             return answer
         finally:
             self._cache.release(key, attempt)
 
-    async def _send(self, request: dict, call: Call) -> Answer:
+    async def _send(self, request: dict, call: Call, tally: Tally) -> Answer:
         """One request over the wire. openai repeats it where a fault may pass. Raises Refused
         where all other requests would fail too."""
         from aiohttp import ClientError
@@ -245,20 +257,12 @@ class Client(AbstractContextManager):
             raise NoAnswer(f"the request is no valid text: {problem}") from None
         # Raised out here, where it does not carry the server's words, which may hold the key.
         error = f"{self._hide(error)[:300]} (after {time.monotonic() - began:.0f} s)"
-        if call.answered_at <= began:
-            call.failures += 1
-        remedy = wire.REMEDY.get(status)
-        if status == 429 and "insufficient_quota" in error:
-            remedy = "the account has no quota left"
-        model = str(request.get("model"))
-        if call.failures >= FAILURES:
-            if status not in wire.BAD_REQUEST:
-                call.down = f"the server had stopped answering: {error}"
-            elif not call.answered_at and not self._cache.has_answers(self.server, model):
-                remedy = "the server takes no such request; check the options"
-        if remedy:
-            call.down = remedy
-            raise Refused(f"{self.server} refused model {model!r}: {remedy}. It said: {error}")
+        if remedy := wire.remedy(status, error):
+            raise Refused(call.stop(tally, remedy, error))
+        if 400 <= status < 500 and status not in wire.BUSY:
+            tally.refuse(status, error)
+        elif call.answered_at <= began:
+            call.fail(error)
         raise NoAnswer(error)
 
     async def _store(self, key: str, attempt: int, request: dict, answer: Answer) -> None:
@@ -288,11 +292,3 @@ class Client(AbstractContextManager):
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "***") if len(self._key) > 4 else text
-
-
-def progress_bar(progress: str, items: Iterable):
-    """A bar called `progress` (empty: none), as text, which outlives its notebook."""
-    from tqdm import tqdm
-
-    total = len(items) if hasattr(items, "__len__") else None
-    return tqdm(total=total, desc=progress, disable=not progress, file=sys.stdout)

@@ -1,6 +1,5 @@
 """Verdicts of a judge: True or False for evaluation (Appendix A), 0 to 1 as a reward (B.3)."""
 
-import re
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from os import PathLike
@@ -10,6 +9,7 @@ from curemed_utils import languages, prompts
 from curemed_utils.judge.cache import Totals
 from curemed_utils.judge.client import Client
 from curemed_utils.judge.wire import Reply, Requests, price_of
+from curemed_utils.judge.words import parse_score, parse_truth
 
 TASKS = tuple(prompts.JUDGE)
 
@@ -71,7 +71,7 @@ class Judge(AbstractContextManager):
 
     def quote(self, task: str, items: Iterable[dict]) -> Totals:
         """Requests, tokens and price that `score` would still need, with the longest replies."""
-        return self.client.quote(self.requests(task, items))
+        return self.client.quote(self.requests(task, items), PARSE[task])
 
     def requests(self, task: str, items: Iterable[dict]) -> Requests:
         """What `score` would send. `batch.submit` takes it, with PARSE[task]."""
@@ -118,20 +118,6 @@ def _verdicts(items: list[dict], replies: list[Reply], task: str) -> list[Verdic
             value, error, text, cached, _answer = next(left)
             verdicts.append(Verdict(value, error, text, cached))
     return verdicts
-
-
-def parse_truth(reply: str) -> bool:
-    """True or False, the only word of `reply`; else ValueError."""
-    if reply.strip() not in ("True", "False"):
-        raise ValueError(f"expected True or False, got {reply[:80]!r}")
-    return reply.strip() == "True"
-
-
-def parse_score(reply: str) -> float:
-    """A number from 0 to 1, all of `reply`; else ValueError."""
-    if not re.fullmatch(r"\s*(?:0(?:\.\d+)?|1(?:\.0+)?|\.\d+)\s*", reply, re.ASCII):
-        raise ValueError(f"expected a number from 0.0 to 1.0, got {reply[:80]!r}")
-    return float(reply)
 
 
 PARSE = {

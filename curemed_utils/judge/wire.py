@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,17 +18,43 @@ OPENAI = "https://api.openai.com/v1"
 ATTEMPTS = 3  # answers asked for while none can be parsed
 RETRIES = 7  # of one request, while the server is busy, broken or slow
 NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
-BAD_REQUEST = (400, 413, 422)
+BUSY = (408, 409, 425, 429)  # of the statuses below 500, those that pass
 REMEDY = {
     401: "check OPENAI_API_KEY",
+    402: "the account has no quota left",
     403: "this key may not use that model or server",
     404: "check model and OPENAI_BASE_URL",
+}
+# What is wrong with the account, and with one request's text, in the words of many servers.
+_MONEY = re.compile(
+    r"insufficient.?(?:quota|balance|credit|fund)|credit balance|(?:out of|more) credits"
+    r"|exceeded.?budget|budget.{0,9}exceeded",
+    re.IGNORECASE,
+)
+_CONTENT = re.compile(
+    r"filter|content.{0,9}(?:policy|risk)|moderat|flagged|inappropriate|unsafe|harmful|safety"
+    r"|sensitive|too long|too many tokens|context.{0,9}(?:length|window)",
+    re.IGNORECASE,
+)
+# How a reply ended, by the letters of the server's word; the first that fits.
+_ENDINGS = {
+    "content_filter": "filter|safety|refus|recitation|prohibit|block|guardrail|sensitive|toxic"
+    "|moderat|violat|policy|spii",
+    "tool_calls": "tool|function",
+    "error": "error|abort|cancel|time|insufficient|fail",
+    "length": "length|limit|max|context|truncat",
+    "stop": "^(?:stop|eos|eot|end|complete|finish|done|normal)",
+}
+_FINAL = {
+    "length": "cut off: raise max_tokens, which reasoning uses up too",
+    "content_filter": "refused, by the model or by a filter",
 }
 PRICES = Path(__file__).with_name("prices.yaml")
 
 
 class Answer(NamedTuple):
-    """What a server sent, in its own words; tokens are 0 where it reported none."""
+    """What a server sent, in its own words; tokens are 0 where it reported none. `served` is the
+    model that it named."""
 
     text: str
     finish_reason: str
@@ -35,10 +62,15 @@ class Answer(NamedTuple):
     completion_tokens: int
     served: str
 
+    @property
+    def is_final(self) -> bool:
+        """Whether the same request would end alike: cut off, or refused."""
+        return ending(self.finish_reason) in _FINAL
+
 
 class Reply(NamedTuple):
     """`value` is what a parser made of `text`, or None; then `error` says why. `cached`: nobody was
-    asked. `answer`: the first one, as it came."""
+    asked. `answer`: the one that was read, or the last."""
 
     value: Any = None
     error: str | None = None
@@ -67,31 +99,80 @@ def key_of(request: dict) -> str:
 
 
 def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | None:
-    """The first answer that can be parsed, or an error after `ATTEMPTS` that can't. None: ask."""
-    reply = None
-    for number, answer in enumerate(answers[:ATTEMPTS], 1):
+    """The first answer that can be parsed; an error after `ATTEMPTS` that can't, or a final one.
+    None: ask."""
+    for answer in answers:
         try:
-            return Reply(parse(answer.text), None, answer.text, True, answers[0])
+            return Reply(_value(answer, parse), None, answer.text, True, answer)
         except ValueError as problem:
-            if number == ATTEMPTS:
-                error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
-                reply = Reply(None, error, answer.text, True, answers[0])
-    return reply
+            error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
+            if answer.is_final:
+                error = (
+                    f"{_FINAL[ending(answer.finish_reason)]} (the next run asks again): {problem}"
+                )
+    if answers and (answer.is_final or len(answers) >= ATTEMPTS):
+        return Reply(None, error, answer.text, True, answer)
+    return None
+
+
+def _value(answer: Answer, parse: Callable[[str], Any]) -> Any:
+    value, end = parse(answer.text), answer.text.rstrip()[-1:]
+    may_go_on = type(value) is float and (end.isdigit() or end in ".,")
+    if may_go_on and ending(answer.finish_reason) == "length":
+        raise ValueError(f"a number cut off, got {answer.text[-80:]!r}")
+    return value
+
+
+def ending(word: str) -> str:
+    """How a reply ended: 'stop', 'length', 'content_filter' (refusals too), 'tool_calls', 'error',
+    'unknown' (not said), or a word that is none of those we know."""
+    letters = re.sub(r"[\W\d_]+|^FINISH.?REASON|^REASON", "", word, flags=re.IGNORECASE).lower()
+    for name, pattern in _ENDINGS.items():
+        if re.search(pattern, letters):
+            return name
+    return "unknown" if letters in ("", "none", "null") else word
+
+
+def same_model(asked: str, served: str) -> bool:
+    """Whether two names differ at most in path, case, alias or date: gpt-4o and
+    openai/gpt-4o-2024-08-06."""
+    last = [name.casefold().rpartition("/")[2] for name in (asked, served)]
+    plain = [re.sub(r"[^a-z0-9]+", "-", name) for name in last]
+    first, second = (re.sub(r"(-latest|-free|-main|-\d\d[\d-]+)+$", "", name) for name in plain)
+    return first == second
 
 
 def read_answer(body: Any) -> Answer:
-    """The one choice of a chat completion. Raises ValueError for anything else."""
+    """The one choice of a chat completion. Raises ValueError for anything else, an outage too."""
     try:
-        choice = body["choices"][0]
-        text = choice["message"].get("content")
-        usage = body.get("usage") or {}
+        choice, usage = body["choices"][0], body.get("usage") or {}
+        text, refusal = _texts_of(choice["message"])
         tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
-        words = str(text or ""), str(choice.get("finish_reason")), str(body.get("model"))
+        reason, error = choice.get("finish_reason"), body.get("error") or choice.get("error")
     except (LookupError, TypeError, AttributeError, OverflowError) as problem:
         raise ValueError(type(problem).__name__) from None
+    if isinstance(reason, dict):  # {"type": "stop", "matched": …}
+        reason = reason.get("type")
+    if refusal and not text.strip():
+        text, reason = refusal, "refusal"
+    if error or ending(str(reason)) == "error":
+        raise ValueError("an outage")
+    tokens = [min(max(n, 0), 10**12) for n in tokens]  # the file takes none greater
+    words = text, str(reason), str(body.get("model"))
     # No file takes halves of characters.
     text, finish_reason, served = (word.encode(errors="replace").decode() for word in words)
     return Answer(text, finish_reason, *tokens, served)
+
+
+def _texts_of(message: dict) -> tuple[str, str]:
+    """Text and refusal of a message, whose content is a text, parts (thoughts too) or null."""
+    content, text, refusal = message.get("content"), "", message.get("refusal")
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, dict):
+            refusal = part.get("refusal") or refusal
+            part = part.get("text") if part.get("type") in (None, "text", "output_text") else ""
+        text += "" if part is None else part
+    return text, refusal if isinstance(refusal, str) else ""
 
 
 def tokens_of(request: dict) -> tuple[int, int]:
@@ -141,13 +222,26 @@ def connect(url: str, key: str, max_concurrency: int, timeout: float):
 async def _show_in_status(response: httpx2.Response) -> None:
     """Says in status and header, by which openai decides, what only the body says."""
     await response.aread()
-    if response.status_code == 429 and b"insufficient_quota" in response.content:
-        response.headers["x-should-retry"] = "false"
     if response.status_code == 200:
         try:
             read_answer(response.json())
         except (ValueError, RecursionError):
-            response.status_code = NO_COMPLETION
+            code = re.search(rb'"code":\s*"?([45]\d\d)\b', response.content)
+            response.status_code = int(code[1]) if code else NO_COMPLETION
+    if response.status_code == 429 and remedy(429, response.text):
+        response.headers["x-should-retry"] = "false"
+
+
+def remedy(status: int, error: str) -> str:
+    """What to fix where an error says that all other requests would fail too, else ''."""
+    if status in (*REMEDY, 400, 429) and _MONEY.search(error):
+        return REMEDY[402]
+    return "" if is_of_content(status, error) else REMEDY.get(status, "")
+
+
+def is_of_content(status: int, error: str) -> bool:
+    """Whether an error is about one request's text: filtered, or too long."""
+    return status == 413 or bool(status in (400, 403, 422) and _CONTENT.search(error))
 
 
 def address(url: str) -> str:

@@ -1,16 +1,21 @@
 import asyncio
+import contextlib
 import importlib.util
 import json
 import math
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+import unicodedata
 import urllib.error
 import urllib.request
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from curemed_utils import judge, prompts
 from curemed_utils.judge import Judge, Verdict, wire
@@ -49,117 +54,258 @@ def values(verdicts):
 
 # Reading replies ----------------------------------------------------------------------------------
 
-
-@pytest.mark.parametrize(
-    ("reply", "value"), [("True", True), ("False", False), (" True\n", True), ("\tFalse  ", False)]
+TRUE = (
+    *("True", " True\n", "true", "TRUE", "True.", "True!", "True;", "True。", "Ｔｒｕｅ", "True\0"),
+    *("**True**", "'True'", '"True"', "“True”", "`True`", "(True)", "[True]", "# True", "> True"),
+    *("```\nTrue\n```", "\\boxed{True}", "$\\boxed{\\text{True}}$", "<verdict>True</verdict>"),
+    *(
+        "True<|im_end|>",
+        "True</s>",
+        "True<|eot_id|>",
+        "True<end_of_turn>",
+        "\ufeffTrue",
+        "True\u200b",
+    ),
+    *("Answer: True", "Verdict - True", "**Verdict:** True", "verdict = True", "## Verdict\nTrue"),
+    *("The answer is True.", "My verdict: True", "Final answer: **True**", "Is correct: True"),
+    *("The response is correct: True", "True, because both name it.", "True (same disease)"),
+    *("True\n\nExplanation: same disease.", "True - the same", "True — the same", "True\nTrue"),
+    *("The two are equal.\n\nTrue", "They match. Final answer: True", "a\n**Final verdict: True**"),
+    *("<think>\nsame\n</think>\n\nTrue", "not false</think>True", "<reasoning>x</reasoning>True"),
+    *(
+        '{"verdict": true}',
+        '{"verdict": "True", "confidence": 0.9}',
+        '```json\n{"result": true}\n```',
+    ),
+    *('{"reason": "it is not false", "verdict": true}', '{"answer": "flu", "verdict": true}'),
 )
-def test_true_and_false_are_read(reply, value):
-    assert judge.parse_truth(reply) is value
+OPPOSITE = {"true": "false", "True": "False", "TRUE": "FALSE", "Ｔｒｕｅ": "Ｆａｌｓｅ"}
+
+
+@pytest.mark.parametrize("reply", TRUE)
+def test_a_clear_verdict_is_read(reply):
+    assert judge.parse_truth(reply) is True
+    if "not false" not in reply:
+        for word, opposite in OPPOSITE.items():
+            reply = reply.replace(word, opposite)
+        assert judge.parse_truth(reply) is False
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        *[
-            "",
-            " ",
-            "true",
-            "TRUE",
-            "false",
-            "True.",
-            "**True**",
-            '"True"',
+        *("", " ", "1", "1.0", "Yes", "None", "Tru", "Truely", "untrue", "TrueFalse", "true story"),
+        *(
             "True False",
-            "True True",
             "True\nFalse",
-            "not False",
-        ],
-        *[
-            "True, because",
-            "The answer is True",
-            "1",
-            "1.0",
-            "Yes",
-            "None",
-            "Ｔｒｕｅ",
-            "Tru",
-            "True\0",
-        ],
+            "True or False",
+            "True/False",
+            "True? False?",
+            "True or not",
+        ),
+        *("not True", "not False", "It is not false", "Answer: not True", "The answer is not True"),
+        *(
+            "True… but actually False",
+            "True, but not quite",
+            "True. No, wait.",
+            "True. Not really.",
+        ),
+        *("True, actually no", "False... True", "neither true nor false", "True?", "Is it True"),
+        *(
+            "I think True",
+            "probably true",
+            "True that",
+            "True True",
+            "It is true that this is wrong",
+        ),
+        *(
+            "It would be false to say True",
+            "The response is not true.\n\nIt isn't true",
+            "Incorrect: True",
+        ),
+        *('{"incorrect": true}', '{"verdict": null}', '{"verdict": "unclear"}', "<think>True"),
     ],
 )
-def test_nothing_else_is_a_truth(reply):
+def test_a_doubtful_verdict_is_not_guessed(reply):
     with pytest.raises(ValueError, match="expected True or False, got"):
         judge.parse_truth(reply)
 
 
 @pytest.mark.parametrize(
-    ("reply", "value"),
+    ("value", "replies"),
     [
-        ("0", 0.0),
-        ("1", 1.0),
-        ("0.0", 0.0),
-        ("1.0", 1.0),
-        ("1.000", 1.0),
-        ("0.5", 0.5),
-        (".5", 0.5),
-        (" 0.75\n", 0.75),
-        ("0.123456", 0.123456),
+        (0.0, ("0", "0.0", "0.", "0/1", "0%", "0.0.")),
+        (
+            1.0,
+            ("1", "1.0", "1.000", "1.", "1,0", "1/1", "100%", "１", "1.0\0", "1.0 (fully correct)"),
+        ),
+        (0.123456, ("0.123456",)),
+        (
+            0.5,
+            ("0.5", ".5", " 0.5\n", "0,5", "0.50", "0.5.", "0.5;", "0.5!", "50%", "50 %", "０.５"),
+        ),
+        (
+            0.5,
+            (
+                "**0.5**",
+                "[0.5]",
+                "(0.5)",
+                '"0.5"',
+                "```0.5```",
+                "\\boxed{0.5}",
+                "<score>0.5</score>",
+            ),
+        ),
+        (0.5, ("0.5/1.0", "0.5/1", "0,5/1,0", "0.5 out of 1", "0.5 (out of 1.0)", "Score: 0.5/1")),
+        (
+            0.5,
+            (
+                "Score: 0.5",
+                "score = .5",
+                "Score - 0.5",
+                "The score is 0.5.",
+                "Final score: **0.5**",
+            ),
+        ),
+        (0.5, ("Score (0.0-1.0): 0.5", "It is half right.\n0.5", "It is half right. Score: 0.5")),
+        (0.5, ("0.5 because", "0.5 - half right", "0.5\n\nThe patient has type 2 diabetes.")),
+        (0.5, ("0.5</s>", "0.5<|im_end|>", "0.5\u200b", "<think>0.3? 0.9?</think>0.5")),
+        (
+            0.5,
+            (
+                '{"score": 0.5}',
+                '{"score": 0.5, "confidence": 0.9}',
+                '```json\n{"score": "0.5"}\n```',
+            ),
+        ),
     ],
 )
-def test_a_number_from_0_to_1_is_read(reply, value):
-    assert judge.parse_score(reply) == value
+def test_a_clear_number_from_0_to_1_is_read(value, replies):
+    assert [judge.parse_score(reply) for reply in replies] == [value] * len(replies)
 
 
 @pytest.mark.parametrize(
     "reply",
     [
-        *[
-            "",
-            ".",
-            "1.2",
-            "2",
-            "1.01",
-            "-0",
-            "-0.0",
-            "-0.5",
-            "+0.5",
+        *("", ".", "1.2", "2", "1.01", "-0", "-0.5", "+0.5", "Score: -0.5", "Score -0.5", "- 0.5"),
+        *(
             "nan",
             "NaN",
             "inf",
             "1e0",
             "1e-1",
             "5e-1",
-            "0,5",
-            "1.",
-            "0.",
-        ],
-        *[
             "00.5",
             "0x1",
             "0_1",
             "0. 5",
-            "0.5.",
-            "0.5;",
-            "50%",
-            "0.5/1",
+            "0.5.5",
+            "1.0.0",
+        ),
+        *(
+            "1,000",
+            "1, 5",
+            "0.5%",
+            "150%",
+            "8/10",
+            "4/5",
+            "1/5",
+            "1/10",
+            "1 of 5",
+            "2/2",
+            "0.5/0.9",
+        ),
+        *(
             "0.5 0.6",
             "0.5\n0.5",
-            "1.0\0",
-            "٠",
-            "٠.٥",
-            "0.٥",
-            ".５",
-            "1.٠",
-            "１",
-            "０.５",
-            "०.५",
-        ],
-        *["0.5 because", "score: 0.5", "**0.5**", "[0.5]", "True", "half"],
+            "0.5 or 0.6",
+            "0.8-0.9",
+            "0.8 – 0.9",
+            "0.8 to 0.9",
+            "1 or 0",
+            "0-1",
+        ),
+        *(
+            "between 0 and 1",
+            "not 0.5",
+            ">0.5",
+            "<0.5",
+            "0.5 or higher",
+            "0.5 but maybe 0.6",
+            "1: 0.5",
+        ),
+        *(
+            "0.5\n\nOn reflection 0.6",
+            "0 points off, so 1",
+            "1 error",
+            "True",
+            "half",
+            "<think>0.5",
+        ),
+        *('{"score": true}', '{"a": 0.5, "b": 0.6}', "٠", "٠.٥", "0.٥", "1.٠", "०.५"),
     ],
 )
-def test_nothing_else_is_a_score(reply):
+def test_a_doubtful_score_is_not_guessed(reply):
     with pytest.raises(ValueError, match=r"expected a number from 0\.0 to 1\.0, got"):
         judge.parse_score(reply)
+
+
+PARTS = st.sampled_from(
+    [
+        *TRUE,
+        "False",
+        "0.5",
+        "1",
+        ",",
+        "/1",
+        "not ",
+        "but ",
+        "answer: ",
+        "{",
+        '"',
+        "<think>",
+        "\n",
+        "\u200b",
+    ]
+)
+
+
+@given(st.lists(PARTS | st.text(max_size=5), max_size=8).map("".join))
+@pytest.mark.parametrize("parse", [judge.parse_truth, judge.parse_score])
+def test_any_reply_is_read_alike_in_any_form_or_is_a_value_error(parse, reply):
+    def value(text):
+        try:
+            return parse(text)
+        except ValueError as error:
+            return str(error).split(", got")[0]
+
+    read = value(reply)
+    for same in (f"\n {reply} \n", f"\ufeff{reply}", unicodedata.normalize("NFD", reply)):
+        assert value(same) == read
+    assert isinstance(read, str) or 0 <= read <= 1
+
+
+@pytest.mark.parametrize("parse", [judge.parse_truth, judge.parse_score])
+@pytest.mark.parametrize("before", ["", "True", "0.8", "Score: "])
+def test_a_reply_that_repeats_itself_takes_no_time(parse, before):
+    started = time.perf_counter()
+    for part in (
+        "True ",
+        "\n0.8",
+        "(",
+        ". (",
+        " ",
+        "\n",
+        "</a",
+        "<think>",
+        "answer is : ",
+        ") ",
+        "{",
+        "0-1",
+    ):
+        with contextlib.suppress(ValueError):
+            parse(before + part * 20_000)
+    assert time.perf_counter() - started < 6
 
 
 def test_a_long_reply_is_quoted_in_part():
@@ -637,7 +783,8 @@ def test_a_checkpoint_under_transformers_serve(tiny_base, tmp_path):
                 verdict.reply for verdict in verdicts
             )  # a model that has learnt nothing says something, seldom a verdict
             assert all(
-                verdict.value is not None or "3 answers" in verdict.error for verdict in verdicts
+                verdict.value is not None or re.match("3 answers|cut off", verdict.error)
+                for verdict in verdicts
             )
             assert one.client.totals().prompt_tokens > 100
             assert one.score("logic", items(2)) == [

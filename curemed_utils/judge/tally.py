@@ -1,0 +1,87 @@
+"""How requests fare: whether a server, or a model, is worth asking on, and which models answer."""
+
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from curemed_utils.judge import wire
+
+FAILURES = 3  # requests that fail with no answer in between: the others will fail too
+REFUSALS, MANY = 8, 32  # in a row, of a model that has answered nothing, and of any other
+
+
+class Refused(RuntimeError):
+    """The server takes no such requests. The message says what to fix."""
+
+
+class NoAnswer(Exception):
+    """The message is the item's error."""
+
+
+@dataclass
+class Call:
+    parse: Callable[[str], Any]
+    server: str | None
+    answered_at: float = 0.0
+    failures: int = 0
+    down: str = ""  # why nobody is asked any more
+
+    def fail(self, error: str) -> None:
+        self.failures += 1
+        if self.failures >= FAILURES:
+            self.down = f"the server had stopped answering: {error}"
+
+    def stop(self, tally: "Tally", remedy: str, error: str) -> str:
+        """The words of a Refused."""
+        self.down = remedy
+        return f"{self.server} refused model {tally.model!r}: {remedy}. It said: {error}"
+
+
+@dataclass
+class Tally:
+    """Of one client, in this run: what its file holds of others says nothing."""
+
+    model: str
+    refused: int = 0  # in a row
+    faulty: int = 0  # of these, those refused for more than their text
+    flying: int = 0
+    error: str = ""  # of the last one refused
+    served: Counter = field(default_factory=Counter)  # answers by the model that the server named
+
+    def refuse(self, status: int, error: str) -> None:
+        self.error = error
+        self.refused += 1
+        self.faulty += not wire.is_of_content(status, error)
+
+    def takes_nothing(self) -> bool:
+        """Whether the other requests will be refused as well."""
+        if self.served:
+            return self.faulty >= MANY
+        return self.faulty >= REFUSALS or self.refused >= MANY
+
+    def answer(self, served: str) -> None:
+        """Warns of a model that is not the one asked, or not the one that answered before."""
+        self.refused = self.faulty = 0
+        self.served[served] += 1
+        is_new = self.served[served] == 1 and served not in ("", "None")
+        if is_new and not (len(self.served) == 1 and wire.same_model(self.model, served)):
+            names = ", ".join(map(repr, self.served))
+            warnings.warn(f"asked for model {self.model!r}, got answers of {names}", stacklevel=2)
+
+
+class Tallies(dict[str, Tally]):
+    """By the model asked."""
+
+    def __missing__(self, model: str) -> Tally:
+        return self.setdefault(model, Tally(model))
+
+
+def progress_bar(progress: str, items: Iterable):
+    """A bar called `progress` (empty: none), as text, which outlives its notebook."""
+    from tqdm import tqdm
+
+    total = len(items) if hasattr(items, "__len__") else None
+    return tqdm(total=total, desc=progress, disable=not progress, file=sys.stdout)
