@@ -106,7 +106,7 @@ def mean_paid(verdicts: pd.DataFrame, by: list[str]) -> pd.Series:
 
     An unknown part has its group's mean, as in `filled`; NaN where a whole group lacks a part.
     """
-    groups = verdicts.reindex(columns=[*by, *PAID]).groupby(by, sort=False)
+    groups = verdicts.reindex(columns=[*by, *PAID]).groupby(by, sort=False, dropna=False)
     return groups.mean().sum(axis=1, skipna=False)
 
 

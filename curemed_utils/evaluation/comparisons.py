@@ -24,7 +24,7 @@ def compare_all(
     over runs, by a t distribution with the deviation of a paired bootstrap of groups, as in
     `intervals.estimates`, and of two groups more, as groups that change alike would have none: one
     gains, one loses as much as any did, or all (Bonett and Price 2012). p is at least 2^(1 - k) for
-    k groups that changed, a sign test's least. With under FEW groups there is neither.
+    k groups that changed, a sign test's least. Under FEW groups have neither.
     McNemar's exact test (p_mcnemar) takes the majority of an item's runs (n_tied have none) and
     items for independent: if they are parallel, read p_paired. *_holm is corrected over all pairs.
 

@@ -119,8 +119,8 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     of HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
     """
     truths = measures(verdicts).assign(well_formed=verdicts["well_formed"])
-    keys = [verdicts[name] for name in by]
-    groups = truths.groupby(keys, sort=False)
+    how = {"by": [verdicts[name] for name in by], "sort": False, "dropna": False}
+    groups = truths.groupby(**how)
     n = groups.size()
     result = pd.DataFrame(index=n.index)
     for name in ("la", "lc", "complete", "well_formed"):
@@ -132,7 +132,7 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     for name in ("la", "lc"):
         result[f"n_unknown_{name}"] = n - groups[name].count()
     faults = outcomes(verdicts).isin(HARNESS)
-    result["faults"] = 100 * faults.groupby(keys, sort=False).mean()
+    result["faults"] = 100 * faults.groupby(**how).mean()
     result["marked"] = result["faults"] > MAX_FAULTS
     return result
 

@@ -223,6 +223,12 @@ def test_one_response_and_unknown_ones_are_counted():
     assert math.isnan(table.loc["French", "la"]) and table.loc["French", "n_unknown_la"] == 2
 
 
+def test_responses_of_no_tier_are_a_group_of_their_own():
+    verdicts = make.verdicts(French=[True, False], Latin=[True])
+    table = evaluation.table(verdicts.assign(tier=["high", "high", None]), ["tier"])
+    assert table["n"].tolist() == [2, 1] and table["la"].tolist() == [50, 100]
+
+
 def test_a_language_that_nothing_was_scored_in_hides_no_other():
     table = make.judged_outputs([(True, True, True, 3), (True, False, False, 1)])
     table = pd.concat([table, make.judged_outputs([(None, True, True, 2)], language="Thai")])
