@@ -23,7 +23,9 @@ TEXTS = ("question", "reasoning", "answer")
 COLUMNS = ("id", "language", *TEXTS, "rating", "comment", "group", "rater")
 OWNER = ("group", "language", "rater")  # what all rows of a sheet have in common
 SCALE = {"rating": ("1", "2", "3", "4", "5")}
-NAME = regex.compile(r'(?=.*[\p{L}\p{N}])[^\p{Cc}\p{Cs}\p{Co}\p{Cn}/\\:*?"<>|]{1,50}')  # of a rater
+NAME = regex.compile(
+    r'(?V1)(?=.*[\p{L}\p{N}])[^[\p{C}--[\u200c\u200d]]/\\:*?"<>|]{1,50}'
+)  # of a rater
 
 
 @dataclass(frozen=True, repr=False)

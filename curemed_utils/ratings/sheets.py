@@ -135,7 +135,7 @@ def read_sheet(
     try:
         raw = Path(path).read_bytes()
         is_zip = raw.startswith(b"PK")  # as a workbook is, whatever its name
-        table, merged = _workbook_rows(raw) if is_zip else (_text_rows(raw, file), [])
+        table = _workbook_rows(raw) if is_zip else _text_rows(raw, file)
     except Exception as error:  # of csv, zip, XML or openpyxl
         fault = f"can't be read ({type(error).__name__}: {error}); save it as 'CSV UTF-8' or .xlsx"
         return [], [Slip(file, 1, fault.replace(f"{file}: ", ""))]
@@ -150,19 +150,15 @@ def read_sheet(
         if texts == first:
             continue
         cells = dict.fromkeys(columns, "") | dict(zip(header, texts, strict=False))
-        faults = []
+        lines.append(Line(file, row, cells))
         for name, allowed in choices.items():
             text, cells[name] = cells[name], _chosen(cells[name], allowed)
             if text and not cells[name]:
                 wanted = f"none of {', '.join(allowed)}; write one of them, or nothing"
-                faults.append(f"{name} {text[:40]!r} is {wanted}")
+                slips.append(Slip(file, row, f"{name} {text[:40]!r} is {wanted}"))
         if any(texts[len(header) :]):
-            faults.append("has more cells than the header: text with a separator, not quoted")
-        for area in merged:
-            if area.min_row <= row <= area.max_row:
-                faults.append(f"the cells {area} are merged: part them, and fill in each")
-        lines.append(Line(file, row, cells))
-        slips += [Slip(file, row, fault) for fault in faults]
+            fault = "has more cells than the header: text with a separator, not quoted"
+            slips.append(Slip(file, row, fault))
     times = Counter(line.cells["id"] for line in lines)
     for _, row, cells in lines:
         if times[cells["id"]] > 1:
@@ -189,8 +185,8 @@ def _text_rows(raw: bytes, file: str) -> list[list[str]]:
     return rows
 
 
-def _workbook_rows(raw: bytes) -> tuple[list[list[str]], list]:
-    """The rows of the only worksheet that holds anything, and its ranges of merged cells."""
+def _workbook_rows(raw: bytes) -> list[list[str]]:
+    """The rows of the only worksheet that holds anything; merged cells say that they are."""
     from openpyxl import load_workbook
 
     tables = {}
@@ -198,8 +194,11 @@ def _workbook_rows(raw: bytes) -> tuple[list[list[str]], list]:
         rows = []
         for cells in sheet.values:
             rows.append(["" if cell is None else str(cell).strip() for cell in cells])
+        for area in sheet.merged_cells.ranges:
+            for cells in rows[area.min_row - 1 : area.max_row]:
+                cells[area.min_col - 1] += f" (merged cells {area})"
         if sheet.title != INSTRUCTIONS and any(map(any, rows)):
-            tables[sheet.title] = rows, sheet.merged_cells.ranges
+            tables[sheet.title] = rows
     if len(tables) != 1:
         raise DataError(f"worksheets {list(tables)}, where one is wanted")
     return tables.popitem()[1]

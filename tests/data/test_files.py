@@ -206,6 +206,7 @@ JSON = st.recursive(
 QUICK = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.heavy
 @QUICK
 @given(
     st.binary(max_size=200)
@@ -221,6 +222,7 @@ def test_any_bytes_are_rows_or_a_named_fault(tmp_path, raw):
         data.read_jsonl(path)
 
 
+@pytest.mark.heavy
 @QUICK
 @given(st.lists(st.dictionaries(st.text(min_size=1), JSON, max_size=4), max_size=4))
 def test_what_is_written_is_read_back_unchanged(tmp_path, extras):

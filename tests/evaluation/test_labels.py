@@ -145,7 +145,9 @@ def test_merged_labels_are_named(table, tmp_path):
     book = openpyxl.load_workbook(path)
     book["Items"].merge_cells("H2:H3")
     book.save(path)
-    with pytest.raises(DataError, match=r"s\.xlsx, row 2: the cells H2:H3 are merged"):
+    with pytest.raises(
+        DataError, match=r"s\.xlsx, row 2: correct ' .merged cells H2:H3.' is none of yes"
+    ):
         labels.read_labels(path)
 
 

@@ -118,6 +118,7 @@ def test_a_filled_sheet_survives_another_export_and_another_draw_is_refused(fold
         (dict(raters={"French": ["Ola\u0301", "Ol\u00e1"]}), "different names"),
         (dict(raters={"French": ["O'Brien", "O\u2019Brien"]}), "different names"),
         (dict(raters={"French": ["a\tb"]}), "signs of file names"),
+        (dict(raters={"French": ["\u202eann"]}), "signs of file names"),
         (dict(raters={"French": ["\u0301"]}), "signs of file names"),
         (dict(raters={"French": ["CON:"]}), "signs of file names"),
         (dict(raters={"French": ["a" * 51]}), "up to 50"),
@@ -359,6 +360,30 @@ def test_cells_of_a_workbook_that_are_no_rating_are_said(rows, tmp_path):
     returned, messages = faults(tmp_path, rows)
     assert [row for row, _ in messages] == [4, 5, 6] and len(returned.table) == 20
     assert "2026-05-04" in messages[1][1] and "'=1+1'" in messages[2][1]
+
+
+def test_merged_ratings_are_named_and_merged_comments_kept(rows, tmp_path):
+    ratings.write_sheets(rows, tmp_path, RATERS, "clinicians", overlap=1)
+    path = tmp_path / "clinicians-French-ann.xlsx"
+    book = openpyxl.load_workbook(path)
+    sheet = book["Items"]
+    sheet["F2"], sheet["F3"], sheet["F4"], sheet["G4"] = 5, 4, 3, "dose"
+    sheet.merge_cells("F2:F3")
+    sheet.merge_cells("G4:G5")
+    book.save(path)
+    returned, messages = faults([path], rows)
+    texts = ["rating '5 (merged cells F2:F3)' is none", "rating ' (merged cells F2:F3)' is none"]
+    assert [
+        (row, fault[: len(text)]) for (row, fault), text in zip(messages, texts, strict=True)
+    ] == [
+        (2, texts[0]),
+        (3, texts[1]),
+    ]
+    assert returned.table["rating"].dropna().tolist() == [3]
+    assert sorted(filter(None, returned.table["comment"])) == [
+        " (merged cells G4:G5)",
+        "dose (merged cells G4:G5)",
+    ]
 
 
 def test_a_workbook_with_two_sheets_of_items_is_refused(rows, tmp_path):

@@ -3,6 +3,7 @@
 import csv
 import io
 import string
+import time
 
 import hypothesis.strategies as st
 import openpyxl
@@ -170,11 +171,11 @@ def test_a_workbook_is_read_under_any_name_with_hidden_and_blank_rows(workbook, 
     assert workbook(change, name) == (["yes"] * 3, [])
 
 
-@pytest.mark.parametrize("area", ["C2:C3", "C2:D3", "A2:A3"])
-def test_merged_cells_are_named_for_each_of_their_rows(workbook, area):
-    slips = workbook(lambda book, sheet: sheet.merge_cells(area))[1]
-    fault = f"the cells {area} are merged: part them, and fill in each"
-    assert slips == [(2, fault), (3, fault)]
+@pytest.mark.parametrize(("area", "rows"), [("C2:C3", [2, 3]), ("C2:D3", [2, 3]), ("C4:D4", [4])])
+def test_merged_labels_are_named_for_each_of_their_rows(workbook, area, rows):
+    read, slips = workbook(lambda book, sheet: sheet.merge_cells(area))
+    assert [row for row, _ in slips] == rows and read.count("yes") == 3 - len(rows)
+    assert all(f"(merged cells {area})' is none of yes, no, unsure" in fault for _, fault in slips)
 
 
 def test_a_second_worksheet_with_cells_is_named(workbook):
@@ -193,6 +194,7 @@ QUICK = settings(max_examples=100, deadline=None, suppress_health_check=list(Hea
 CELL = st.text() | st.text(string.punctuation + "a1 \r\n\t", max_size=6)
 
 
+@pytest.mark.heavy
 @QUICK
 @given(st.lists(st.fixed_dictionaries({"response": CELL, "note": CELL}), min_size=1, max_size=5))
 @pytest.mark.parametrize("suffix", [".csv", ".xlsx"])
@@ -206,6 +208,7 @@ def test_any_text_comes_back_as_it_was_written(tmp_path, suffix, records):
     ]
 
 
+@pytest.mark.heavy
 @QUICK
 @given(
     st.binary(max_size=99)
@@ -220,3 +223,12 @@ def test_any_bytes_are_lines_or_slips(tmp_path, start, raw):
     lines, slips = sheets.read_sheet(path, COLUMNS, CHOICES)
     assert all(line.cells["correct"] in ("", *CHOICES["correct"]) for line in lines)
     assert lines or slips or not raw.strip() or start
+
+
+@pytest.mark.parametrize("part", ['"', "'", "=", "sep=", ",", '",', "\r", "5,0", "\u0301", '"\n'])
+def test_repeats_of_anything_are_read_in_linear_time(filled, part):
+    start = time.perf_counter()
+    filled(part * 20_000)
+    filled(f"a,x,{part * 20_000},")
+    filled("a", header=part * 20_000)
+    assert time.perf_counter() - start < 3
