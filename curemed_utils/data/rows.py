@@ -115,6 +115,6 @@ def write_jsonl(rows: Iterable[Row | dict], path: str | Path) -> Path:
     with part.open("w", encoding="utf-8") as file:
         for row in rows:
             record = row.model_dump(exclude_defaults=True) if isinstance(row, Row) else row
-            file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
     part.replace(path)
     return path

@@ -189,6 +189,11 @@ def test_nan_is_missing_and_a_large_whole_number_is_kept(tmp_path):
     assert row.grade is None and row.big == 10**30
 
 
+def test_a_log_with_a_loss_that_is_no_number_is_written(tmp_path):
+    path = data.write_jsonl([{"loss": float("nan"), "norm": float("inf")}], tmp_path / "log.jsonl")
+    assert path.read_text(encoding="utf-8") == '{"loss": NaN, "norm": Infinity}\n'
+
+
 def test_what_is_no_file_is_named(tmp_path):
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "link.jsonl").symlink_to(tmp_path / "gone")
