@@ -224,14 +224,14 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings
 
 
 def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
-    """The most of `n_gpus` that share a model evenly, by vLLM's rules.
+    """The most of `n_gpus` that can share a model by vLLM's rules.
 
-    They divide the attention heads; each has as many key-value heads, or they divide the GPUs;
-    and they divide the vocabulary, which is padded to a multiple of 64.
+    Their number divides the attention heads, and 64, of which a padded vocabulary is a multiple.
+    It divides the key-value heads or is a multiple of them.
     """
     for size in range(n_gpus, 1, -1):
-        whole = not any(number % size for number in (n_gpus, heads, 64))
-        if whole and not (kv_heads % size and size % kv_heads):
+        shared = heads % size == 64 % size == 0
+        if shared and (kv_heads % size == 0 or size % kv_heads == 0):
             return size
     return 1
 

@@ -87,26 +87,19 @@ def info(path: str | Path) -> dict:
 
 
 def is_made_from(path: Path, made_from: dict) -> bool:
-    """Whether a checkpoint is finished and made from just this."""
-    return info(path).get("fingerprint") == fingerprint(made_from)
+    """Whether a checkpoint is finished, made from just this, and as its stage left it."""
+    return bool(info(path)) and identity(path) == fingerprint(made_from)
 
 
 def identity(path: str | Path) -> str:
-    """What tells a model from others: ours by what made it, a foreign one by its content.
+    """What tells a model from others: its content, and for one of ours what made it.
 
-    A hub's snapshot has its commit. Elsewhere every byte of `weights.files` counts, wherever they
-    lie; an adapter's base counts too.
+    Ours with other content than its stage left is another model, known by that content.
     """
-    folder = Path(path)
-    if made := info(folder):
+    made, content = info(path), weights.content(Path(path))
+    if made and made.get("content", content) == content:
         return made["fingerprint"]
-    if commit := weights.commit(folder):
-        return commit
-    content = weights.digests(folder)
-    if (adapter := folder / "adapter_config.json").exists():
-        base = json.loads(adapter.read_text(encoding="utf-8")).get("base_model_name_or_path", "")
-        content["base"] = identity(base) if Path(base).is_dir() else base
-    return fingerprint(content)
+    return content
 
 
 def add_results(checkpoint: str | Path, results: pd.DataFrame, rules: str) -> None:
@@ -221,6 +214,7 @@ def finish(part: Path, output: Path, made: dict, log: list[dict] = ()) -> None:
     """Gives a stage's folder its final name, with what made it and a card."""
     made = made | {
         "fingerprint": fingerprint(made["made_from"]),
+        "content": weights.content(part),
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
     }
     text = json.dumps(made, indent=1, ensure_ascii=False)

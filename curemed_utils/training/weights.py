@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import json
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,7 +14,6 @@ SHAPES = (
     *("special_tokens_map.json", "vocab*", "merges.txt", "*.model", "*.tiktoken"),
     *("chat_template*", "additional_chat_templates/*", "*.safetensors*", "pytorch_model*"),
 )
-SNAPSHOT = re.compile(r"/models--([^/]+)/snapshots/([0-9a-f]{40})$")
 
 
 def files(folder: Path) -> list[Path]:
@@ -26,17 +24,13 @@ def files(folder: Path) -> list[Path]:
     return sorted(every)
 
 
-def commit(folder: Path) -> str:
-    """Name and commit of a snapshot in the hub's cache; '' for any other folder."""
-    snapshot = SNAPSHOT.search(folder.resolve().as_posix())
-    return f"{snapshot[1].replace('--', '/')}@{snapshot[2]}" if snapshot else ""
-
-
-def digests(folder: Path) -> dict[str, str]:
-    """SHA-256 of each of `files` by name; a process reads an unchanged file once."""
+def content(folder: Path) -> str:
+    """A digest of every byte of `files`; a process reads an unchanged file once."""
     every = files(folder)
     with ThreadPoolExecutor() as pool:
-        return dict(zip([file.name for file in every], pool.map(_digest, every), strict=True))
+        digests = list(pool.map(_digest, every))
+    lines = [f"{file.name} {digest}" for file, digest in zip(every, digests, strict=True)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
 def _digest(file: Path) -> str:

@@ -187,9 +187,12 @@ def test_an_engine_ends_before_the_next_models_starts(tiny_base, posed, monkeypa
         (40, 8, 8, 8),  # 14B, 32B
         (64, 8, 8, 8),  # 70B
         (32, 32, 4, 4),
-        (32, 8, 3, 1),
-        (32, 8, 6, 2),
-        (12, 2, 6, 2),  # 6 divides the heads, but not a vocabulary padded to 64s
+        (64, 8, 6, 4),
+        (32, 8, 3, 2),
+        (14, 2, 8, 2),  # 0.5B
+        (16, 2, 6, 4),
+        (4, 1, 8, 4),  # Gemma 270M
+        (12, 2, 6, 4),  # 6 divides the heads, but not a vocabulary padded to 64s
         (12, 3, 4, 1),  # neither 2 nor 4 goes with 3 key-value heads
         (71, 1, 8, 1),
         (28, 4, 1, 1),

@@ -103,41 +103,78 @@ def test_a_file_is_read_once(model, monkeypatch):
     checkpoints.identity(model)
 
 
-def test_a_snapshot_of_the_hub_is_known_by_its_commit(model, tmp_path):
+def test_a_snapshot_of_the_hub_is_known_by_its_content(model, tmp_path):
     snapshot = tmp_path / "hub" / "models--Qwen--Qwen2.5-7B" / "snapshots" / COMMIT
-    shutil.copytree(model, snapshot)
+    snapshot.mkdir(parents=True)
+    for file in model.iterdir():
+        (snapshot / file.name).symlink_to(file)
     base = checkpoints.link(tmp_path / "run" / "checkpoints" / "base", str(snapshot))
-    assert checkpoints.identity(base) == f"Qwen/Qwen2.5-7B@{COMMIT}"
-    elsewhere = tmp_path / "snapshots" / COMMIT
-    shutil.copytree(model, elsewhere)
-    assert checkpoints.identity(elsewhere) == checkpoints.identity(model)
-
-
-def test_an_adapter_counts_with_the_base_that_it_names(model, tmp_path):
-    adapter = tmp_path / "adapter"
-    adapter.mkdir()
-    save_file({"lora": torch.ones(3)}, adapter / "adapter_model.safetensors")
-    config = {"base_model_name_or_path": str(model), "peft_type": "LORA"}
-    (adapter / "adapter_config.json").write_text(json.dumps(config))
-    seen = {checkpoints.identity(adapter)}
-    flip(adapter / "adapter_model.safetensors")
-    seen.add(checkpoints.identity(adapter))
+    before = checkpoints.identity(model)
+    assert checkpoints.identity(base) == before
     flip(model / "model.safetensors")
-    seen.add(checkpoints.identity(adapter))
-    assert len(seen) == 3
+    assert checkpoints.identity(base) != before
 
 
-def test_other_weights_of_the_same_size_start_the_stage_anew(model, sample, tmp_path):
+def finished(model: Path, output: Path, made_from: dict) -> Path:
+    """A checkpoint of ours with a model's files."""
+    shutil.copytree(model, checkpoints.partial(output))
+    made = {"kind": "sft", "made_from": made_from, "steps": 1}
+    checkpoints.finish(checkpoints.partial(output), output, made)
+    return output
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "chat_template.jinja"])
+def test_our_own_checkpoint_with_other_content_is_another_model(model, tmp_path, name):
+    made_from = {"seed": 1}
+    sft = finished(model, tmp_path / "run" / "checkpoints" / "sft", made_from)
+    copy = shutil.copytree(sft, tmp_path / "copy")
+    recipe = checkpoints.fingerprint(made_from)
+    assert checkpoints.identity(sft) == checkpoints.identity(copy) == recipe
+    for _ in range(2):  # flipped, and flipped back
+        flip(sft / name, 100)
+        changed = checkpoints.identity(sft) != recipe
+        assert changed != checkpoints.is_made_from(sft, made_from)
+    assert not changed and checkpoints.identity(copy) == recipe
+
+
+def test_what_is_no_content_leaves_our_own_checkpoint_the_same(model, tmp_path):
+    sft = finished(model, tmp_path / "sft", {"seed": 1})
+    (sft / "README.md").write_text("x")
+    (sft / "model.safetensors").touch()
+    assert checkpoints.is_made_from(sft, {"seed": 1})
+
+
+def test_a_checkpoint_finished_before_digests_is_known_by_what_made_it(model, tmp_path):
+    sft = finished(model, tmp_path / "sft", {"seed": 1})
+    made = checkpoints.info(sft)
+    del made["content"]
+    (sft / "stage.json").write_text(json.dumps(made))
+    flip(sft / "model.safetensors")
+    assert checkpoints.is_made_from(sft, {"seed": 1})
+
+
+def test_what_made_one_model_says_nothing_of_other_weights_beside_it(model, tmp_path):
+    sft = finished(model, tmp_path / "sft", {"seed": 1})
+    flip(model / "model.safetensors")
+    foreign = checkpoints.identity(model)
+    shutil.copy(sft / "stage.json", model)
+    assert checkpoints.identity(model) == foreign
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_other_weights_of_the_same_size_start_the_stage_anew(model, sample, tmp_path, ours):
     rows = tmp_path / "rows.jsonl"
     rows.write_text("\n".join(row.model_dump_json() for row in sample[:2]))
+    start = finished(model, tmp_path / "checkpoints" / "ours", {"seed": 1}) if ours else model
     output = paths.checkpoint(tmp_path, "sft")
-    stage = stages.settings("sft", {"start": model, "train_file": rows, "output": output})
-    shutil.copytree(model, checkpoints.partial(output))
-    made = {"kind": "sft", "made_from": stages.made_from(stage), "steps": 1}
-    checkpoints.finish(checkpoints.partial(output), output, made)
+    stage = stages.settings("sft", {"start": start, "train_file": rows, "output": output})
+    finished(model, output, stages.made_from(stage))
     assert stages.is_done(stage)
-    flip(model / "model.safetensors")
-    assert not stages.is_done(stage)
+    for changed in (start, output):
+        flip(changed / "model.safetensors")
+        assert not stages.is_done(stage)
+        flip(changed / "model.safetensors")
+        assert stages.is_done(stage)
 
 
 @pytest.mark.heavy
