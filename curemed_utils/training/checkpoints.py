@@ -83,7 +83,8 @@ def check_model(folder: Path, what: str = "", name: str = "") -> None:
 def info(path: str | Path) -> dict:
     """What made a checkpoint of ours; {} for a foreign one."""
     file = Path(path) / "stage.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    made = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return made if "made_from" in made else {}
 
 
 def is_made_from(path: Path, made_from: dict) -> bool:

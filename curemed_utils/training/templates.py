@@ -55,9 +55,15 @@ def render(tokenizer, turns: list[dict[str, str]]) -> str:
 
 
 def check(tokenizer, prompt: list[dict[str, str]], completion: list[dict[str, str]]) -> None:
-    """ValueError where a completion doesn't stand right behind the prompt as generation has it."""
+    """ValueError where a completion isn't right behind the prompt of generation, or has no end."""
     start, text = render(tokenizer, prompt), render(tokenizer, prompt + completion)
-    rest = text.removeprefix(start).lstrip()
-    if not text.startswith(start) or not rest.startswith(completion[0]["content"].strip()):
-        end = f"its chat template ends a prompt in {start[-30:]!r}, and a completion doesn't follow"
-        raise ValueError(f"{end} there, as in models that think first: choose one that doesn't")
+    between, answer, end = text.removeprefix(start).partition(completion[0]["content"].strip())
+    if not text.startswith(start) or between.strip() or not answer:
+        shown = (
+            f"its chat template ends a prompt in {start[-30:]!r}, and a completion doesn't follow"
+        )
+        raise ValueError(f"{shown} there, as in models that think first: choose one that doesn't")
+    if not end.strip():
+        raise ValueError(
+            "its chat template marks no end of an answer: training can't teach to stop"
+        )

@@ -15,6 +15,8 @@ SHAPES = (
     *("chat_template*", "additional_chat_templates/*", "*.safetensors*", "pytorch_model*"),
 )
 
+TOKENIZERS = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken")
+
 
 def files(folder: Path) -> list[Path]:
     """What shapes a model's words: its config, tokenizer, chat template and weights."""
@@ -63,16 +65,27 @@ def _fault(folder: Path) -> tuple[str, str]:
     others = [kind for kind in FAULTS if "*" in kind and any(folder.glob(kind))]
     if not (folder / "config.json").exists():
         return "*.gguf" if "*.gguf" in others else "nothing", ""
+    tensors = sorted(folder.glob("*.safetensors"))
+    if not tensors:
+        return others[0], ""
+    if not [file for pattern in TOKENIZERS for file in folder.glob(pattern)]:
+        return "tokenizer", ""
+    kind, detail = _fault_of_config(folder / "config.json")
+    return (kind, detail) if kind else _fault_of_weights(folder, tensors)
+
+
+def _fault_of_config(file: Path) -> tuple[str, str]:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
+
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config.get("auto_map"):
-            return "code", ""
+        config = json.loads(file.read_text(encoding="utf-8"))
+        if config.get("model_type") not in KNOWN:
+            return "code", str(config.get("model_type"))
         if how := config.get("quantization_config"):
             return "quantised", str(how.get("quant_method") if isinstance(how, dict) else how)
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError, AttributeError, TypeError) as error:
         return "config", str(error)
-    tensors = sorted(folder.glob("*.safetensors"))
-    return _fault_of_weights(folder, tensors) if tensors else (others[0], "")
+    return "", ""
 
 
 def _fault_of_weights(folder: Path, tensors: list[Path]) -> tuple[str, str]:

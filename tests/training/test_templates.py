@@ -56,6 +56,7 @@ PHI = (
     + "<|{{ m['role'] }}|>\n{{ m['content'] }}<|end|>\n{% endfor %}"
     + ("{% if add_generation_prompt %}<|assistant|>\n{% else %}<|endoftext|>{% endif %}")
 )
+ENDLESS = _EACH + "[{{ m['role'] }}]{{ m['content'] }}{% endfor %}" + _OPEN
 FALLS = "{{ messages[0]['content'].nothing() }}"
 WORK = {
     "chatml": tiny.CHATML,
@@ -78,6 +79,7 @@ REFUSED = {
     "r1": (R1, r"ends a prompt in .*<think>.*choose one"),
     "always thinks": (THINKS, r"ends a prompt in .*<think>.*choose one"),
     "channels": (HARMONY, "a completion doesn't follow"),
+    "endless": (ENDLESS, "marks no end of an answer"),
     "falls": (FALLS, "fails: "),
 }
 

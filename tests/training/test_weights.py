@@ -153,6 +153,12 @@ def test_a_checkpoint_finished_before_digests_is_known_by_what_made_it(model, tm
     assert checkpoints.is_made_from(sft, {"seed": 1})
 
 
+def test_a_stage_json_of_others_makes_no_checkpoint_of_ours(model):
+    before = checkpoints.identity(model)
+    (model / "stage.json").write_text('{"stage": 2}')
+    assert checkpoints.identity(model) == before and checkpoints.info(model) == {}
+
+
 def test_what_made_one_model_says_nothing_of_other_weights_beside_it(model, tmp_path):
     sft = finished(model, tmp_path / "sft", {"seed": 1})
     flip(model / "model.safetensors")
@@ -236,6 +242,10 @@ def emptied(model):
     model.mkdir()
 
 
+def no_tokenizer(model):
+    (model / "tokenizer.json").unlink()
+
+
 def gguf_alone(model):
     emptied(model)
     (model / "model-Q4_K_M.gguf").write_bytes(b"GGUF")
@@ -278,9 +288,12 @@ WRONG = {
         r"cut off or broken \(model\.safetensors\.index\.json: ",
     ),
     "code": (
-        config_with(auto_map={"AutoModelForCausalLM": "modeling_x.XForCausalLM"}),
-        "code of its own .*never run: serve it",
+        config_with(model_type="x", auto_map={"AutoModelForCausalLM": "modeling_x.X"}),
+        "type x .*never run; .*serve it",
     ),
+    "no language model": (config_with(model_type="vit"), "type vit .*isn't among the causal"),
+    "no type": (config_with(model_type=[]), "can't be read"),
+    "no tokenizer": (no_tokenizer, "holds no tokenizer: save it there"),
     "gptq": (quantised("gptq"), r"quantised \(gptq\): give the model that it was made from"),
     "awq": (quantised("awq"), r"quantised \(awq\)"),
     "by name": (config_with(quantization_config="awq"), r"quantised \(awq\)"),
@@ -351,7 +364,11 @@ def test_a_file_is_no_folder(model, tmp_path):
         checkpoints.link(tmp_path / "base", str(file))
 
 
-@pytest.mark.parametrize("whole", [lambda model: None, shards])
+# Models whose repository brings code, though transformers has its own for them: Phi-3, Falcon.
+NEEDLESS = config_with(auto_map={"AutoModelForCausalLM": "modeling_x.XForCausalLM"})
+
+
+@pytest.mark.parametrize("whole", [lambda model: None, shards, NEEDLESS])
 def test_a_whole_model_passes(whole, model):
     whole(model)
     assert weights.fault(model) == ""
