@@ -25,7 +25,7 @@ GRAM = 6  # bytes in the longest sequence that the second detector knows
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
 _ENGLISH = frozenset(_DATA["english_words"].split())
-_ENGLISH_TERM = regex.compile(  # but the second word of a species
+_ENGLISH_TERM = regex.compile(  # but a species' second word
     rf"(?<!\p{{Lu}}\p{{Ll}}+ )\b(?i:\L<words>|\w{{3,}}(?:{_DATA['english_endings']}))\b",
     words=[*_ENGLISH, *_DATA["english_elsewhere"].split()],
 )
@@ -45,7 +45,7 @@ _LATIN_WORD = regex.compile(
     rf"(?<!\p{{Latin}})(?!{_UNIT})\p{{Latin}}[\p{{Latin}}\p{{M}}'’-]+", regex.IGNORECASE
 )
 _GLOSS = regex.compile(r"[(（](?:[^\s()（）]+\s){0,3}[^\s()（）]+[)）]")
-_HANJA_GLOSS = regex.compile(r"(?<=\p{Hangul}\s?)[(（\[]\p{Han}{1,12}[\p{Latin}\s,]*[)）\]]")
+_HANJA_GLOSS = r"\p{Ps}\p{Han}{1,12}[\p{Latin}\s,]*\p{Pe}|\p{Han}{1,12}(?=\p{Ps}\p{Hangul})"
 _BETWEEN = regex.compile(r"(?V1)[,;/+[\p{L}--\p{Latin}]]+")  # one name and the next
 _PUNCTUATION = ".,;:!?()[]'’\"“”"
 
@@ -91,7 +91,7 @@ def foreign_letter(text: str, language: str) -> str:
         return ""
     text = _cleared(text)
     if language == "Korean":
-        text = _HANJA_GLOSS.sub(lambda gloss: _lacking("euc_kr", gloss.group()), text)
+        text = regex.sub(_HANJA_GLOSS, lambda gloss: _lacking("euc_kr", gloss.group()), text)
     letter = stray.search(text)
     return letter.group() if letter else ""
 
@@ -195,16 +195,15 @@ def _latin_words(text: str) -> list[str]:
 
 
 def _is_latin_passage(stretch: str) -> bool:
-    """Whether a stretch is more than a term or a list of terms."""
+    """Whether a stretch is more than a term or a list."""
     weights = [1 + (word.lower() in FUNCTION_WORDS) for word in _latin_words(stretch)]
     return sum(weights) * WORD > PASSAGE and not _are_names(stretch, alone=False)
 
 
 def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
     if n_letters < SHORT:
-        if target.script == "Latin" and _is_short_english(text, target.code):
-            return Check(False, "plain English")
-        return Check(None, "too short to tell")
+        is_english = target.script == "Latin" and _is_short_english(text, target.code)
+        return Check(False, "plain English") if is_english else Check(None, "too short to tell")
     code, sure = _cld2(text)
     is_outside = False  # of the 13, by both detectors
     if code != target.code:
@@ -223,7 +222,7 @@ def _detected(text: str, target: languages.Language, n_letters: int, quotes: boo
 
 
 def _is_short_english(text: str, code: str) -> bool:
-    """Whether some words are English and not the language's, and the rest isn't for it."""
+    """Whether words are English and not the language's, and the rest isn't for it."""
     words = text.lower().split()
     english = _ENGLISH.difference(_DATA["shared"].get(code, "").split())
     is_english = [bare(word) in english for word in words]

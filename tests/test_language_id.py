@@ -351,6 +351,9 @@ def test_chinese_letters_are_not_japanese(text):
         ("당뇨병(糖尿病)은 혈당이 높아지는 병이다.", True),
         ("폐렴(肺炎)입니다.", True),
         ("심근 경색증(心筋梗塞症, myocardial infarction)", True),
+        ("뇌염〔腦炎〕", True),
+        ("甲狀腺機能亢進症(갑상선 기능 항진증)", True),
+        ("男性 불임", None),
         ("대퇴頸部 골절", None),
         ("환자(患者应该每天服药)는 약을 먹는다.", False),
         ("환자는 因此应当立即去医院治疗 약을 먹는다.", False),
@@ -481,7 +484,24 @@ def test_forms_marks_and_outer_space_do_not_change_a_verdict(text, name, mark, d
 
 @pytest.mark.parametrize(
     "piece",
-    ["a", "(", "가(", "糖", "ኣ", "$", "<a", "ab ", "病a", "的 ", "ẹ́", "Aa a", "छ्", ",", "a,"],
+    [
+        "a",
+        "(",
+        "가(",
+        "가糖(",
+        "糖",
+        "ኣ",
+        "$",
+        "<a",
+        "ab ",
+        "病a",
+        "的 ",
+        "ẹ́",
+        "Aa a",
+        "छ्",
+        ",",
+        "a,",
+    ],
 )
 @pytest.mark.parametrize("name", ["French", "Korean", "Japanese", "Amharic", "Hindi"])
 def test_a_long_repetition_takes_no_long_time(piece, name):
