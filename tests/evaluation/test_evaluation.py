@@ -112,6 +112,8 @@ def test_a_mean_reward_is_that_of_the_filled_parts_or_missing(row, make_row):
     parts = np.array([[(1, 1, 1), (0, math.nan, 1), (1, 1, 1)]])
     weights = list(rewards.WEIGHTS.values())
     assert means["a"] == pytest.approx((rewards.filled(parts, weights) @ weights).mean())
+    by_tier = rewards.mean_paid(table.assign(tier=None), ["model", "tier"])
+    assert by_tier["a"].tolist() == [means["a"]]
     assert math.isnan(means["b"])  # no accuracy, no language: nothing is renormalised away
 
 
