@@ -69,10 +69,7 @@ def format_reward(text: str, strict: bool = True) -> float:
 
 
 def composite(scores: dict[str, float | None], weights: dict[str, float] = WEIGHTS) -> float:
-    """Eq. 4 for one response: the weighted sum of its parts, by the rule of `filled`.
-
-    Alone, a response earns the weighted mean of its known parts, times the sum of all weights.
-    """
+    """Eq. 4 for one response; unknown parts scale up the others' weights, as in `filled`."""
     parts = np.array([scores[name] for name in weights], float)
     worth = list(weights.values())
     return float((filled(parts[None, None], worth) @ worth)[0, 0])
@@ -86,19 +83,14 @@ def filled(parts: np.ndarray, weights: list[float]) -> np.ndarray:
     whole group lacks takes each rollout's weighted mean of the other parts, which scales up their
     weights. A rollout of which nothing is known that has a weight is NaN in all parts.
     """
-    parts, weights = np.array(parts, float), np.asarray(weights, float)
-    left_out = ~(~np.isnan(parts) & (weights > 0)).any(axis=2)
-    parts[left_out] = np.nan
-    is_known = ~np.isnan(parts)
-    n_known = is_known.sum(axis=1, keepdims=True)
-    of_group = np.where(is_known, parts, 0).sum(axis=1, keepdims=True) / np.maximum(n_known, 1)
-    parts = np.where(is_known, parts, of_group)
-    counted = weights * (n_known > 0)
-    total = np.maximum(counted.sum(axis=2, keepdims=True), np.finfo(float).tiny)
-    of_rollout = (parts * counted).sum(axis=2, keepdims=True) / total
-    parts = np.where(n_known > 0, parts, of_rollout)
-    parts[left_out] = np.nan
-    return parts
+    known = np.ma.masked_invalid(np.array(parts, float))
+    weights = np.broadcast_to(weights, known.shape)
+    left_out = np.ma.getmaskarray(np.ma.average(known, axis=2, weights=weights))
+    whole = np.ma.where(known.mask, known.mean(axis=1, keepdims=True), known)
+    of_others = np.ma.average(whole, axis=2, weights=weights, keepdims=True)
+    whole = np.ma.where(whole.mask, of_others, whole).filled(np.nan)
+    whole[left_out] = np.nan
+    return whole
 
 
 def mean_paid(verdicts: pd.DataFrame, by: list[str]) -> pd.Series:
@@ -139,19 +131,10 @@ class Rewards:
         self._batch = (None, None)  # the completions scored last, and the task that scores them
 
     def __str__(self):
-        judge = f"{getattr(self.judge, 'model', self.judge)}"
-        judge += ", not asked" if isinstance(self.judge, str) else ""
-        by = {
-            "accepted": "exact match",
-            "offline": "the offline check",
-            "judge": f"judge ({judge})",
-        }
-        rules = {
-            "accuracy": f"by {by[self.accuracy_by]}",
-            "language": f"of the {self.language_over} by {by[self.language_by]}",
-            "format": "strict" if self.strict_format else "loose",
-        }
-        return "; ".join(f"{name} {self.weights[name]:g} {rule}" for name, rule in rules.items())
+        rules = {name: getattr(self, name) for name in (*CHOICES, "strict_format")} | self.weights
+        if self.judge:
+            rules["judge"] = getattr(self.judge, "model", f"{self.judge}, not asked")
+        return ", ".join(f"{name} {value}" for name, value in rules.items())
 
     def unjudged(self, text: str, item: dict) -> dict[str, float | None]:
         """The three parts of one response as far as they are known without a judge.

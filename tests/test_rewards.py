@@ -385,8 +385,8 @@ def test_a_judge_that_is_only_named_leaves_its_parts_unknown(make_row):
 
 def test_rules_say_what_they_are():
     rules = rewards.Rewards(strict_format=False, weights={**rewards.WEIGHTS, "format": 0.0})
-    told = "accuracy 0.65 by exact match; language 0.3 of the answer by the offline check; "
-    assert str(rules) == told + "format 0 loose"
+    told = "language_over answer, strict_format False, accuracy 0.65, language 0.3, format 0.0"
+    assert str(rules) == f"accuracy_by accepted, language_by offline, {told}"
 
 
 # What TRL calls ---------------------------------------------------------------------------------

@@ -132,14 +132,9 @@ class GRPO(Stage):
         return self
 
     def rewards(self, judge) -> rewards.Rewards:
-        return rewards.Rewards(
-            accuracy_by=self.accuracy_by,
-            language_by=self.language_by,
-            language_over=self.language_over,
-            strict_format=self.strict_format,
-            judge=judge,
-            weights={name: getattr(self, f"{name}_weight") for name in rewards.WEIGHTS},
-        )
+        rules = {name: getattr(self, name) for name in _REWARD if name != "judge_model"}
+        weights = {name: getattr(self, f"{name}_weight") for name in rewards.WEIGHTS}
+        return rewards.Rewards(**rules, judge=judge, weights=weights)
 
 
 KINDS = {"sft": SFT, "grpo": GRPO}
@@ -197,14 +192,12 @@ def accuracy_gap(stage: Stage, rows: list[data.Row]) -> str:
     without = Counter(row.language for row in rows if not row.accepted)
     if getattr(stage, "accuracy_by", "") != "accepted" or not stage.accuracy_weight or not without:
         return ""
-    n, effect = without.total(), "has no accuracy for"
-    counts = ", ".join(f"{language} {number}" for language, number in sorted(without.items()))
-    if n == len(rows):
-        effect, counts = "trains without accuracy:", "all"
+    counts = ", ".join(f"{language} {n}" for language, n in sorted(without.items()))
+    effect = "trains without accuracy" if without.total() == len(rows) else "lacks some accuracy"
     return (
-        f"{stage.output.name} {effect} {n} of {len(rows)} rows ({counts}): they have no accepted "
-        "answers and accuracy_by is 'accepted'; list them, or set accuracy_by 'judge' and a "
-        "judge_model\n"
+        f"{stage.output.name} {effect}: {without.total()} of {len(rows)} rows have no accepted "
+        f"answers ({counts}) and accuracy_by is 'accepted'; list them, or set accuracy_by 'judge' "
+        "and a judge_model\n"
     )
 
 
@@ -216,8 +209,7 @@ def rules_of(run_dir: Path, judge_max_usd: float | None = None) -> rewards.Rewar
     """
     by_stage = {}
     for name in languages.STAGES:
-        made = checkpoints.info(paths.checkpoint(run_dir, name)).get("made_from")
-        if made:
+        if made := checkpoints.info(paths.checkpoint(run_dir, name)).get("made_from"):
             by_stage[name] = GRPO.model_construct(**made)
     if not by_stage:
         return rewards.Rewards()

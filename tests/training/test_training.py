@@ -239,8 +239,11 @@ def test_trl_s_own_sum_is_ours_and_its_log_keeps_parts_unknown(grpo, tmp_path):
 @pytest.mark.parametrize(
     ("lists", "told"),
     [
-        ([False] * 4, "out trains without accuracy: 4 of 4 rows (all)"),
-        ([True, False, True, True], "out has no accuracy for 1 of 4 rows (Amharic 1)"),
+        ([False] * 4, "out trains without accuracy: 4 of 4 rows have"),
+        (
+            [True, False, True, True],
+            "lacks some accuracy: 1 of 4 rows have no accepted answers (Amharic 1)",
+        ),
         ([True] * 4, ""),
     ],
 )
