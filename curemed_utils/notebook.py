@@ -20,13 +20,17 @@ from matplotlib.figure import Figure
 
 from curemed_utils import paths
 from curemed_utils.paper import curves, style
+from curemed_utils.parameters import check_notebook
 from curemed_utils.training import checkpoints, memory
 
 REDRAW = 2.0  # seconds between two pictures of a stage at work
 
 
 def setup(run_dir: str = "") -> Path:
-    """Prepares what a notebook shows; returns the run directory, the demo's if not given."""
+    """Prepares what a notebook shows; returns the run directory, the demo's if not given.
+
+    It checks the notebook's parameters, and has relative paths start at the repository.
+    """
     pd.set_option("display.precision", 3, "display.max_colwidth", 90)
     pd.set_option("display.max_rows", 60, "display.max_columns", None)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
@@ -37,6 +41,8 @@ def setup(run_dir: str = "") -> Path:
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns that it found no GPU
     shell = get_ipython()
     if shell:
+        os.chdir(paths.ROOT)
+        check_notebook(shell.user_ns)
         select_figure_formats(shell, {"png"})
         shell.display_formatter.formatters["image/png"].for_type(Figure, style.as_png)
     return paths.run_directory(run_dir)

@@ -4,7 +4,14 @@ import os
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+
+def _root() -> Path:
+    above = [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
+    checkouts = [folder for folder in above if (folder / "papermill_params").is_dir()]
+    return checkouts[0] if checkouts else Path.cwd()
+
+
+ROOT = _root()  # of the repository; where the package is installed without one, the folder at work
 NOTEBOOKS = ROOT / "notebooks"
 PROFILES = ROOT / "papermill_params"
 FIGURES = ROOT / "figures"
@@ -13,14 +20,24 @@ SAMPLE = Path(__file__).parent / "sample"
 RUN_TREE = Path(__file__).with_name("run_directory.txt")
 
 
+def notebooks() -> list[Path]:
+    """The numbered notebooks in order."""
+    return sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def resolve(path: str | Path) -> Path:
+    """A path that a reader wrote: `~` is the home folder, a relative one starts at ROOT."""
+    return ROOT / os.path.expanduser(path)
+
+
 def runs() -> Path:
     """The folder of run directories: `CUREMED_RUNS`, else `runs/` in the repository."""
-    return Path(os.environ.get("CUREMED_RUNS") or ROOT / "runs").expanduser()
+    return resolve(os.environ.get("CUREMED_RUNS") or "runs")
 
 
 def run_directory(run_dir: str | Path = "") -> Path:
     """A run directory, made if need be; empty means the demo's."""
-    path = Path(run_dir).expanduser().resolve() if str(run_dir) else runs() / "demo"
+    path = resolve(run_dir).resolve() if str(run_dir) else runs() / "demo"
     path.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -132,7 +149,7 @@ def missing(run_dir: Path, path: Path) -> FileNotFoundError:
 def release(root: str | Path | None = None) -> Path:
     """The root of the released data: `root` or `CUREMED_RELEASE`, else FileNotFoundError."""
     folder = root or os.environ.get("CUREMED_RELEASE") or ""
-    path = Path(folder).expanduser()
+    path = resolve(folder)
     if folder and any((path / part).is_dir() for part in ("datasets", "baseline_inference")):
         return path
     raise FileNotFoundError(

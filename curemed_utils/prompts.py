@@ -12,8 +12,7 @@ from curemed_utils import trace
 from curemed_utils.data import Row
 
 
-def _texts(room: str) -> dict[str, str]:
-    file = Path(__file__).parent / room / "prompts.yaml"
+def _texts(file: Path) -> dict[str, str]:
     return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
@@ -61,7 +60,7 @@ def system_fingerprint() -> str:
     return _digest(SYSTEM)
 
 
-_JUDGE_TEXTS = _texts("judge")
+_JUDGE_TEXTS = _texts(Path(__file__).parent / "judge/prompts.yaml")
 _DATA = _JUDGE_TEXTS.pop("data")  # what is judged arrives as one JSON object
 JUDGE = {task: f"{_DATA} {text}" for task, text in _JUDGE_TEXTS.items()}
 JUDGE_SEES = {
@@ -96,7 +95,7 @@ def judge_fingerprint() -> str:
     return _digest(json.dumps(JUDGE))
 
 
-CURATION = _texts("curation")
+CURATION = _texts(Path(__file__).parent / "curation/prompts.yaml")
 # of question 1, 2, … on a topic
 ASPECTS = ("symptoms", "causes", "risk factors", "diagnosis", "treatment", "prevention")
 

@@ -5,7 +5,6 @@
 """
 
 import argparse
-import hashlib
 import io
 import json
 import os
@@ -15,7 +14,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 
 # jsonschema would spend seconds on a grammar of web addresses, which no notebook needs.
@@ -24,59 +22,16 @@ sys.modules.setdefault("rfc3987_syntax", None)
 import papermill  # noqa: E402
 from papermill.iorw import LocalHandler, papermill_io  # noqa: E402
 
-from curemed_utils import languages, paths  # noqa: E402
+from curemed_utils import fingerprints, paths  # noqa: E402
+from curemed_utils.parameters import (  # noqa: E402
+    UsageError,
+    check_parameters,
+    known_parameters,
+    read_arguments,
+    read_profile,
+)
 
 SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)  # in a variable's name
-TYPES = {"int": int, "float": (int, float), "str": str, "bool": bool, "list": list, "dict": dict}
-
-
-class UsageError(Exception):
-    """A wrong profile, notebook or parameter."""
-
-
-def notebooks() -> list[Path]:
-    """The numbered notebooks in order."""
-    return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
-
-
-def known_parameters() -> dict[str, dict[str, dict]]:
-    """{notebook: {parameter: {'inferred_type_name', 'default', 'help', …}}}, from the notebooks."""
-    return {path.stem: papermill.inspect_notebook(str(path)) for path in notebooks()}
-
-
-def read_profile(name: str) -> dict:
-    """The parameters of `papermill_params/<name>.yaml` (or of a YAML file given by path)."""
-    by_path = name.endswith((".yaml", ".yml"))
-    path = Path(name) if by_path else paths.PROFILES / f"{name}.yaml"
-    if not path.is_file():
-        profiles = sorted(file.stem for file in paths.PROFILES.glob("*.yaml"))
-        raise UsageError(f"no profile {paths.show(path)}{languages.nearest(name, profiles)}")
-    try:
-        profile = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UsageError(f"{paths.show(path)} is not YAML: {error}") from None
-    if not isinstance(profile, dict):
-        raise UsageError(f"{paths.show(path)} must hold `name: value` lines")
-    return profile
-
-
-def check_parameters(values: dict, declared: dict[str, dict[str, dict]]) -> None:
-    """Raises UsageError for a parameter that no notebook has or a value of the wrong type."""
-    types = {}
-    for parameters in declared.values():
-        for name, parameter in parameters.items():
-            types[name] = parameter["inferred_type_name"]
-    for name, value in values.items():
-        if name not in types:
-            raise UsageError(f"unknown parameter {name!r}{languages.nearest(name, sorted(types))}")
-        if not _fits(value, types[name]):
-            raise UsageError(f"parameter {name} must be {types[name]}, not {value!r}")
-
-
-def _fits(value, type_name: str) -> bool:
-    if isinstance(value, bool):
-        return type_name == "bool"
-    return isinstance(value, TYPES.get(type_name, object))
 
 
 def scrub(text: str) -> str:
@@ -114,21 +69,23 @@ def run(
     overrides: dict | None = None,
     last: str = "",
 ) -> None:
-    """Runs the chain; done notebooks are skipped (see `fingerprint`), except those in `only`.
+    """Runs the chain; done notebooks are skipped (see `fingerprints`), except those in `only`.
 
     Raises UsageError before anything starts, and whatever ended a notebook.
     """
-    overrides = overrides or {}
-    values = read_profile(profile) | overrides
-    declared = known_parameters()
-    check_parameters(values, declared)
-    if "run_dir" in overrides:
-        raise UsageError("give the run directory by --run-dir, not by -p run_dir")
-    chosen = _choose([path.stem for path in notebooks()], only, first, last)
+    known = known_parameters()
+    values = read_profile(profile) | (overrides or {})
+    if "run_dir" in values:
+        raise UsageError("give the run directory by --run-dir, not as a parameter run_dir")
+    chosen = _choose(list(known), only, first, last)
+    check_parameters(values, known, chosen)
+    given = {}
+    for name in chosen:
+        given[name] = {key: value for key, value in values.items() if key in known[name]}
     directory = paths.run_directory(run_dir or default_directory(profile))
     try:
         with FileLock(directory / ".lock", timeout=0):
-            _chain(chosen, values, declared, directory, forced=bool(only))
+            _chain(given, directory, forced=bool(only))
     except Timeout:
         raise UsageError(
             f"another run is at work in {paths.show(directory)}; "
@@ -149,12 +106,11 @@ def _choose(names: list[str], only: Sequence[str], first: str, last: str) -> lis
     return chosen
 
 
-def _chain(chosen: list[str], values: dict, declared: dict, directory: Path, forced: bool) -> None:
-    for number, name in enumerate(chosen, 1):
-        parameters = {key: value for key, value in values.items() if key in declared[name]}
+def _chain(chosen: dict[str, dict], directory: Path, forced: bool) -> None:
+    for number, (name, parameters) in enumerate(chosen.items(), 1):
         parameters["run_dir"] = str(directory)
         label = f"[{number}/{len(chosen)}] {name}"
-        if not forced and _is_done(name, parameters, directory):
+        if not forced and fingerprints.is_done(name, parameters, directory):
             print(f"{label}: done before", flush=True)
             continue
         print(f"{label} …", end=" ", flush=True)
@@ -163,8 +119,8 @@ def _chain(chosen: list[str], values: dict, declared: dict, directory: Path, for
 
 def _run_one(name: str, parameters: dict, directory: Path) -> None:
     started = time.monotonic()
-    made_from = notebook_fingerprint(name, parameters, directory)
-    mark = _mark(name, directory)
+    made_from = fingerprints.of_notebook(name, parameters, directory)
+    mark = fingerprints.mark(name, directory)
     mark.unlink(missing_ok=True)
     try:
         execute(name, parameters, directory)
@@ -174,35 +130,6 @@ def _run_one(name: str, parameters: dict, directory: Path) -> None:
         raise
     mark.write_text(made_from)
     print(f"{time.monotonic() - started:.0f} s", flush=True)
-
-
-def _mark(name: str, directory: Path) -> Path:
-    return paths.executed(directory, name).with_suffix(".done")
-
-
-def notebook_fingerprint(name: str, parameters: dict, directory: Path) -> str:
-    """Changes with all that a notebook depends on, the last runs of earlier notebooks included."""
-    sources = [paths.NOTEBOOKS / f"{name}.ipynb"]
-    sources += sorted(Path(__file__).parent.rglob("*.py"))
-    sources += sorted(Path(__file__).parent.rglob("*.yaml"))
-    sources += sorted(paths.SAMPLE.glob("*.jsonl"))
-    marks = sorted(_mark(name, directory).parent.glob("*.done"))
-    sources += [mark for mark in marks if mark.stem < name]
-    outside = [parameters, os.environ.get("CUREMED_RELEASE", "")]
-    parts = [path.read_bytes() for path in sources]
-    parts.append(json.dumps(outside, sort_keys=True).encode())
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
-
-
-def _is_done(name: str, parameters: dict, directory: Path) -> bool:
-    """Whether the notebook was run to its end with all this, and all that it made is there."""
-    mark, summary = _mark(name, directory), paths.summary_file(directory, name)
-    if not mark.exists() or mark.read_text() != notebook_fingerprint(name, parameters, directory):
-        return False
-    if not summary.exists() or not paths.executed(directory, name).exists():
-        return False
-    outputs = json.loads(summary.read_text(encoding="utf-8"))["outputs"]
-    return all((directory / output).exists() for output in outputs)
 
 
 def execute(name: str, parameters: dict, directory: Path) -> Path:
@@ -256,9 +183,9 @@ def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
     run_dir = args.run_dir or default_directory(args.profile)
     try:
-        overrides = {name: yaml.safe_load(value) for name, value in args.p}
+        overrides = read_arguments(args.p, known_parameters())
         run(args.profile, args.only, args.first, run_dir, overrides, args.last)
-    except (UsageError, yaml.YAMLError) as error:
+    except UsageError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -63,7 +63,7 @@ def check_output(output: Path) -> None:
 def executed(run_dir: Path) -> dict[str, nbformat.NotebookNode]:
     """The executed notebooks of a run by name, without this machine's paths."""
     notebooks, faults = {}, []
-    for name in (path.stem for path in run.notebooks()):
+    for name in (path.stem for path in paths.notebooks()):
         file = paths.executed(run_dir, name)
         if not file.exists():
             faults.append(f"{name} is missing")

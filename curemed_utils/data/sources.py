@@ -98,8 +98,9 @@ def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
     """Rows by split of a dataset on the hub or of a local folder; empty cells are left out."""
     import datasets
 
+    folder = paths.resolve(dataset)
     try:
-        loaded = datasets.load_dataset(dataset)
+        loaded = datasets.load_dataset(str(folder) if folder.is_dir() else dataset)
     except Exception as error:  # hub, network and file formats all have their own classes
         fault = f"can't be loaded ({type(error).__name__}: {error})"
         advice = "Check the network and HF_TOKEN, or give a local folder as hub_dataset"

@@ -33,7 +33,7 @@ def files_of(place: str | Path) -> list[File]:
     Where names tell splits, the test files alone, and no COPIES of MedQA: whoever wants another
     file names it. DataError if there is none.
     """
-    root = Path(place).expanduser()
+    root = paths.resolve(place)
     local = root.exists()
     files = []
     for file in _walk(root if local else _download(str(place))):
@@ -74,7 +74,8 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
     except Exception as error:  # the hub has many classes
-        fault = "is no file or folder here, and the hub gives no dataset of that name"
+        place = paths.resolve(name)
+        fault = f"is no file or folder here ({place}), and the hub gives no dataset of that name"
         raise DataError(f"{name!r} {fault} ({error!r:.200})") from None
 
 

@@ -29,7 +29,7 @@ class Model(GenerationSettings):
 
 def load_models(path: str | Path = MODELS) -> dict[str, Model]:
     """The models of a YAML file by name; DataError lists faults by row, name and field."""
-    path = Path(path).expanduser()
+    path = paths.resolve(path)
     try:
         rows = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

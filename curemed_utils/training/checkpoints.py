@@ -48,12 +48,12 @@ def link(base: Path, model_id: str) -> Path:
     """Makes `base` a link to a local model or to a hub id's fetched files."""
     from huggingface_hub import snapshot_download
 
-    source = Path(model_id).expanduser()
+    source = paths.resolve(model_id)
     if not source.exists():
         try:
             source = Path(snapshot_download(model_id, ignore_patterns=list(NOT_FETCHED)))
         except Exception as error:  # a download fails with many classes
-            tried = "neither 'tiny', a local folder nor a model that can be fetched"
+            tried = f"neither 'tiny', a folder ({source}) nor a model that can be fetched"
             raise FileNotFoundError(f"model_id {model_id!r} is {tried}: {error}") from error
     check_model(source, f"model_id {model_id!r}: ", model_id)
     source = source.resolve()

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
@@ -22,6 +22,10 @@ SHAPES_WEIGHTS = {
 }
 
 
+PLACES = ("start", "train_file", "output", "world_size")  # given by `launch`, not by an option
+Place = Annotated[Path, Field(strict=False)]  # a text will do
+
+
 class Paused(Exception):
     """Training saved a checkpoint and ended early; the same call goes on."""
 
@@ -34,11 +38,13 @@ class Stage(pydantic.BaseModel):
     on all linear layers and merges them. `stop_file` is by default the run's.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
 
-    start: Path
-    train_file: Path
-    output: Path
+    start: Place
+    train_file: Place
+    output: Place
     stop_file: str = ""
     seed: NonNegativeInt = 0
     scheduler: str = "cosine"
@@ -117,7 +123,7 @@ class GRPO(Stage):
     language_over: str = "answer"
     strict_format: bool = True
     judge_model: str = ""
-    judge_cache: Path | None = None
+    judge_cache: Place | None = None
     judge_max_usd: NonNegativeFloat = 0.0
 
     @pydantic.model_validator(mode="after")
@@ -143,7 +149,7 @@ KINDS = {"sft": SFT, "grpo": GRPO}
 def settings(kind: str, config: dict) -> Stage:
     """The settings of one stage; ValueError names each wrong one."""
     try:
-        return KINDS[kind](**config)
+        return KINDS[kind].model_validate(config)
     except pydantic.ValidationError as error:
         faults = [_fault(kind, fault) for fault in error.errors()]
         raise ValueError("; ".join(faults)) from None
@@ -171,6 +177,16 @@ def from_parameters(kind: str, parameters: dict) -> dict:
         if setting in KINDS[kind].model_fields:
             config[setting] = value
     return config | parameters.get(f"{kind}_options", {})
+
+
+def check_parameters(kind: str, parameters: dict) -> None:
+    """ValueError for a notebook's parameters of which no stage can be made."""
+    chosen = from_parameters(kind, parameters)
+    for name in PLACES:
+        if name in chosen:
+            raise ValueError(f"{name} can't be chosen: it follows from run and machine")
+        chosen[name] = Path()
+    settings(kind, chosen | {"world_size": parameters.get("processes", 1)})
 
 
 def check_files(stage: Stage) -> None:

@@ -14,12 +14,12 @@ import nbformat
 import numpy as np
 import pytest
 
-from curemed_utils import data, paths, prompts, run, trace
+from curemed_utils import data, paths, prompts, trace
 from curemed_utils.course import exercises
 from curemed_utils.course.answers import EXERCISES, MORALS
 from curemed_utils.training import checkpoints, stages
 
-NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in run.notebooks()}
+NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in paths.notebooks()}
 LISTED = {name: exercise for name, exercise in EXERCISES.items() if exercise.cases}
 CHECK = re.compile(r"^exercises\.check\((\w+)\)$", re.MULTILINE)
 SOLUTION = "<details><summary>Solution</summary>\n\n```python\n"

@@ -16,14 +16,14 @@ from bs4 import BeautifulSoup
 from matplotlib.figure import Figure
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from curemed_utils import paths, run
+from curemed_utils import paths
 
 pytestmark = [
     pytest.mark.heavy,
     pytest.mark.filterwarnings("ignore::PendingDeprecationWarning"),  # of Sphinx, about MyST-Parser
 ]
 WIDGET = "application/vnd.jupyter.widget-view+json"
-NAMES = [path.stem for path in run.notebooks()]
+NAMES = [path.stem for path in paths.notebooks()]
 FORMULAS = r"""Inline
 $\hat A_i = \frac{R_i - \operatorname{mean}(R)}{\operatorname{std}(R) + \epsilon}$
 and a block:

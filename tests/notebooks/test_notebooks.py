@@ -12,9 +12,9 @@ import nbformat
 import pytest
 import yaml
 
-from curemed_utils import paths, run
+from curemed_utils import parameters, paths, run
 
-NOTEBOOKS = run.notebooks()
+NOTEBOOKS = paths.notebooks()
 KNOWN = run.known_parameters()
 
 
@@ -105,7 +105,8 @@ class TestShape:
             name, help_text = line.split("  # ")
             node = ast.parse(name).body[0]
             assert isinstance(node, ast.AnnAssign), line
-            assert isinstance(ast.literal_eval(node.value), run.TYPES[node.annotation.id])
+            assert node.annotation.id in parameters.TYPES
+            parameters.check_parameters({node.target.id: ast.literal_eval(node.value)}, KNOWN)
             assert help_text
 
     def test_headings_step_down_one_level_at_a_time(self, path):

@@ -188,7 +188,7 @@ def chain(tmp_path):
 def test_every_notebook_is_in_one_job_that_waits_for_the_one_before(chain):
     printed, jobs = chain("demo", "-p", "seed", "1")
     spans = [(job.split("--from ")[1][:2], job.split("--to ")[1]) for job in jobs]
-    names, chosen = [path.stem for path in run.notebooks()], []
+    names, chosen = [path.stem for path in paths.notebooks()], []
     for first, last in spans:
         chosen += run._choose(names, (), first, last)
     assert chosen == names

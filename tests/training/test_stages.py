@@ -40,6 +40,9 @@ def test_settings_read_and_write_nothing(tmp_path):
         ("sft", {"batch_size": 2, "world_size": 4}, r"micro_batch 1 x 4 process\(es\)"),
         ("sft", {"batch_size": 0}, "batch_size is 0: input should be greater than 0"),
         ("sft", {"micro_batch": 0}, "micro_batch is 0: input should be greater than 0"),
+        ("sft", {"max_length": "8"}, "max_length is '8': input should be a valid integer"),
+        ("sft", {"packing": 1}, "packing is 1: input should be a valid boolean"),
+        ("grpo", {"beta": float("nan")}, "beta is nan: input should be a finite number"),
         ("sft", {"epochs": "three"}, "epochs is 'three': input should be a valid number"),
         ("sft", {"traces": "none"}, "traces is 'none': input should be 'code_switched' or 'mono"),
         ("sft", {"keep_checkpoints": 1}, "keep_checkpoints is 1: input should be greater than or"),
@@ -73,7 +76,7 @@ def test_the_papers_settings_are_the_defaults():
 
 
 def test_settings_come_back_from_their_file():
-    stage = stages.settings("grpo", PLACES | {"learning_rate": "1e-6", "curriculum": "none"})
+    stage = stages.settings("grpo", PLACES | {"learning_rate": 2e-6, "curriculum": "none"})
     assert stages.GRPO.model_validate_json(stage.model_dump_json()) == stage
 
 
