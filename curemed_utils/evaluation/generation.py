@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field, field_validator
 from curemed_utils import paths
 from curemed_utils.judge import Client, price_of
 from curemed_utils.judge.wire import Reply
-from curemed_utils.training import checkpoints, templates
+from curemed_utils.training import checkpoints, templates, weights
 
 BATCH = {"transformers": 64, "vllm": 512, "server": 256}
 
@@ -93,7 +93,7 @@ def in_batches(
         prompts = [[{"role": "user", "content": _joined(prompt)}] for prompt in prompts]
     ids = [()] * len(prompts)
     if settings.engine != "server":
-        checkpoints.check_model(Path(model))
+        weights.check(Path(model))
         tokenizer = checkpoints.load_tokenizer(model)
         prompts = [_text(prompt, tokenizer, settings.prompt_style) for prompt in prompts]
         ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]

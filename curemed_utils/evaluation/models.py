@@ -36,7 +36,7 @@ def load_models(path: str | Path = MODELS) -> dict[str, Model]:
         raise data.DataError(f"{paths.show(path)}: can't be read as YAML ({error})") from None
     if not isinstance(rows, list):
         raise data.DataError(f"{paths.show(path)}: must be a list of rows")
-    models, names, faults = {}, {}, []
+    models, faults = {}, []
     for number, row in enumerate(rows, 1):
         name = row.get("name") if isinstance(row, dict) else row
         place = f"row {number} ({name!r}), field"
@@ -51,10 +51,6 @@ def load_models(path: str | Path = MODELS) -> dict[str, Model]:
             faults.append(f"{place} 'name': the name of a checkpoint of a run")
         if model.name in models:
             faults.append(f"{place} 'name': there twice")
-        if model.id:
-            first = names.setdefault((model.id, model.base_url), name)
-            if first != name:
-                faults.append(f"{place} 'id': {model.id} is {first}'s already")
         models[model.name] = model
     if faults:
         raise data.DataError(f"{paths.show(path)}: {len(faults)} faults\n{data.listed(faults)}")

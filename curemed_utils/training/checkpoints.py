@@ -55,7 +55,7 @@ def link(base: Path, model_id: str) -> Path:
         except Exception as error:  # a download fails with many classes
             tried = f"neither 'tiny', a folder ({source}) nor a model that can be fetched"
             raise FileNotFoundError(f"model_id {model_id!r} is {tried}: {error}") from error
-    check_model(source, f"model_id {model_id!r}: ", model_id)
+    weights.check(source, f"model_id {model_id!r}: ", model_id)
     source = source.resolve()
     if source != base.resolve():
         base.parent.mkdir(parents=True, exist_ok=True)
@@ -70,14 +70,8 @@ def find(run_dir: Path, name: str | Path) -> Path:
     if name in languages.CHECKPOINTS and not (path / "config.json").exists():
         raise paths.missing(run_dir, path)
     if not (path / "config.json").exists():
-        check_model(path)
+        weights.check(path)
     return path
-
-
-def check_model(folder: Path, what: str = "", name: str = "") -> None:
-    """FileNotFoundError for a folder whose model can't be loaded; `name` is the user's for it."""
-    if fault := weights.fault(folder, name):
-        raise FileNotFoundError(f"{what}{paths.show(folder)} {fault}")
 
 
 def info(path: str | Path) -> dict:
@@ -148,7 +142,7 @@ def precision() -> str:
 
 def check_start(start: Path, row: data.Row, traces: str = "code_switched") -> None:
     """FileNotFoundError for no model, ValueError if its tokenizer loses tags or turns of `row`."""
-    check_model(start, "start ")
+    weights.check(start, "start ")
     its = f"start {paths.show(start)}: its tokenizer"
     try:
         tokenizer = load_tokenizer(start)

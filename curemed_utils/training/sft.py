@@ -12,8 +12,7 @@ def encode(
 
     Labels are as TRL's, made twenty times as fast: -100 before the completion (Section 3.2); a
     token that spans the border belongs to it. The tokenizer must be a fast one.
-    Raises DataError for a row without a token to learn, ValueError for a chat template that
-    renders the prompt otherwise before a completion.
+    ValueError for a chat template that renders the prompt otherwise before a completion.
     """
     posed = [prompts.messages(row) for row in rows]
     whole = [prompts.messages(row) + prompts.completion(row, traces) for row in rows]
@@ -26,12 +25,8 @@ def encode(
         if not text.startswith(start):
             otherwise = "otherwise before a completion than for generation"
             raise ValueError(f"the chat template renders the prompt of row {row.id!r} {otherwise}")
-        places = range(len(start), len(text))
-        tokens = (encoded.char_to_token(number, place) for place in places)
-        first = next((token for token in tokens if token is not None), None)
-        if first is None:
-            cause = "the chat template leaves its completion out"
-            raise data.DataError(f"row {row.id!r} has no token to learn: {cause}")
+        tokens = (encoded.char_to_token(number, place) for place in range(len(start), len(text)))
+        first = next(token for token in tokens if token is not None)
         ids = encoded["input_ids"][number]
         if len(ids) <= max_length:
             examples.append({"input_ids": ids, "labels": [-100] * first + ids[first:]})

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import yaml
 
+from curemed_utils import paths
+
 FAULTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 SHAPES = (
     *("config.json", "generation_config.json", "adapter_*", "tokenizer*", "added_tokens.json"),
@@ -47,10 +49,15 @@ def _read(file: Path, *state: int) -> str:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def fault(folder: Path, name: str = "") -> str:
-    """What keeps the model of a folder from loading, and what to do; '' for nothing."""
+def check(folder: Path, what: str = "", name: str = "") -> None:
+    """FileNotFoundError for a folder whose model can't be loaded, with what to do.
+
+    `what` the folder is stands before it, `name` is the user's for it.
+    """
     kind, detail = _fault(folder)
-    return FAULTS[kind].replace("{}", detail or name or str(folder)) if kind else ""
+    if kind:
+        text = FAULTS[kind].replace("{}", detail or name or str(folder))
+        raise FileNotFoundError(f"{what}{paths.show(folder)} {text}")
 
 
 def _fault(folder: Path) -> tuple[str, str]:
@@ -65,13 +72,12 @@ def _fault(folder: Path) -> tuple[str, str]:
     others = [kind for kind in FAULTS if "*" in kind and any(folder.glob(kind))]
     if not (folder / "config.json").exists():
         return "*.gguf" if "*.gguf" in others else "nothing", ""
-    tensors = sorted(folder.glob("*.safetensors"))
-    if not tensors:
+    if not any(folder.glob("*.safetensors")):
         return others[0], ""
     if not [file for pattern in TOKENIZERS for file in folder.glob(pattern)]:
         return "tokenizer", ""
     kind, detail = _fault_of_config(folder / "config.json")
-    return (kind, detail) if kind else _fault_of_weights(folder, tensors)
+    return (kind, detail) if kind else _fault_of_weights(folder)
 
 
 def _fault_of_config(file: Path) -> tuple[str, str]:
@@ -88,21 +94,21 @@ def _fault_of_config(file: Path) -> tuple[str, str]:
     return "", ""
 
 
-def _fault_of_weights(folder: Path, tensors: list[Path]) -> tuple[str, str]:
+def _fault_of_weights(folder: Path) -> tuple[str, str]:
     from safetensors import safe_open
 
-    index, file = folder / "model.safetensors.index.json", ""
+    file = folder / "model.safetensors.index.json"
     try:
-        if index.exists():
-            named = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-            absent = sorted(name for name in named if not (folder / name).exists())
-            if absent:
-                return "incomplete", ", ".join(absent)
-        elif not (folder / "model.safetensors").exists():
-            return "no_index", tensors[0].name
-        for file in tensors:
+        names = {"model.safetensors"}
+        if file.exists():
+            names = set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values())
+        if not names:
+            raise ValueError("it names no file")
+        for file in [folder / name for name in sorted(names)]:
+            if not file.exists():
+                return "incomplete", file.name
             with safe_open(file, "numpy"):
                 pass
     except Exception as error:  # of safetensors, or of an index in any form
-        return "broken", f"{Path(file or index).name}: {error}"
+        return "broken", f"{file.name}: {error}"
     return "", ""

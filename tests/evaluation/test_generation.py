@@ -306,7 +306,6 @@ def test_broken_rows_are_named_with_their_fields(tmp_path):
         "row 2 ('b'), field 'engine'",
         "row 3 ('a'), field 'name': there twice",
         "row 4 ('sft'), field 'name': the name of a checkpoint",
-        "row 4 ('sft'), field 'id': x is a's already",
         "row 5 ('c'), field 'trust_remote_code'",
         "row 6 ('d'), field 'prompt_style'",
     ):

@@ -83,26 +83,10 @@ def test_longer_rows_are_left_out_whole(rows, tiny_base):
     assert left_out == len(rows) - len(kept) > 0
 
 
-@pytest.mark.parametrize(
-    ("template", "message"),
-    [
-        (
-            "{% for m in messages %}{% if m['role'] != 'assistant' %}{{ m['content'] }}"
-            "{% endif %}{% endfor %}",
-            "row '.+' has no token to learn",
-        ),
-        (
-            tiny.CHATML.replace("assistant\n{", "assistant, think first\n{"),
-            "renders the prompt of row '.+' otherwise",
-        ),
-    ],
-)
-def test_a_template_that_would_teach_nothing_or_another_prompt_is_refused(
-    template, message, rows, tiny_base
-):
+def test_a_template_that_would_teach_another_prompt_is_refused(rows, tiny_base):
     tokenizer = checkpoints.load_tokenizer(tiny_base)
-    tokenizer.chat_template = template
-    with pytest.raises(ValueError, match=message):
+    tokenizer.chat_template = tiny.CHATML.replace("assistant\n{", "assistant, think first\n{")
+    with pytest.raises(ValueError, match=r"renders the prompt of row '.+' otherwise"):
         sft.encode(tokenizer, rows, 4096)
 
 
