@@ -96,9 +96,10 @@ def final_text(text: str, ours: bool = True) -> str:
             if kind == "closes":
                 kept.clear()
         open_, start = kind == "opens", mark.end()
-    kept.append("" if open_ else text[start:])
-    turns = [turn.strip() for turn in _TURN.split("\n".join(kept))]
-    return "" if open_ else next(filter(None, turns), "")
+    if open_:
+        return ""
+    turns = _TURN.split("\n".join([*kept, text[start:]]))
+    return next(filter(None, map(str.strip, turns)), "")
 
 
 def pieces(text: str) -> list[tuple[str, bool]]:

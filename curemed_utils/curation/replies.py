@@ -17,13 +17,14 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from curemed_utils import data
+from curemed_utils import data, trace
 
 _LETTER = re.compile(
     r"\W*(?:(?:the )?(?:correct |right )?answer(?: is)?\W+)?"
     r"([A-D])"
-    r"(?=\s*$|\s*\n|[^\w\s])"  # alone or before a stop …
-    r"(?!\W*[A-D]\b)",  # … and not before another letter
+    r"(?=\s*$|\s*\n|[^\w\s?])"  # alone or before a stop …
+    r"(?!\W*[A-D]\b(?!-\w))"  # … and not before another letter, …
+    r"(?![-‐‑–'’/+]|\.[ ]?(?-i:[a-z]{2})|\.\w\.)",  # … nor the start of a term
     re.IGNORECASE,
 )
 Letter = Literal["A", "B", "C", "D"]
@@ -126,8 +127,9 @@ def entries_in(reply: str) -> dict:
 
 
 def letter_in(reply: str) -> str:
-    """The letter A to D that `reply` opens with; else ValueError."""
-    letter = _LETTER.match(unicodedata.normalize("NFKC", reply))
+    """The letter A to D that `reply` opens with, after any reasoning; else ValueError."""
+    text = unicodedata.normalize("NFKC", trace.final_text(reply))
+    letter = _LETTER.match(text)
     if not letter:
         raise ValueError(f"expected one letter, got {reply[:60]!r}")
     return letter[1].upper()

@@ -1,5 +1,6 @@
 """Files of other benchmarks, and the forms that their rows have."""
 
+import ast
 import io
 import re
 import zipfile
@@ -11,9 +12,11 @@ from typing import NamedTuple
 
 from curemed_utils import data, paths
 from curemed_utils.data import DataError
-from curemed_utils.data.files import json_objects, text_of
+from curemed_utils.data.files import json_objects, json_value, text_of
+from curemed_utils.evaluation import choices
 
 TYPES = (".jsonl", ".json", ".parquet", ".arrow")
+PACKED = (".jsonl.gz", ".json.gz")  # refused when read
 # What `datasets` writes beside rows, and MedQA's copies
 NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
 COPIES = {"4_options", "tw_translated_jsonl"}
@@ -38,15 +41,17 @@ def files_of(place: str | Path) -> list[File]:
     files = []
     for file in _walk(root if local else _download(str(place))):
         hidden = any(part.startswith((".", "__MACOSX")) for part in file.inner.parts)
-        if file.inner.suffix in TYPES and file.inner.name not in NO_ROWS and not hidden:
+        name = file.inner.name.lower()
+        if name.endswith(TYPES + PACKED) and name not in NO_ROWS and not hidden:
             files.append(file if local else file._replace(label=f"{place}/{file.inner}"))
-    if root.suffix not in TYPES:
+    if root.suffix.lower() not in TYPES:
         files = [file for file in files if not COPIES & set(file.inner.parts)]
         if any(SPLITS & _words(file) for file in files):
             files = [file for file in files if "test" in _words(file)]
     if not files:
         wanted = f"no test file ending in {', '.join(TYPES)}"
-        raise DataError(f"{place}: holds {wanted}; name the file of another split or copy")
+        advice = "name the file of another split or copy; write other kinds as JSON Lines"
+        raise DataError(f"{place}: holds {wanted}; {advice}")
     return files
 
 
@@ -57,10 +62,11 @@ def _words(file: File) -> set[str]:
 def _walk(root: Path) -> Iterator[File]:
     for path in [root] if root.is_file() else sorted(root.rglob("*")):
         folder = PurePath(path.relative_to(root)).parent
-        if path.suffix == ".zip":
-            if not zipfile.is_zipfile(path):
-                raise DataError(f"{paths.show(path)}: is no whole zip file")
-            archive = zipfile.ZipFile(path)
+        if path.suffix.lower() == ".zip":
+            try:
+                archive = zipfile.ZipFile(path)
+            except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+                raise DataError(f"{paths.show(path)}: is no whole zip file ({error})") from None
             for name in sorted(archive.namelist()):
                 yield File(paths.show(path / name), folder / name, partial(archive.read, name))
         elif path.is_file():
@@ -94,8 +100,9 @@ def rows_of(file: File, faults: list[str]) -> Iterator[tuple[str, dict]]:
             return
     except DataError:
         raise
-    except (OSError, ValueError, RecursionError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file.label}: can't be read ({error})") from None
+    except Exception as error:  # zipfile, zlib, lzma and pyarrow have many classes
+        advice = "unpack it by other means, or get it anew"
+        raise DataError(f"{file.label}: can't be read ({error}); {advice}") from None
     for number, row in enumerate(rows, 1):
         yield f"{file.label}, row {number}", row
 
@@ -127,14 +134,34 @@ def _name(value: object) -> str:
 
 
 def _pairs(record: dict) -> list[tuple]:
+    """Key and text of each option; a list without keys gets letters."""
     options = record.get("options") or record.get("choices")
+    if isinstance(options, str):
+        options = _value_in(options)
     if isinstance(options, dict):
         return list(options.items())
     if not isinstance(options, list):
         raise DataError(f"has no options under 'options' or 'choices'; {_fields(record)}")
     if all(isinstance(option, dict) for option in options):
-        return [(option.get("key"), option.get("value")) for option in options]
+        pairs = []
+        for option in options:
+            text = option.get("value", option.get("text"))
+            pairs.append((option.get("key", option.get("label")), text))
+        return pairs
+    if len(options) > len(ascii_uppercase):
+        raise DataError(f"has {len(options)} options, more than letters")
     return list(zip(ascii_uppercase, options, strict=False))
+
+
+def _value_in(text: str) -> object:
+    """What a text holds as JSON, or as Python writes it."""
+    for read in (partial(json_value, place="options"), ast.literal_eval):
+        try:
+            return read(text.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            continue
+    wanted = "has no options but a text: write them as a mapping or a list"
+    raise DataError(f"{wanted}, not as {text[:60]!r}")
 
 
 def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
@@ -157,7 +184,7 @@ def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
         letter_of[source] = letter
     if len(options) < 2:
         raise DataError(f"has {len(options)} options; two or more are needed")
-    return options, letter_of
+    return choices.unlabelled(options), letter_of
 
 
 def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> list[str]:
@@ -165,15 +192,23 @@ def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> l
     if field is None:
         raise DataError(f"says no right option under {', '.join(RIGHT)}; {_fields(record)}")
     by_key = {letter.lower(): letter for letter in options} | letter_of
-    by_text = {_name(text): letter for letter, text in reversed(options.items())}
+    by_text = {}
+    for letter, text in reversed(options.items()):
+        labelled = [f"{letter}{sign} {text}" for sign in ".):"]
+        by_text |= dict.fromkeys(map(_name, [text, *labelled]), letter)
     # where a key is also a text, the right side counts
     letter_by = by_key | by_text if field == "answer" else by_text | by_key
     value = record[field]
+    if isinstance(value, str) and value.strip().startswith("["):
+        value = _value_in(value)
     parts = value if isinstance(value, list) else [value]
     if not isinstance(value, list) and _name(value) not in letter_by:
         parts = re.split(r"[,，、;；/\s]+", str(value).strip())
-    letters = {letter_by.get(_name(part)) for part in parts}
+    letters = set()
+    for part in parts:
+        by_index = not isinstance(part, str) or (field != "answer" and _name(part).isdigit())
+        letters.add((letter_of if by_index else letter_by).get(_name(part)))
     if not letters or None in letters:
         wanted = f"none of the options {', '.join(options)} or their texts"
-        raise DataError(f"{field} is {value!r}, which names {wanted}")
+        raise DataError(f"{field} is {value!r}, which names {wanted} (a number: their keys)")
     return sorted(letters)

@@ -44,6 +44,7 @@ def read_questions(
     questions, faults, counts = {}, [], Counter()
     for file in benchmark_files.files_of(place):
         names = [*Path(place).absolute().parts[-3:], *file.inner.parts]
+        before = len(questions) + len(faults)
         for source, record in benchmark_files.rows_of(file, faults):
             try:
                 parts = benchmark_files.parts_of(record)
@@ -57,10 +58,10 @@ def read_questions(
                 questions[key] = Question(key, benchmark, language, topic, source, **parts)
             except DataError as error:
                 faults.append(f"{source}: {error}")
+        if len(questions) + len(faults) == before:
+            faults.append(f"{file.label}: holds no question")
     if faults:
         raise DataError(data.listed(faults))
-    if not questions:
-        raise DataError(f"{place}: holds no question")
     return splits.limit(list(questions.values()), limit, seed)
 
 

@@ -434,6 +434,13 @@ def test_each_question_number_has_its_own_aspect_and_id(topics):
         "The correct answer is B.",
         "Ｂ",
         "B\nbecause",
+        "B. Vitamin D",
+        "B. C-section",
+        "B.\nbecause",
+        "<think>A or C?</think>B",
+        "B<|im_end|>",
+        "\u200bB\u200b",
+        '{"answer": "B"}',
     ],
 )
 def test_a_vote_is_read(reply):
@@ -453,6 +460,16 @@ def test_a_vote_is_read(reply):
         "asthma",
         "Definitely",
         "Answer",
+        "D-dimer",
+        "D‑dimer",
+        "C. difficile",
+        "B-cell lymphoma",
+        "C-section",
+        "C/S",
+        "B's",
+        "A+",
+        "A? No, C",
+        "<think>B",
     ],
 )
 def test_an_unclear_vote_is_none(reply):

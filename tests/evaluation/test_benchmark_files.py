@@ -1,0 +1,214 @@
+"""Files and rows of other benchmarks in every form: read, or refused with the place and advice."""
+
+import gzip
+import json
+import zipfile
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from curemed_utils.data import DataError
+from curemed_utils.evaluation import benchmark_files, benchmarks
+
+PLAIN = {"question": "Which?", "options": {"A": "aa", "B": "bb", "C": "cc"}, "answer_idx": "B"}
+LINE = json.dumps(PLAIN) + "\n"
+
+
+def read(place):
+    return benchmarks.read_questions("MedQA", place)
+
+
+def zipped(path, name="US/test.jsonl", text=LINE):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, text)
+    return path
+
+
+def with_header(path, offset, value):
+    """The zip file with another two-byte field in both headers of its only member."""
+    raw = bytearray(path.read_bytes())
+    for start in (raw.index(b"PK\3\4") + offset, raw.index(b"PK\1\2") + offset + 2):
+        raw[start : start + 2] = value.to_bytes(2, "little")
+    path.write_bytes(raw)
+    return path
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "message"),
+    [
+        (8, 9, "compression method"),  # Deflate64, as Windows packs large files
+        (8, 99, "compression method"),  # AES
+        (8, 93, "compression method"),  # Zstandard
+        (6, 1, "password"),
+    ],
+)
+def test_a_zip_that_python_cannot_unpack_is_named(tmp_path, offset, value, message):
+    path = with_header(zipped(tmp_path / "MedQA.zip"), offset, value)
+    with pytest.raises(DataError, match=rf"MedQA\.zip/US/test\.jsonl.*{message}.*unpack"):
+        read(path)
+
+
+def test_a_damaged_or_cut_zip_is_named(tmp_path):
+    whole = zipped(tmp_path / "MedQA.zip", text=LINE * 99).read_bytes()
+    (tmp_path / "MedQA.zip").write_bytes(whole[:-30])
+    with pytest.raises(DataError, match=r"MedQA\.zip: is no whole zip file"):
+        read(tmp_path / "MedQA.zip")
+    middle = len(whole) // 3
+    (tmp_path / "MedQA.zip").write_bytes(whole[:middle] + b"\xff" * 9 + whole[middle + 9 :])
+    with pytest.raises(DataError, match=r"MedQA\.zip/US/test\.jsonl: can't be read"):
+        read(tmp_path / "MedQA.zip")
+
+
+def test_what_a_mac_adds_is_passed_over(tmp_path):
+    path = tmp_path / "US.ZIP"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("data/US/", "")
+        archive.writestr("data/US/test.jsonl", "\ufeff" + LINE)
+        archive.writestr("__MACOSX/data/US/._test.jsonl", b"\0\5\26\7")
+        archive.writestr("data/US/._test.jsonl", b"\0\5\26\7")
+    assert [question.keys for question in read(path)] == [["B"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "raw", "message"),
+    [
+        ("en.jsonl", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+        ("en.jsonl", gzip.compress(LINE.encode()), "packed by gzip: unpack it"),
+        ("en.jsonl.gz", gzip.compress(LINE.encode()), "packed by gzip: unpack it"),
+        ("en.parquet", b"PAR1 and no more", "can't be read"),
+        ("en.jsonl", b"", "en.jsonl: holds no question"),
+        ("en.json", b"[]", "en.json: holds no question"),
+        ("en.json", json.dumps(PLAIN, indent=1).encode(), "one object a line or one list"),
+        ("en.jsonl", b'{"question": "a", "question": "b"}', "row 1.*'question' stands 2 times"),
+        ("en.csv", b"question,answer\n", "write other kinds as JSON Lines"),
+        ("en.tsv", b"question\tanswer\n", "write other kinds as JSON Lines"),
+        ("en.jsonl", b"\xff\xfe\xff", "en.jsonl"),
+    ],
+)
+def test_a_file_that_is_something_else_says_so(tmp_path, name, raw, message):
+    path = tmp_path / name
+    path.write_bytes(raw)
+    with pytest.raises(DataError, match=message):
+        read(path)
+
+
+def test_an_empty_file_among_others_is_named(tmp_path):
+    (tmp_path / "en.jsonl").write_text(LINE)
+    (tmp_path / "zh.jsonl").write_text("\n")
+    with pytest.raises(DataError, match=r"zh\.jsonl: holds no question"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeff" + LINE + "\r\n",
+        json.dumps([PLAIN], indent=2),
+        "\ufeff " + json.dumps([PLAIN]),
+        LINE.replace("aa", "a\u2028a"),
+    ],
+)
+def test_lists_and_lines_are_read_in_any_layout(tmp_path, text):
+    (tmp_path / "en.json").write_text(text, encoding="utf-8")
+    [question] = read(tmp_path / "en.json")
+    assert question.keys == ["B"]
+
+
+# Rows ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "texts"),
+    [
+        ("{'1': 'X-ray', '2': 'CT', '5': None}", {"A": "X-ray", "B": "CT"}),
+        ('{"A": "X-ray", "B": "CT", "C": NaN}', {"A": "X-ray", "B": "CT"}),
+        ("['X-ray', 'CT']", {"A": "X-ray", "B": "CT"}),
+        ('["X-ray", "CT"]', {"A": "X-ray", "B": "CT"}),
+        (
+            "[{'key': 'A', 'value': 'X-ray'}, {'key': 'B', 'value': 'CT'}]",
+            {"A": "X-ray", "B": "CT"},
+        ),
+        (
+            [{"label": "A", "text": "X-ray"}, {"label": "B", "text": "CT"}],
+            {"A": "X-ray", "B": "CT"},
+        ),
+        (["A. X-ray", "B. CT"], {"A": "X-ray", "B": "CT"}),
+        ({"1": "1. X-ray", "2": "2. CT"}, {"A": "X-ray", "B": "CT"}),
+        ({"A": "(A) X-ray", "B": "(B) CT"}, {"A": "X-ray", "B": "CT"}),
+    ],
+)
+def test_every_form_of_options_is_read(options, texts):
+    parts = benchmark_files.parts_of(PLAIN | {"options": options, "answer_idx": "B"})
+    assert parts["options"] == texts and parts["keys"] == ["B"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "keys"),
+    [
+        ({"answer": "B. bb"}, ["B"]),
+        ({"answer": "(b) bb"}, ["B"]),
+        ({"answer": "['A', 'C']"}, ["A", "C"]),
+        ({"answer": '["aa", "bb"]'}, ["A", "B"]),
+        ({"answer": "B", "options": ["A. two words", "B. CT scan"]}, ["B"]),
+        ({"answer": "CT scan", "options": ["A. two words", "B. CT scan"]}, ["B"]),
+        ({"answer": "B. CT scan", "options": ["A. two words", "B. CT scan"]}, ["B"]),
+        ({"answer": "2", "options": ["1", "2"]}, ["B"]),
+    ],
+)
+def test_every_form_of_an_answer_is_read(fields, keys):
+    record = {name: value for name, value in PLAIN.items() if name != "answer_idx"}
+    assert benchmark_files.parts_of(record | fields)["keys"] == keys
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"options": "A. X-ray B. CT"}, "write them as a mapping or a list"),
+        ({"options": "{'A': 'X-ray', 'B': nan}"}, "write them as a mapping or a list"),
+        ({"options": "5"}, "has no options"),
+        ({"options": ["x"] * 27}, "has 27 options, more than letters"),
+        ({"options": {"label": ["A", "B"], "text": ["x"]}}, "option key 'label'"),
+        ({"options": ["aa", "bb"], "answer_idx": 1}, "a number: their keys"),
+        ({"options": ["1", "2"], "answer_idx": "1"}, "a number: their keys"),
+        (
+            {"options": ["1", "2"], "answer_idx": ..., "answer": 1},
+            "a number: their keys",
+        ),
+        ({"answer_idx": {"A": 1}}, "names none of the options"),
+        ({"answer_idx": True}, "names none of the options"),
+    ],
+)
+def test_what_is_ambiguous_is_refused(fields, message):
+    record = {name: value for name, value in (PLAIN | fields).items() if value is not ...}
+    with pytest.raises(DataError, match=message):
+        benchmark_files.parts_of(record)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["question", "options", "answer", "answer_idx"]), JSON))
+def test_any_row_is_read_or_refused(record):
+    try:
+        parts = benchmark_files.parts_of({"question": "Which?"} | record)
+    except DataError:
+        return
+    assert parts["keys"] and set(parts["keys"]) <= parts["options"].keys()
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=60), st.sampled_from(["en.jsonl", "en.json", "en.zip", "en.parquet"]))
+def test_any_file_is_read_or_refused(tmp_path_factory, raw, name):
+    path = tmp_path_factory.mktemp("any") / name
+    path.write_bytes(raw)
+    with pytest.raises(DataError):
+        read(path)
