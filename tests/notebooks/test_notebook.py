@@ -47,6 +47,26 @@ def test_parameters_are_those_that_papermill_sets(tmp_path):
     )
 
 
+@pytest.mark.heavy
+@pytest.mark.parametrize("folder", ["notebooks", "."])
+def test_relative_paths_mean_the_same_in_jupyterlab_and_headless(tmp_path, folder):
+    cell = nbformat.v4.new_code_cell(
+        "from pathlib import Path\n"
+        "from curemed_utils import notebook, paths\n"
+        "run = notebook.setup(run_dir)\n"
+        "assert Path('README.md').samefile(paths.ROOT / 'README.md')"
+    )
+    first = nbformat.v4.new_code_cell("run_dir: str = ''", metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    book = nbformat.v4.new_notebook(cells=[first, cell], metadata={"kernelspec": kernel})
+    nbformat.write(book, tmp_path / "in.ipynb")
+    files = [str(tmp_path / name) for name in ("in.ipynb", "out.ipynb")]
+    options = dict(cwd=str(paths.ROOT / folder), progress_bar=False)
+    papermill.execute_notebook(*files, {"run_dir": str(tmp_path / "run")}, **options)
+    with pytest.raises(papermill.PapermillExecutionError, match="must be str, not 10"):
+        papermill.execute_notebook(*files, {"run_dir": 10}, **options)
+
+
 # The live picture --------------------------------------------------------------------------------
 
 
