@@ -98,7 +98,10 @@ def _by_content(named: str | dict) -> str | dict:
 
 def _results(name: str, directory: Path) -> str:
     """What an earlier notebook left: its numbers, and its outputs by content."""
-    summary = json.loads(paths.summary_file(directory, name).read_text(encoding="utf-8"))
+    file = paths.summary_file(directory, name)
+    if not file.exists():
+        return ""
+    summary = json.loads(file.read_text(encoding="utf-8"))
     results = {key: value for key, value in summary.items() if key not in MADE_WHEN}
     results["outputs"] = {each: content(directory / each) for each in summary["outputs"]}
     return json.dumps(results, sort_keys=True)

@@ -52,9 +52,17 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             for line in ast.parse("".join(cell["source"])).body:
-                type_name, default = ast.unparse(line.annotation), ast.literal_eval(line.value)
-                parameters[line.target.id] = Parameter(type_name, default)
+                if isinstance(line, ast.AnnAssign):
+                    parameters[line.target.id] = _parameter(line, notebook)
     return parameters
+
+
+def _parameter(line: ast.AnnAssign, notebook: Path) -> Parameter:
+    try:
+        return Parameter(ast.unparse(line.annotation), ast.literal_eval(line.value))
+    except ValueError:
+        what = f"{paths.show(notebook)}: parameter {line.target.id}"
+        raise UsageError(f"{what} needs a plain value, not {ast.unparse(line)}") from None
 
 
 def known_parameters() -> dict[str, dict[str, Parameter]]:

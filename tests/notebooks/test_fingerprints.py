@@ -212,6 +212,12 @@ def test_results_count_for_those_that_read_them(run_dir, name, numbers):
     assert changed(before, all_of(run_dir)) == numbers
 
 
+def test_a_summary_that_was_lost_is_another_result(run_dir):
+    before = all_of(run_dir)
+    paths.summary_file(run_dir, "07_evaluation").unlink()
+    assert changed(before, all_of(run_dir)) == "08 09"
+
+
 def test_other_logs_of_a_stage_trained_again_are_other_results(tmp_path):
     folder = tmp_path / "sft"
     folder.mkdir()

@@ -1,5 +1,6 @@
 """Parameters as people write them: on a command line, in a file, in a notebook."""
 
+import json
 import math
 import time
 
@@ -266,6 +267,17 @@ def test_a_stage_is_checked_for_the_chosen_notebooks_alone():
     with pytest.raises(UsageError, match="batch_size 26 must be"):
         parameters.check_parameters(values | {"sft_batch_size": 26, "processes": 4}, KNOWN)
     parameters.check_parameters(values | {"processes": 4}, KNOWN, ["01_data_curation"])
+
+
+def test_other_lines_of_a_parameters_cell_are_let_be_and_no_code_is_run(tmp_path):
+    cell = {"metadata": {"tags": ["parameters"]}, "source": ["'''what'''\nx = 3\nseed: int = 1"]}
+    file = tmp_path / "one.ipynb"
+    file.write_text(json.dumps({"cells": [cell]}))
+    assert parameters.declared(file) == {"seed": ("int", 1)}
+    cell["source"] = ["seed: int = 2 * 3"]
+    file.write_text(json.dumps({"cells": [cell]}))
+    with pytest.raises(UsageError, match=r"one\.ipynb: parameter seed needs a plain value, not s"):
+        parameters.declared(file)
 
 
 # A notebook at work ------------------------------------------------------------------------------
