@@ -134,12 +134,13 @@ def _named(match: regex.Match | None) -> set[str] | None:
     """The letters of a match; empty where they are alternatives; None for a word like "CBC"."""
     if not match:
         return None
-    if match.captures("or"):
+    captured = match.capturesdict()
+    if captured.get("or"):
         return set()
-    joined = list("".join(match.captures("joined")))
+    joined = list("".join(captured.get("joined", [])))
     if joined != sorted(set(joined)):
         return None
-    return {letter.upper() for letter in [*match.captures("token"), *joined]}
+    return {letter.upper() for letter in [*captured["token"], *joined]}
 
 
 def _letters(part: str, kind: str) -> set[str] | str:
@@ -159,7 +160,7 @@ def _letters(part: str, kind: str) -> set[str] | str:
         return stated[0] or "alternatives, none chosen"
     leading = [_rule("leading", kind).match(line) for line in lines]
     rule = "right_one" if "…" in part else "mentioned"  # beside a denied letter, none that is bare
-    mentioned = {match["token"] for match in _rule(rule, kind).finditer(part)}
+    mentioned = set().union(*map(_named, _rule(rule, kind).finditer(part)))
     named = mentioned.union(match["token"] for match in leading if match)
     if len(named) > 1:
         return "several letters, none declared the answer"
