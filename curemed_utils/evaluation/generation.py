@@ -117,9 +117,8 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
     try:
         return templates.render(tokenizer, prompt)
     except ValueError as error:
-        hint = "'user_only' if its chat template takes no system turn, 'plain' if it has none"
         name = paths.show(tokenizer.name_or_path)
-        raise ValueError(f"{name}: {error}; choose prompt_style {hint}") from None
+        raise ValueError(f"{name}: {error}; prompt_style 'plain' needs none") from None
 
 
 def _transformers(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings):

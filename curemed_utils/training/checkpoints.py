@@ -67,9 +67,9 @@ def link(base: Path, model_id: str) -> Path:
 def find(run_dir: Path, name: str | Path) -> Path:
     """The finished checkpoint of a run by its name, or of any by its absolute path."""
     path = paths.checkpoint(run_dir, name)
-    if name in languages.CHECKPOINTS and not (path / "config.json").exists():
-        raise paths.missing(run_dir, path)
     if not (path / "config.json").exists():
+        if name in languages.CHECKPOINTS:
+            raise paths.missing(run_dir, path)
         weights.check(path)
     return path
 
@@ -104,22 +104,6 @@ def add_results(checkpoint: str | Path, results: pd.DataFrame, rules: str) -> No
     """
     if info(checkpoint) and not Path(checkpoint).is_symlink():
         card.write_results(Path(checkpoint) / "README.md", results, rules)
-
-
-def push(checkpoint: str | Path, repo_id: str) -> str:
-    """Uploads a finished stage to a private repository of the hub and returns its address.
-
-    The token is HF_TOKEN of the environment. Rollouts stay: they hold training questions.
-    """
-    from huggingface_hub import HfApi
-
-    folder = Path(checkpoint)
-    if not info(folder):
-        raise FileNotFoundError(f"{folder} is no finished checkpoint: it holds no stage.json")
-    api, kept_back = HfApi(), ["rollouts.parquet", "checkpoint-*"]
-    address = api.create_repo(repo_id, private=True, exist_ok=True)
-    api.upload_folder(repo_id=repo_id, folder_path=folder, ignore_patterns=kept_back)
-    return str(address)
 
 
 def load_tokenizer(start: str | Path):

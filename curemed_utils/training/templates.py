@@ -59,11 +59,7 @@ def check(tokenizer, prompt: list[dict[str, str]], completion: list[dict[str, st
     start, text = render(tokenizer, prompt), render(tokenizer, prompt + completion)
     between, answer, end = text.removeprefix(start).partition(completion[0]["content"].strip())
     if not text.startswith(start) or between.strip() or not answer:
-        shown = (
-            f"its chat template ends a prompt in {start[-30:]!r}, and a completion doesn't follow"
-        )
-        raise ValueError(f"{shown} there, as in models that think first: choose one that doesn't")
+        place = f"its chat template ends a prompt in {start[-30:]!r}, where a completion doesn't"
+        raise ValueError(f"{place} follow, as in models that think first: choose one that doesn't")
     if not end.strip():
-        raise ValueError(
-            "its chat template marks no end of an answer: training can't teach to stop"
-        )
+        raise ValueError("its chat template marks no end of an answer, so none would be learnt")

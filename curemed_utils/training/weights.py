@@ -16,7 +16,6 @@ SHAPES = (
     *("special_tokens_map.json", "vocab*", "merges.txt", "*.model", "*.tiktoken"),
     *("chat_template*", "additional_chat_templates/*", "*.safetensors*", "pytorch_model*"),
 )
-
 TOKENIZERS = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken")
 
 

@@ -91,10 +91,10 @@ def test_prompt_styles(tiny_base):
     assert generation._text(prompt, tokenizer, "plain") == "S\n\nU\n\n"
     assert "<|im_start|>system\nS<|im_end|>" in generation._text(prompt, tokenizer, "chat")
     tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
-    with pytest.raises(ValueError, match="choose prompt_style 'user_only'"):
+    with pytest.raises(ValueError, match="prompt_style 'plain' needs none"):
         generation._text(prompt, tokenizer, "chat")
     tokenizer.chat_template = None
-    with pytest.raises(ValueError, match="'plain' if it has none"):
+    with pytest.raises(ValueError, match="prompt_style 'plain' needs none"):
         generation._text(prompt, tokenizer, "chat")
 
 

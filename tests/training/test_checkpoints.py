@@ -121,28 +121,6 @@ def test_a_base_that_is_its_own_model_stays(tiny_base, tmp_path):
     assert not own.is_symlink() and (own / "config.json").exists()
 
 
-def test_pushing_sends_the_model_and_keeps_the_questions(finished, monkeypatch):
-    import huggingface_hub
-
-    calls = {}
-
-    class Api:
-        def create_repo(self, repo_id, **given):
-            return f"hub/{repo_id}"
-
-        def upload_folder(self, **given):
-            calls.update(given)
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    assert checkpoints.push(finished, "me/model") == "hub/me/model"
-    assert calls["folder_path"] == finished and "rollouts.parquet" in calls["ignore_patterns"]
-
-
-def test_a_foreign_folder_is_not_pushed(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no finished checkpoint"):
-        checkpoints.push(tmp_path, "me/model")
-
-
 def test_a_foreign_model_is_the_same_wherever_it_lies(tiny_base, tmp_path):
     shutil.copytree(tiny_base, tmp_path / "copy")
     assert checkpoints.identity(tmp_path / "copy") == checkpoints.identity(tiny_base)

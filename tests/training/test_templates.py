@@ -78,7 +78,7 @@ HARMONY = (
 REFUSED = {
     "r1": (R1, r"ends a prompt in .*<think>.*choose one"),
     "always thinks": (THINKS, r"ends a prompt in .*<think>.*choose one"),
-    "channels": (HARMONY, "a completion doesn't follow"),
+    "channels": (HARMONY, "where a completion doesn't follow"),
     "endless": (ENDLESS, "marks no end of an answer"),
     "falls": (FALLS, "fails: "),
 }
@@ -151,7 +151,7 @@ def test_evaluation_says_which_template_loses_a_turn_before_it_loads(start, samp
     loses = "{% for m in messages if m['role'] == 'assistant' %}" + _TURN + _OPEN
     settings = generation.GenerationSettings()
     batches = generation.in_batches(start(loses), [prompts.messages(sample[0])], [0], settings)
-    with pytest.raises(ValueError, match=r"model: .*leaves out the turn of the system.*'user_only"):
+    with pytest.raises(ValueError, match=r"model: .*leaves out the turn of the system.*'plain"):
         next(batches)
 
 
