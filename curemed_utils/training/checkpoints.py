@@ -125,8 +125,14 @@ def precision() -> str:
 
 
 def check_start(start: Path, row: data.Row, traces: str = "code_switched") -> None:
-    """FileNotFoundError for no model, ValueError if its tokenizer loses tags or turns of `row`."""
+    """FileNotFoundError for no model, ValueError for one that can't be trained.
+
+    Such a one is quantised, or its tokenizer loses tags or turns of `row`.
+    """
     weights.check(start, "start ")
+    if weights.config(start).get("quantization_config"):
+        what = "is quantised, so it can't be trained: give the model that it was made from"
+        raise ValueError(f"start {paths.show(start)} {what}")
     its = f"start {paths.show(start)}: its tokenizer"
     try:
         tokenizer = load_tokenizer(start)

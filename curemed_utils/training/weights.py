@@ -13,10 +13,10 @@ from curemed_utils import paths
 FAULTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 SHAPES = (
     *("config.json", "generation_config.json", "adapter_*", "tokenizer*", "added_tokens.json"),
-    *("special_tokens_map.json", "vocab*", "merges.txt", "*.model", "*.tiktoken"),
+    *("special_tokens_map.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json"),
     *("chat_template*", "additional_chat_templates/*", "*.safetensors*", "pytorch_model*"),
 )
-TOKENIZERS = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken")
+TOKENIZERS = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
 
 
 def files(folder: Path) -> list[Path]:
@@ -60,6 +60,8 @@ def check(folder: Path, what: str = "", name: str = "") -> None:
 
 
 def _fault(folder: Path) -> tuple[str, str]:
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
+
     if folder.is_file():
         return "file", ""
     if (folder / "adapter_config.json").exists():
@@ -75,22 +77,17 @@ def _fault(folder: Path) -> tuple[str, str]:
         return others[0], ""
     if not [file for pattern in TOKENIZERS for file in folder.glob(pattern)]:
         return "tokenizer", ""
-    kind, detail = _fault_of_config(folder / "config.json")
-    return (kind, detail) if kind else _fault_of_weights(folder)
-
-
-def _fault_of_config(file: Path) -> tuple[str, str]:
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
-
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        if config.get("model_type") not in KNOWN:
-            return "code", str(config.get("model_type"))
-        if how := config.get("quantization_config"):
-            return "quantised", str(how.get("quant_method") if isinstance(how, dict) else how)
+        model_type = config(folder).get("model_type")
+        if model_type not in KNOWN:
+            return "code", str(model_type)
     except (OSError, ValueError, AttributeError, TypeError) as error:
         return "config", str(error)
-    return "", ""
+    return _fault_of_weights(folder)
+
+
+def config(folder: Path) -> dict:
+    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
 
 
 def _fault_of_weights(folder: Path) -> tuple[str, str]:

@@ -258,10 +258,6 @@ def adapter_alone(model):
     save_file({"lora": torch.ones(3)}, model / "adapter_model.safetensors")
 
 
-def quantised(method):
-    return config_with(quantization_config={"quant_method": method, "bits": 4})
-
-
 WRONG = {
     "empty": (emptied, r"is no finished checkpoint: it holds no config\.json"),
     "no config": (lambda m: (m / "config.json").unlink(), r"holds no config\.json"),
@@ -299,10 +295,6 @@ WRONG = {
     "no language model": (config_with(model_type="vit"), "type vit .*isn't among the causal"),
     "no type": (config_with(model_type=[]), "can't be read"),
     "no tokenizer": (no_tokenizer, "holds no tokenizer: save it there"),
-    "gptq": (quantised("gptq"), r"quantised \(gptq\): give the model that it was made from"),
-    "awq": (quantised("awq"), r"quantised \(awq\)"),
-    "by name": (config_with(quantization_config="awq"), r"quantised \(awq\)"),
-    "bitsandbytes": (quantised("bitsandbytes"), r"quantised \(bitsandbytes\)"),
     "no shard": (no_shard, r"incomplete, model-00002-of-00002\.safetensors is missing"),
     "no index": (no_index, r"incomplete, model\.safetensors is missing"),
     "cut": (cut, r"cut off or broken \(model\.safetensors: .*fetch it again"),
@@ -337,13 +329,21 @@ def test_what_can_not_be_loaded_is_refused_with_what_to_do(kind, model, tmp_path
     assert not run.exists()
 
 
+@pytest.mark.parametrize("how", ["awq", {"quant_method": "gptq"}, {"load_in_4bit": True}])
+def test_a_quantised_model_is_evaluated_but_not_trained(how, model, sample):
+    config_with(quantization_config=how)(model)
+    weights.check(model)
+    with pytest.raises(ValueError, match=r"start .*model is quantised, so it can't be trained"):
+        checkpoints.check_start(model, sample[0])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda part: st.lists(part, max_size=3) | st.dictionaries(st.text(max_size=5), part),
     max_leaves=8,
 )
 ANY = st.binary(max_size=60) | JSON.map(lambda value: json.dumps(value).encode())
-KEYS = st.sampled_from(["weight_map", "quantization_config", "auto_map"])
+KEYS = st.sampled_from(["weight_map", "model_type", "auto_map"])
 FIELDS = st.dictionaries(KEYS, JSON).map(lambda value: json.dumps(value).encode())
 
 
