@@ -49,9 +49,8 @@ def files_of(place: str | Path) -> list[File]:
         if any(SPLITS & _words(file) for file in files):
             files = [file for file in files if "test" in _words(file)]
     if not files:
-        wanted = f"no test file ending in {', '.join(TYPES)}"
-        advice = "name the file of another split or copy; write other kinds as JSON Lines"
-        raise DataError(f"{place}: holds {wanted}; {advice}")
+        wanted = f"no test file ending in {', '.join(TYPES)}; write other kinds as JSON Lines"
+        raise DataError(f"{place}: holds {wanted}, name the file of another split or copy")
     return files
 
 
@@ -65,7 +64,7 @@ def _walk(root: Path) -> Iterator[File]:
         if path.suffix.lower() == ".zip":
             try:
                 archive = zipfile.ZipFile(path)
-            except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile) as error:
+            except Exception as error:  # zipfile has many classes
                 raise DataError(f"{paths.show(path)}: is no whole zip file ({error})") from None
             for name in sorted(archive.namelist()):
                 yield File(paths.show(path / name), folder / name, partial(archive.read, name))
@@ -100,9 +99,8 @@ def rows_of(file: File, faults: list[str]) -> Iterator[tuple[str, dict]]:
             return
     except DataError:
         raise
-    except Exception as error:  # zipfile, zlib, lzma and pyarrow have many classes
-        advice = "unpack it by other means, or get it anew"
-        raise DataError(f"{file.label}: can't be read ({error}); {advice}") from None
+    except Exception as error:  # zipfile, zlib and pyarrow have many classes
+        raise DataError(f"{file.label}: can't be read ({error}); unpack or get it anew") from None
     for number, row in enumerate(rows, 1):
         yield f"{file.label}, row {number}", row
 
@@ -160,8 +158,7 @@ def _value_in(text: str) -> object:
             return read(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-    wanted = "has no options but a text: write them as a mapping or a list"
-    raise DataError(f"{wanted}, not as {text[:60]!r}")
+    raise DataError(f"has no options but {text[:60]!r}: write them as a mapping or a list")
 
 
 def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:

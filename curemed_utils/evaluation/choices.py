@@ -1,7 +1,7 @@
 """Which options of a multiple-choice question a response chooses, by letter or by text.
 
-Texts of options become one character each, a mark; letters and marks that the response denies
-("not B", "B is wrong") are struck out; what is left is read. Unread is better than guessed.
+Texts of options become one character each, a mark; letters and marks that are denied ("not B",
+"B is wrong") are struck out; what is left is read. Unread is better than guessed.
 """
 
 import unicodedata
@@ -37,9 +37,6 @@ def _rule(name: str, kind: str = "marks") -> regex.Pattern:
     return regex.compile(_pattern(name, kind), regex.V1 | regex.M)
 
 
-# Before reading -----------------------------------------------------------------------------------
-
-
 def _clean(text: str) -> str:
     text = unicodedata.normalize("NFKC", "\n".join(text.translate(_BOXED).splitlines()))
     text = _rule("field").sub("\nanswer: ", _rule("invisible").sub("", text))
@@ -49,10 +46,7 @@ def _clean(text: str) -> str:
 
 
 def given_answer(text: str) -> str:
-    """Answer blocks of a response (the last may be cut off), else all but reasoning.
-
-    Only up to a next turn, such as "Question 2:".
-    """
+    """Answer blocks of a response, else all but reasoning, up to a next turn ("Question 2:")."""
     turns = _rule("next_turn").split(trace.final_text(text, ours=False))
     first = next(filter(None, map(str.strip, turns)), "")
     return "\n".join(trace.blocks(first, "answer", cut_off=True) or [first]).strip()
@@ -73,7 +67,7 @@ def unlabelled(options: dict[str, str]) -> dict[str, str]:
 
 def _marked(text: str, options: dict[str, str], kind: str) -> tuple[str, dict[str, set]]:
     """The cleaned answer with marks for options' texts, "…" for what it denies; keys by mark."""
-    keys_of: dict[str, set] = {}
+    keys_of = {}
     for key, option in unlabelled(options).items():
         option = _clean(str(option)).strip(" .。;,").casefold()
         keys_of.setdefault(option, set()).add(key)
@@ -89,16 +83,12 @@ def _marked(text: str, options: dict[str, str], kind: str) -> tuple[str, dict[st
     return _rule("denied", kind).sub("…", part).strip(), keys_by_mark
 
 
-# Reading ------------------------------------------------------------------------------------------
-
-
 def by_letter(text: str, options: dict[str, str]) -> set[str] | str:
     """The keys of the options whose letters the answer in `text` declares, else why none is read.
 
-    An answer of nothing but letters, its first or last line of that kind, and its last "answer is
-    B" (or field "answer" of JSON, or box) must agree; a later "answer is" corrects an earlier one.
-    Else a letter that begins the answer, or the only one in brackets, after "option" or before "is
-    right". Letters inside an option's text ("Vitamin C") don't count, nor do denied ones.
+    A first or last line of letters alone and the last "answer is B" (or JSON field, or box), which
+    corrects earlier ones, must agree. Else a letter that begins the answer, or the only one in
+    brackets, after "option" or before "is right". Those in an option's text don't count.
     """
     keys = {str(key).strip().upper(): key for key in options}
     kind = "letters" if max(keys, default="") <= "H" else "all_letters"
