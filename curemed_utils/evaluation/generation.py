@@ -8,7 +8,7 @@ import gc
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, field_validator
 
 from curemed_utils import paths
 from curemed_utils.judge import Client, price_of
-from curemed_utils.judge.wire import Reply
+from curemed_utils.judge.wire import Reply, ending
 from curemed_utils.training import checkpoints, templates, weights
 
 BATCH = {"transformers": 64, "vllm": 512, "server": 256}
@@ -26,8 +26,10 @@ BATCH = {"transformers": 64, "vllm": 512, "server": 256}
 class Response:
     """What a model said and how it ended.
 
-    `finish_reason`: 'stop' (it ended its turn), 'length' (cut off), 'unknown', 'error' (`text` is
-    None, `error` says why), or a server's own word. Token counts leave out the end of turn.
+    `finish_reason`: 'stop' (it ended its turn), 'length' (cut off), or as `wire.ending` says. After
+    'error' (nothing came) and 'content_filter' (refused) `text` is None and `error` says why, in
+    the server's or the model's words. Token counts leave out the end of turn. `served`: the model
+    that a server named.
     """
 
     text: str | None
@@ -35,6 +37,7 @@ class Response:
     n_tokens: int | None
     n_prompt_tokens: int | None = None
     error: str | None = None
+    served: str | None = field(default=None, compare=False)
 
 
 class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
@@ -243,7 +246,7 @@ def _by_vllm(model, sampling_of, batch: list[_Prompt], settings: GenerationSetti
     responses = []
     for each, output in zip(batch, outputs, strict=True):
         first = output.outputs[0]
-        reason = first.finish_reason or "unknown"
+        reason = ending(first.finish_reason or "")
         n_tokens = len(first.token_ids) - (reason == "stop")  # the last ends the turn
         responses.append(Response(first.text, reason, n_tokens, len(each.ids)))
     return responses
@@ -270,6 +273,8 @@ def _from_server(reply: Reply) -> Response:
     about = reply.answer
     if about is None:
         return Response(None, "error", None, None, reply.error)
-    reason = "unknown" if about.finish_reason in ("", "None") else about.finish_reason
+    reason, text, error = ending(about.finish_reason), reply.text, None
+    if reason == "content_filter":
+        text, error = None, f"refused or filtered: {reply.text}"
     counts = about.completion_tokens or None, about.prompt_tokens or None
-    return Response(reply.text, reason, *counts)
+    return Response(text, reason, *counts, error, about.served)

@@ -96,7 +96,7 @@ def _read_kept(file: Path) -> dict[str, Response]:
     responses = {}
     for number, line in enumerate(raw[:whole].splitlines(), 1):
         try:
-            record = json.loads(line)
+            record = {"served": None} | json.loads(line)  # older lines lack it
             of_response = {field.name: record[field.name] for field in fields(Response)}
             responses[record["key"]] = Response(**of_response)
         except (ValueError, LookupError, TypeError) as error:

@@ -9,10 +9,11 @@ import pandas as pd
 from curemed_utils import data, languages, paths, prompts, rewards, trace
 from curemed_utils.evaluation.generation import Response
 from curemed_utils.judge import Judge
+from curemed_utils.judge.wire import ending
 
 MODELS = languages.CHECKPOINTS
 METRICS = ("la", "lc", "complete", "la_paper", "lc_paper")
-HARNESS = ("truncated", "empty", "judge_failed")  # faults of the run
+HARNESS = ("error", "truncated", "refused", "empty", "judge_failed")  # faults of the run
 MAX_FAULTS = 5.0  # percent
 TRUTHS = ("correct", "in_language", "complete", "well_formed", "judged_correct", "judged_language")
 
@@ -24,13 +25,14 @@ def verdict(response: Response, row: data.Row) -> dict:
     the answer (an accepted one is), `well_formed` Eq. 3, whatever a run was trained for;
     `complete`: turn ended and answer closed. Without an answer, a response is not in the language.
     """
-    if response.text is None:
+    ended = ending(response.finish_reason)
+    if response.text is None or ended in ("error", "content_filter"):
         return dict.fromkeys(("correct", "in_language", "complete", "well_formed"))
     scores = rewards.score(response.text, row)
     has_answer = trace.answer_of(response.text) is not None
-    complete = has_answer and response.finish_reason == "stop"
-    if has_answer and response.finish_reason == "unknown":
-        complete = None
+    complete = has_answer and ended == "stop"
+    if has_answer and ended not in ("stop", "length", "tool_calls"):
+        complete = None  # the server's word says nothing
     correct, in_language = scores["accuracy"], scores["language"]
     return {
         "correct": None if correct is None else correct == 1.0,
@@ -152,8 +154,9 @@ def measures(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 
 def outcomes(verdicts: pd.DataFrame) -> pd.Series:
-    """What became of each response, the first that holds: truncated (at the token limit), empty,
-    judge_failed, undecided (nothing could tell), wrong or right (by `la_paper`).
+    """What became of each response, the first that holds: error (none came), truncated (at the
+    token limit), refused (by the model or a filter), empty, judge_failed, undecided (nothing could
+    tell), wrong or right (by `la_paper`).
     """
     truth = measures(verdicts)["la_paper"]
     outcome = truth.map({True: "right", False: "wrong"}).astype(object).fillna("undecided")
@@ -162,4 +165,6 @@ def outcomes(verdicts: pd.DataFrame) -> pd.Series:
         outcome = outcome.mask(failed, "judge_failed")
     is_blank = verdicts["response"].fillna("").str.strip() == ""
     outcome = outcome.mask(is_blank, "empty")
-    return outcome.mask(verdicts["finish_reason"] == "length", "truncated")
+    ended = verdicts["finish_reason"].fillna("").map(ending)
+    faults = {"error": "error", "length": "truncated", "content_filter": "refused"}
+    return outcome.mask(ended.isin(faults), ended.map(faults))

@@ -2,10 +2,13 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -55,24 +58,41 @@ class Cache:
 
     def __init__(self, path: str | Path):
         self.path = Path(path).expanduser()
-        self.read_only = self.path.exists() and not os.access(self.path, os.W_OK)
-        if self.read_only:
-            uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
-            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            return
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        places = (self.path, self.path.parent) if self.path.exists() else ()
+        self.read_only = not all(os.access(place, os.W_OK) for place in places)
         try:
-            self._db = sqlite3.connect(
-                self.path, timeout=60, isolation_level=None, check_same_thread=False
-            )
-            self._db.execute("PRAGMA journal_mode=TRUNCATE")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.execute(CREATE)
+            self._db = self._open_to_read() if self.read_only else self._open()
         except sqlite3.DatabaseError as error:
             shown = paths.show(self.path)
-            raise ValueError(f"cache {shown} is no SQLite file: {error}") from None
+            raise ValueError(f"cache {shown} is no SQLite file of answers: {error}") from None
+        if self.read_only:
+            return
         self._claims = open(f"{self.path}.lock", "ab")  # noqa: SIM115
         self._claimed: set[int] = set()
+
+    def _open(self) -> sqlite3.Connection:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA journal_mode=TRUNCATE")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute(CREATE)
+        return db
+
+    def _open_to_read(self) -> sqlite3.Connection:
+        """The file, or a copy in memory where a process that was killed left answers beside it."""
+        uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
+        db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        left = [self.path.with_name(self.path.name + end) for end in ("-wal", "-journal")]
+        if any(file.exists() and file.stat().st_size for file in left):
+            db.close()
+            db = sqlite3.connect(":memory:", check_same_thread=False)
+            with tempfile.TemporaryDirectory() as folder:
+                for file in filter(Path.exists, (self.path, *left)):
+                    shutil.copy(file, folder)
+                with closing(sqlite3.connect(Path(folder) / self.path.name)) as copy:
+                    copy.backup(db)
+        db.execute("SELECT 1 FROM replies LIMIT 1")
+        return db
 
     def find(self, keys: list[str], server: str | None) -> dict[str, list[Answer]]:
         """Stored answers by key, in the order of attempts; `server` None: of any server."""

@@ -51,7 +51,7 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figur
         look = dict(marker=marker, color=PURPLE, label=f"this run: {row.model}", **MARK)
         ax.scatter(row.lc, row.la, s=_area(row.params_b), **look)
     if models["model"].str.contains("†").any():
-        title += "\n† over 5% cut off, empty or not judged"
+        title += "\n† over 5% not answered, cut off, refused, empty or not judged"
     legend = ax.legend(loc="upper left", title=title)
     for handle in legend.legend_handles:
         handle.set_sizes([50])

@@ -55,7 +55,7 @@ def test_a_run_s_table_says_what_was_asked_and_where_judge_and_check_differ(tabl
     assert tuple(table) == explorer.COLUMNS
     assert table["question"].tolist() == [row.question for row in ROWS for _ in range(2)]
     assert table["reference"][0] == "La gripe."
-    assert table["outcome"].tolist() == ["right", "right", "truncated", "empty"]
+    assert table["outcome"].tolist() == ["right", "right", "truncated", "error"]
     assert table["disagree"].tolist() == [False, True, False, False]
 
 
@@ -83,7 +83,7 @@ def test_a_page_colours_both_languages_and_lets_no_markup_through(table):
     assert f"<span style='{explorer.LOOKS['tag']}'>&lt;step1&gt;</span>" in first
     assert "judged correct: <b>yes</b>" in first
     assert "judged correct: <b>–</b>" in explorer.page(table.iloc[2])
-    assert "empty" in explorer.page(table.iloc[3])
+    assert "error" in explorer.page(table.iloc[3])
 
 
 def walk(widget):

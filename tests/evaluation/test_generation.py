@@ -247,6 +247,57 @@ def test_what_a_server_does_not_say_is_not_made_up(serve, ask, choice, usage, ex
     assert ask(serve(body=json.dumps(body)))[0] == expected
 
 
+WHOLE = "<thinking><step1>x</step1></thinking>\n<answer>le paludisme</answer>"
+THOUGHT = {"type": "thinking", "thinking": [{"type": "text", "text": "hmm"}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "complete", "outcome"),
+    [
+        (WHOLE, "eos_token", True, "right"),
+        (WHOLE, "STOP", True, "right"),
+        (WHOLE, "end_turn", True, "right"),
+        ([THOUGHT, {"type": "text", "text": WHOLE}], "stop", True, "right"),
+        (WHOLE, None, None, "right"),
+        (WHOLE, "pause_turn", None, "right"),
+        (WHOLE, "tool_calls", False, "right"),
+        (WHOLE, "MAX_TOKENS", False, "truncated"),
+        (None, "length", False, "truncated"),
+        (None, "stop", False, "empty"),
+        ("<thinking><step1>x", "content_filter", None, "refused"),
+        ("<thinking><step1>x", "SAFETY", None, "refused"),
+        ("<thinking><step1>x", "error", None, "error"),
+    ],
+)
+def test_how_a_reply_ended_is_told_apart(
+    serve, make_row, tmp_path, monkeypatch, content, reason, complete, outcome
+):
+    monkeypatch.setattr("curemed_utils.judge.wire.RETRIES", 0)
+    choice = {"message": {"content": content}, "finish_reason": reason}
+    server = serve(body=json.dumps({"choices": [choice], "model": "m"}))
+    row = make_row(accepted=["le paludisme"])
+    asked = {"engine": "server", "base_url": server.url, "cache": tmp_path / "answers.sqlite"}
+    table = evaluation.respond("m", [row], **asked)
+    assert table["complete"].astype(object).where(table["complete"].notna(), None)[0] is complete
+    assert evaluation.outcomes(table)[0] == outcome
+    is_fault = outcome in evaluation.verdicts.HARNESS
+    assert evaluation.table(table, ["id"])["faults"].tolist() == [100.0 * is_fault]
+    if outcome in ("refused", "error"):
+        assert table["correct"].isna()[0] and "<step1>x" in table["error"][0]
+
+
+def test_a_refusal_is_kept_and_neither_empty_nor_wrong(serve, make_row, tmp_path):
+    message = {"content": None, "refusal": "I can't help with medical questions."}
+    body = {"choices": [{"message": message, "finish_reason": "stop"}], "model": "served"}
+    server = serve(body=json.dumps(body))
+    asked = {"engine": "server", "base_url": server.url, "cache": tmp_path / "answers.sqlite"}
+    with pytest.warns(UserWarning, match="asked for model 'm', got answers of 'served'"):
+        table = evaluation.respond("m", [make_row(accepted=["x"])], **asked)
+    assert "I can't help with medical questions." in table["error"][0]
+    assert table["correct"].isna()[0] and table["served"][0] == "served"
+    assert evaluation.outcomes(table)[0] == "refused"
+
+
 def test_a_response_that_could_not_be_had_says_why(serve, ask, posed):
     ask(serve())
     server = serve(poison={json.dumps(posed[1][1]["content"], ensure_ascii=False)[1:-1]: "400"})

@@ -1009,6 +1009,53 @@ def test_a_file_of_an_older_version_keeps_its_answers(serve, client, tmp_path):
     assert not (tmp_path / "cache.sqlite-wal").exists()
 
 
+LEFT_BEHIND = """
+import os, signal, sqlite3, sys
+from curemed_utils.judge import cache
+answers = sqlite3.connect(sys.argv[1], isolation_level=None)
+answers.execute("PRAGMA journal_mode=WAL")
+answers.execute(cache.CREATE)
+row = "(?, 0, 's', 'm', 'True', 'stop', 1, 1, 0, '')"
+for key in sys.argv[2:]:
+    answers.execute(f"INSERT INTO replies VALUES {row}", [key])
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("read_only", [False, True])
+def test_what_an_older_version_left_in_a_wal_is_read(client, tmp_path, monkeypatch, read_only):
+    keys = [wire.key_of(request) for request in ask_for(20)]
+    run_python(LEFT_BEHIND, tmp_path / "cache.sqlite", *keys).communicate(timeout=30)
+    assert (tmp_path / "cache.sqlite-wal").stat().st_size > 0
+    before = sorted(tmp_path.iterdir())
+    if read_only:
+        monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert texts(client().ask(ask_for(20))) == ["True"] * 20
+    assert not read_only or sorted(tmp_path.iterdir()) == before
+    assert read_only or not (tmp_path / "cache.sqlite-wal").exists()
+
+
+def test_a_file_in_a_folder_that_cannot_be_written_is_only_read(
+    client, serve, tmp_path, monkeypatch
+):
+    client(serve(), cache="run/cache.sqlite").ask(ask_for(2))
+    (tmp_path / "run" / "cache.sqlite.lock").unlink()
+    before = sorted((tmp_path / "run").iterdir())
+    monkeypatch.setattr("os.access", lambda path, mode: not path.is_dir())
+    replies = client(cache="run/cache.sqlite").ask(ask_for(3))
+    assert texts(replies) == ["True", "True", None] and "read-only" in replies[2].error
+    assert sorted((tmp_path / "run").iterdir()) == before
+
+
+def test_a_read_only_file_without_its_table_is_named(client, tmp_path, monkeypatch):
+    with closing(sqlite3.connect(tmp_path / "cache.sqlite")) as other:
+        other.execute("CREATE TABLE others (x)")
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ValueError, match="no SQLite file of answers: no such table: replies"):
+        client()
+
+
 def test_a_cache_that_another_process_is_writing_to_is_waited_for(serve, client, tmp_path):
     one = client(serve())
     writer = sqlite3.connect(

@@ -1,5 +1,6 @@
 """What servers reply in their several dialects, what they refuse, and what is done about it."""
 
+import contextlib
 import json
 import threading
 import time
@@ -153,7 +154,8 @@ class Planned:
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(content)))
                 self.end_headers()
-                self.wfile.write(content)
+                with contextlib.suppress(BrokenPipeError):  # a client that left
+                    self.wfile.write(content)
 
             def log_message(self, *_):
                 pass
