@@ -68,9 +68,9 @@ QWEN_1_5B = Size(
     packed_length=4096,
     packed_batch=4,
     packed_micro=2,
-    steps=8,
+    steps=6,
     warm=2,
-    completion=1024,
+    completion=512,
     grpo_batch=16,
     grpo_micro=4,
 )

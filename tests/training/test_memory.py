@@ -312,3 +312,21 @@ def test_the_pages_needs_are_the_estimates(make_stage):
     names = ["memory per GPU, SFT", "memory per GPU, GRPO", memory.MAIN, memory.DISK]
     for name, values in zip(names, zip(*columns, strict=True), strict=True):
         assert page_row(name) == pytest.approx(values, rel=5e-3, abs=0.05), name
+
+
+# Beside one GPU ----------------------------------------------------------------------------------
+
+MEASURED = {
+    "packed": ("sft", {"batch_size": 4, "micro_batch": 2, "max_length": 4096, "packing": True}),
+    "grpo_transformers": ("grpo", {"micro_batch": 4, "max_completion_length": 512}),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_what_one_gpu_took_is_at_most_the_estimate_and_not_far_below(make_stage, name):
+    """The peaks that benchmarks/gpu.py recorded, of a shape like the 1.5B's."""
+    results = json.loads((paths.ROOT / "benchmarks/results.json").read_text("utf-8"))
+    kind, settings = MEASURED[name]
+    needed = sizes(make_stage(kind, "1.5b", **settings), 1, "none")
+    estimated = needed["memory of a GPU"] - needed["kept free"]
+    assert 0.75 < results["gpu"][name]["peak_GB"] * 1e9 / memory.GIB / estimated < 1
