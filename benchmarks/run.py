@@ -27,6 +27,8 @@ def main() -> None:
         results["gpu"] = importlib.import_module("gpu").measure()
     elif "gpu" in recorded:
         results["gpu"] = recorded["gpu"]
+    if "pretrained" in recorded:  # pretrained.py needs a model
+        results["pretrained"] = recorded["pretrained"]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -2,12 +2,14 @@
 inside.
 """
 
+import json
 import sys
 
+import pandas as pd
 import pytest
 import torch
 
-from curemed_utils import paths
+from curemed_utils import data, paths
 
 pytestmark = pytest.mark.heavy
 
@@ -55,3 +57,27 @@ def test_without_a_gpu_nothing_is_recorded(benchmark, monkeypatch):
     with pytest.raises(SystemExit, match="no CUDA GPU is here"):
         gpu.main()
     assert gpu.RESULTS.read_text() == before
+
+
+def test_the_recorded_result_of_a_pretrained_model_is_that_of_its_verdicts(benchmark):
+    pretrained = benchmark("pretrained")
+    table = pd.read_csv(pretrained.VERDICTS)
+    recorded = json.loads(pretrained.RESULTS.read_text())["pretrained"]
+    assert json.loads(json.dumps(pretrained.results_of(table))) == recorded
+    assert table.groupby(["model", "sample"])["id"].nunique().eq(299).all()
+
+
+def test_arms_of_a_model_are_trained_and_asked(benchmark, monkeypatch, tmp_path, tiny_base):
+    pretrained = benchmark("pretrained")
+    rows = data.read_folder(paths.SAMPLE, "sample")
+    monkeypatch.setattr(data, "read_release", lambda: {"sft": rows, "test": rows})
+    monkeypatch.setattr(pretrained, "VERDICTS", tmp_path / "verdicts.csv")
+    monkeypatch.setattr(pretrained, "record", lambda table: table)
+    monkeypatch.setattr(pretrained, "SFT", {"batch_size": 2, "max_steps": 1})
+    monkeypatch.setattr(pretrained, "ARMS", {"code-switched": ("sample", {}, 1)})
+    monkeypatch.setattr(pretrained, "LIMIT", 4)
+    monkeypatch.setattr(pretrained, "ASKED", 1)
+    monkeypatch.setattr("sys.argv", ["pretrained.py", str(tiny_base), str(tmp_path)])
+    pretrained.main()
+    table = pd.read_csv(tmp_path / "verdicts.csv")
+    assert set(table["model"]) == {"base", "code-switched"} and len(table) == 2 * (13 + 39)
