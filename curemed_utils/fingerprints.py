@@ -73,12 +73,12 @@ def of_notebook(name: str, given: dict, directory: Path) -> str:
 def _that_count(parameters: dict) -> dict:
     """Without caps, loggers, places; with the content of what is named."""
     counted = {name: value for name, value in parameters.items() if name not in NEVER_COUNT}
-    for kind, form in stages.KINDS.items():
-        idle = {*form.model_fields} - {*stages.SHAPES_WEIGHTS[kind]}
-        for name in idle:
+    for kind in stages.KINDS:
+        for name in stages.IDLE:
             counted.pop(f"{kind}_{name}", None)
         options = counted.get(f"{kind}_options", {})
-        counted[f"{kind}_options"] = {key: options[key] for key in options if key not in idle}
+        counts = [name for name in options if name not in stages.IDLE]
+        counted[f"{kind}_options"] = {name: options[name] for name in counts}
     for name in BY_CONTENT & {*counted}:
         counted[name] = _by_content(counted[name])
     for name in counted.get("baselines", []):

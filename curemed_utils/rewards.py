@@ -32,13 +32,8 @@ def accuracy_reward(text: str, accepted: list[str], reference: str) -> float | N
     if not accepted:
         return None
     answer = forms_of(answer_of(text) or "")
-    right = [forms_of(form) for form in (*accepted, _untagged(reference))]
+    right = map(forms_of, (*accepted, answer_of(reference) or reference))
     return float(any(answer & form for form in right))
-
-
-def _untagged(answer: str) -> str:
-    inside = answer_of(answer)
-    return answer if inside is None else inside
 
 
 def language_reward(text: str, language: str, over: str = "answer") -> float | None:
@@ -166,7 +161,7 @@ class Rewards:
         parts, accuracy, language, errors = [], {}, {}, {}  # by place in the batch
         for place, (text, item) in enumerate(zip(texts, items, strict=True)):
             parts.append(self.unjudged(text, item))
-            question = item | {"reference": _untagged(item["answer"])}
+            question = item | {"reference": answer_of(item["answer"]) or item["answer"]}
             if self.accuracy_by == "judge" and parts[place]["accuracy"] != 1.0:
                 accuracy[place] = question | {"response": text}
             if self.language_by == "judge":

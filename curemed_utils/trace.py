@@ -14,7 +14,7 @@ FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as p
 TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
-_CODE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
+_CODE = re.compile(r"(?<!`)`(?![^`\n<]*</step)[^`\n]+`(?!`)")  # no pair across a step's end
 
 _MARKS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _ROLE = r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?"

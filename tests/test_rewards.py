@@ -3,12 +3,14 @@ import math
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from curemed_utils import languages, rewards, trace
 from curemed_utils.course import playgrounds
+from curemed_utils.evaluation import verdicts
 from curemed_utils.judge import Verdict
 
 STEPS = "<thinking><step1>fièvre</step1><step2>toux</step2></thinking>"
@@ -356,6 +358,18 @@ def test_every_accepted_answer_of_the_sample_earns_all(sample):
                 scores = rewards.score(in_tags(form + end), row)
                 assert rewards.composite(scores) == 1.0, (row.id, form, scores)
     assert n == 253
+
+
+def test_accepted_answers_earn_all_in_training_and_evaluation(sample):
+    rows = [row for row in sample for _ in range(2 * len(row.accepted))]
+    forms = [form + end for row in sample for form in row.accepted for end in ("", ".")]
+    texts = [in_tags(form) for form in forms]
+    columns = pd.DataFrame([dict(row) for row in rows]).to_dict("list")
+    assert len(texts) == 2 * 253
+    for values in one_step(rewards.Rewards(), texts, **columns).values():
+        assert set(values) == {1.0}
+    table = verdicts.rewarded(pd.DataFrame({"response": texts}), rows, 1, rewards.Rewards())
+    assert set(table["reward"]) == {1.0}
 
 
 @pytest.mark.parametrize("language", ["French", "Turkish", "Japanese", "Thai", "Amharic"])

@@ -115,6 +115,8 @@ def test_reasoning_that_mentions_tags_does_not_hide_the_answer(before):
         ("## Reasoning\nFever.\n<answer>grippe</answer>", "grippe"),
         ("<answer>`grippe`</answer>", "`grippe`"),
         ("<answer><answer>grippe</answer></answer>", None),
+        ("<thinking><step1>ciwon `yan</step1></thinking><answer>`yan rani</answer>", "`yan rani"),
+        ("`<answer>` or `</answer>`", None),
     ],
 )
 def test_only_one_block_outside_reasoning_is_the_answer(text, answer):

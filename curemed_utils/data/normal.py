@@ -8,9 +8,10 @@ import regex
 _INVISIBLE = regex.compile(r"(?V1)[[\p{Cc}\p{Cf}\p{DI}]--\s]")
 _TYPOGRAPHY = str.maketrans(
     {
-        **dict.fromkeys("‘’‛`´ʹʻʼʽ", "'"),
+        **dict.fromkeys("‘’‛`´ʹʻʼʽꞌ′", "'"),
         **dict.fromkeys("“”„‟", '"'),
         **dict.fromkeys("‐‑‒–−", "-"),
+        **dict.fromkeys("º˚", "°"),
         "٪": "%",
         "፡": " ",  # between Ethiopic words
     }

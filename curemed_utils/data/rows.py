@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
-from curemed_utils import languages, paths
+from curemed_utils import languages, paths, trace
 from curemed_utils.data.files import DataError, json_objects, read_text
-from curemed_utils.data.normal import forms_of
+from curemed_utils.data.normal import forms_of, normalize
 
 SPLITS = ("sft", "rft", "test")
 
@@ -47,7 +47,7 @@ class Row(BaseModel):
     @field_validator("id", "question", "answer")
     @classmethod
     def _not_blank(cls, value: str) -> str:
-        if not value.strip():
+        if not normalize(trace.without_tags(value)):
             raise ValueError("must not be blank")
         return value
 

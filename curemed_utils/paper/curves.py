@@ -60,7 +60,7 @@ def reward_curves(table: pd.DataFrame) -> Figure:
     stages = table.groupby("stage", sort=False)
     ends = stages["reward"].agg(["first", "last"]).itertuples()
     told = [f"{stage} from {first:.2f} to {last:.2f}" for stage, first, last in ends]
-    alt = "Mean reward of the rollouts by GRPO step: " + "; ".join(told)
+    alt = "Mean reward of the rollouts by GRPO step: " + ("; ".join(told) or "unknown")
     drawn, (ax,) = style.figure(PAGE, 2.6, alt)
     start = 0
     for stage, part in stages:
@@ -76,8 +76,19 @@ def reward_curves(table: pd.DataFrame) -> Figure:
         start = end
     ax.set(xlabel="GRPO step", ylabel=f"mean over rollouts, {WINDOW} steps")
     ax.set(ylim=(0, 1.1), xlim=(0, max(start, 1)))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    if start:
+        ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    else:
+        _note(ax, "the reward of no step is known")
     return drawn
+
+
+def _note(ax, text: str) -> None:
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
+
+
+def _level(value: float) -> str:
+    return "unknown" if pd.isna(value) else f"{value:.2f}"
 
 
 def live(records: list[dict], name: str) -> str:
@@ -117,15 +128,15 @@ def forgetting_curves(levels: pd.DataFrame) -> Figure:
     """
     changes = -curricula.forgetting(levels).reindex(levels.index)
     below = changes.map("\n({:+.2f})".format, na_action="ignore").fillna("")
-    labels, told = levels.map("{:.2f}".format) + below, []
-    for model, row in levels.iterrows():
-        values = ", ".join(f"{tier} {level:.2f}" for tier, level in row.items())
+    known, told = levels.map(_level), []
+    for model, row in known.iterrows():
+        values = ", ".join(f"{tier} {level}" for tier, level in row.items())
         told.append(f"{model} {values}")
     alt = "Mean reward of each checkpoint on each tier: " + "; ".join(told)
     drawn, (ax,) = style.figure(COLUMN, 0.5 + 0.45 * len(levels), alt)
     look = dict(vmin=0, vmax=1.8, cmap="Greys", cbar=False, linewidths=1)
     written = {"fontsize": 7.5, "color": "black"}
-    sns.heatmap(levels, ax=ax, annot=labels, fmt="", annot_kws=written, **look)
+    sns.heatmap(levels.fillna(0), ax=ax, annot=known + below, fmt="", annot_kws=written, **look)
     ax.set(xlabel="tier of the prompts", ylabel="")
     ax.tick_params(axis="y", rotation=0)
     return drawn
@@ -141,8 +152,10 @@ def checkpoints(table: pd.DataFrame) -> Figure:
     marked = table["marked"].groupby("model").any()
     models = [name for name in languages.CHECKPOINTS if name in marked]
     names = [name.replace("_", "\n") + (" †" if marked[name] else "") for name in models]
-    trained = table.xs("train", level="set")["reward"].reindex(models)
-    told = ", ".join(f"{model} {value:.2f}" for model, value in trained.items())
+    shown = pd.MultiIndex.from_product([MEASURES, ("train", "test")])
+    known = table.unstack("set").reindex(models, columns=shown)
+    told = known["reward", "train"].map(_level)
+    told = ", ".join(f"{model} {level}" for model, level in told.items())
     alt = (
         "Reward, logical accuracy, language consistency and well-formed share of each checkpoint, "
         "on trained and held-out prompts; reward on trained prompts: "
@@ -153,12 +166,10 @@ def checkpoints(table: pd.DataFrame) -> Figure:
             ("train", "trained on", BLUE, "o"),
             ("test", "held out", ORANGE, "s"),
         ):
-            values = table.xs(name, level="set")[column].reindex(models)
-            look = dict(color=color, marker=marker, markersize=4, label=label)
-            ax.plot(values.to_numpy() * (100 if column == "reward" else 1), **look)
-        if table[column].isna().all():
-            note = dict(transform=ax.transAxes, ha="center", va="center", color=GREY)
-            ax.text(0.5, 0.5, "not measured:\nneeds a judge", **note)
+            values = known[column, name].to_numpy() * (100 if column == "reward" else 1)
+            ax.plot(values, color=color, marker=marker, markersize=4, label=label)
+        if known[column].isna().all(axis=None):
+            _note(ax, "not measured:\nneeds a judge")
         ax.set_xticks(range(len(models)), names, rotation=60, fontsize=7)
         ax.set(title=title, ylim=(-4, 104))
         ax.grid(axis="y")

@@ -10,19 +10,17 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 from curemed_utils import data, judge, languages, paths, prompts, rewards
 from curemed_utils.training import checkpoints, curricula
 
-# What shapes the weights: another value trains again, and nothing else does.
-_BOTH = ("seed", "learning_rate", "scheduler", "warmup", "weight_decay", "batch_size", "lora_rank")
-_GROUP = ("steps", "num_generations", "max_prompt_length", "max_completion_length", "temperature")
-_RULE = ("loss_type", "beta", "curriculum", "alpha", "patience", "engine")
-_WEIGHTS = ("accuracy_weight", "language_weight", "format_weight")
-_REWARD = ("accuracy_by", "language_by", "language_over", "strict_format", "judge_model")
-SHAPES_WEIGHTS = {
-    "sft": (*_BOTH, "epochs", "max_steps", "max_length", "traces", "packing"),
-    "grpo": (*_BOTH, *_GROUP, *_RULE, *_WEIGHTS, *_REWARD),
-}
-
-
 PLACES = ("start", "train_file", "output", "world_size")  # given by `launch`, not by an option
+# What leaves a stage's weights as they are: another value trains nothing again.
+_MACHINE = ("micro_batch", "stop_file", "save_steps", "keep_checkpoints", "report_to")
+_SERVERS = (
+    "vllm_memory",
+    "vllm_tensor_parallel",
+    "vllm_server_url",
+    "judge_cache",
+    "judge_max_usd",
+)
+IDLE = {*PLACES, *_MACHINE, *_SERVERS}
 Place = Annotated[Path, Field(strict=False)]  # a text will do
 
 
@@ -128,7 +126,7 @@ class GRPO(Stage):
 
     @pydantic.model_validator(mode="after")
     def _together(self):
-        if not any(self.rewards(self.judge_model or None).weights.values()):
+        if not any(self.rewards().weights.values()):
             raise ValueError("accuracy_weight, language_weight and format_weight are all 0")
         if self.batch_size % self.num_generations:
             group = f"num_generations {self.num_generations}"
@@ -137,10 +135,11 @@ class GRPO(Stage):
             raise ValueError("curriculum 'plateau' needs a patience of 1 step or more")
         return self
 
-    def rewards(self, judge) -> rewards.Rewards:
-        rules = {name: getattr(self, name) for name in _REWARD if name != "judge_model"}
+    def rewards(self, judge: judge.Judge | None = None) -> rewards.Rewards:
+        """The rules of the reward; without a `judge` the model that would judge is only named."""
+        rules = {name: getattr(self, name) for name in (*rewards.CHOICES, "strict_format")}
         weights = {name: getattr(self, f"{name}_weight") for name in rewards.WEIGHTS}
-        return rewards.Rewards(**rules, judge=judge, weights=weights)
+        return rewards.Rewards(**rules, judge=judge or self.judge_model or None, weights=weights)
 
 
 KINDS = {"sft": SFT, "grpo": GRPO}
@@ -200,20 +199,20 @@ def check_files(stage: Stage) -> None:
     naive = traces == "monolingual"
     if naive and not all(row.reasoning_monolingual for row in rows):
         raise data.DataError(f"traces is 'monolingual', but rows of {file} have no such trace")
-    print(accuracy_gap(stage, rows), end="", flush=True)
+    if getattr(stage, "accuracy_by", "") == "accepted" and stage.accuracy_weight:
+        _say_without_accuracy(stage.output.name, rows)
 
 
-def accuracy_gap(stage: Stage, rows: list[data.Row]) -> str:
-    """A line on rows whose accuracy a GRPO stage can't know, and what to set; empty for none."""
+def _say_without_accuracy(name: str, rows: list[data.Row]) -> None:
     without = Counter(row.language for row in rows if not row.accepted)
-    if getattr(stage, "accuracy_by", "") != "accepted" or not stage.accuracy_weight or not without:
-        return ""
+    if not without:
+        return
     counts = ", ".join(f"{language} {n}" for language, n in sorted(without.items()))
-    effect = "trains without accuracy" if without.total() == len(rows) else "lacks some accuracy"
-    return (
-        f"{stage.output.name} {effect}: {without.total()} of {len(rows)} rows have no accepted "
-        f"answers ({counts}) and accuracy_by is 'accepted'; list them, or set accuracy_by 'judge' "
-        "and a judge_model\n"
+    where = "" if without.total() == len(rows) else " on some rows"
+    print(
+        f"{name} trains without accuracy{where}: {without.total()} of {len(rows)} have no accepted "
+        f"answers ({counts}); list them, or set accuracy_by 'judge' and a judge_model",
+        flush=True,
     )
 
 
@@ -223,29 +222,27 @@ def rules_of(run_dir: Path, judge_max_usd: float | None = None) -> rewards.Rewar
     All checkpoints are measured by one rule, and the first stage's stays whatever comes later: it
     says so where a later stage has others. A judge is asked only with a limit of cost (0: none).
     """
-    by_stage = {}
+    first = None
     for name in languages.STAGES:
-        if made := checkpoints.info(paths.checkpoint(run_dir, name)).get("made_from"):
-            by_stage[name] = GRPO.model_construct(**made)
-    if not by_stage:
+        made = checkpoints.info(paths.checkpoint(run_dir, name)).get("made_from")
+        if not made:
+            continue
+        stage = GRPO.model_construct(**made)
+        first = first or stage
+        if str(stage.rewards()) != str(first.rewards()):
+            print(f"{name} was trained by other rules than count here: {stage.rewards()}")
+    if first is None:
         return rewards.Rewards()
-    first, stage = next(iter(by_stage.items()))
-    asked = stage.judge_model or None
-    for name, later in by_stage.items():
-        rules = str(later.rewards(later.judge_model or None))
-        if rules != str(stage.rewards(asked)):
-            print(f"{name} was trained by other rules ({rules}) than {first}, which count here")
-    asks = "judge" in (stage.accuracy_by, stage.language_by)
-    if asks and judge_max_usd is not None:
-        cache = paths.judge_cache(run_dir)
-        asked = judge.Judge(asked, cache=cache, max_usd=judge_max_usd or None)
-    return stage.rewards(asked)
+    asks = "judge" in (first.accuracy_by, first.language_by)
+    if not asks or judge_max_usd is None:
+        return first.rewards()
+    limits = {"cache": paths.judge_cache(run_dir), "max_usd": judge_max_usd or None}
+    return first.rewards(judge.Judge(first.judge_model, **limits))
 
 
 def made_from(stage: Stage) -> dict:
     """What shapes the stage's weights: settings, data, start and prompt."""
-    kind = "sft" if isinstance(stage, SFT) else "grpo"
-    made = {name: getattr(stage, name) for name in SHAPES_WEIGHTS[kind]}
+    made = {name: value for name, value in stage if name not in IDLE}
     if made.get("judge_model"):
         made["judge_prompt"] = prompts.judge_fingerprint()
     made["start"] = checkpoints.identity(stage.start)

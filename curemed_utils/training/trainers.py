@@ -11,7 +11,7 @@ import numpy as np
 from curemed_utils import data, judge, paths, prompts
 from curemed_utils.rewards import filled
 from curemed_utils.training import checkpoints, curricula, sft
-from curemed_utils.training.stages import GRPO, SFT, Stage, accuracy_gap
+from curemed_utils.training.stages import GRPO, SFT, Stage
 
 SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see
 
@@ -145,7 +145,6 @@ def grpo_trainer(stage: GRPO, part: Path):
     tokenizer = checkpoints.load_tokenizer(stage.start)
     rows = data.read_jsonl(stage.train_file)
     kept = _short(rows, tokenizer, stage.max_prompt_length)
-    print(accuracy_gap(stage, kept), end="", flush=True)
     made = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
     mixed = stage.curriculum == "mixture"
     if mixed:
@@ -199,8 +198,8 @@ def _grpo_class() -> type:
             weights = self.reward_weights[:-1].numpy(force=True)
             known = parts[:, :-1].numpy(force=True)
             whole = filled(known.reshape(-1, self.num_generations, len(weights)), weights)
-            worth = (whole.reshape(known.shape) - np.nan_to_num(known)) @ weights
-            parts[:, -1] = torch.as_tensor(worth)
+            added = whole.reshape(known.shape) - np.nan_to_num(known)
+            parts[:, -1] = torch.as_tensor(added @ weights)
             parts[parts[:, -1].isnan()] = torch.nan
             return parts
 

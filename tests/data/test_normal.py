@@ -17,6 +17,10 @@ def same(one: str, other: str) -> bool:
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ("l′hépatite", "l'hépatite"),
+        ("ꞌyan rani", "'yan rani"),
+        ("38 ºC", "38 °C"),
+        ("38 ˚C", "38 °C"),
         ("ma\u200blaria", "malaria"),
         ("\ufeffmalaria\u200e", "malaria"),
         ("\u202bmalaria\u202c", "malaria"),

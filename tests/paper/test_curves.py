@@ -15,6 +15,20 @@ def test_rewards_are_read_from_logs_and_missing_parts_stay_missing():
     assert [line.get_label() for line in lines] == ["reward", "format"]
 
 
+def test_unknown_rewards_are_told_in_the_picture():
+    empty = curves.reward_curves(curves.rewards({"stage1_high": pd.DataFrame({"loss": [1.0]})}))
+    assert "unknown" in empty.alt and "no step is known" in empty.axes[0].texts[0].get_text()
+    tiers = ["high", "medium", "low"]
+    levels = pd.DataFrame([[None] * 3, [0.5, None, None]], ["base", "sft"], tiers, float)
+    drawn = curves.forgetting_curves(levels)
+    assert [text.get_text() for text in drawn.axes[0].texts].count("unknown") == 5
+    assert drawn.alt.endswith("sft high 0.50, medium unknown, low unknown")
+    index = pd.MultiIndex.from_tuples([("base", "train")], names=["model", "set"])
+    table = pd.DataFrame({name: [None] for name in curves.MEASURES}, index, dtype=float)
+    drawn = curves.checkpoints(table.assign(marked=False))
+    assert drawn.alt.endswith("base unknown") and all(ax.texts for ax in drawn.axes)
+
+
 def test_the_loss_is_drawn_and_told():
     figure = curves.sft_loss(pd.DataFrame({"step": [1, 2, 3], "loss": [3.0, None, 1.5]}))
     assert figure.axes[0].lines[0].get_ydata().tolist() == [3.0, 1.5]
