@@ -6,6 +6,7 @@ Texts of options become one character each, a mark; letters and marks that are d
 
 import unicodedata
 from functools import lru_cache
+from itertools import product
 from pathlib import Path
 
 import regex
@@ -16,6 +17,7 @@ from curemed_utils import trace
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _CYRILLIC, _LATIN = "АВСЕ", "ABCE"  # look alike
 _BOXED = {start + n: chr(65 + n) for start in (0x1F150, 0x1F170, 0x1F1E6) for n in range(26)}
+_SIGNS = _BOXED | dict.fromkeys(map(ord, "❌✗✘✖"), " wrong ")
 _FIRST_MARK = 0xE000
 
 
@@ -23,13 +25,13 @@ _FIRST_MARK = 0xE000
 def _pattern(name: str, kind: str) -> str:
     """A pattern of `choices.yaml` with its @names filled in, where options are of this kind."""
     patterns = _DATA["patterns"] | _DATA["kinds"][kind]
-    words = []
-    for language in _DATA["words"].values():
-        words += language.get(name, "").split()
-    if words:
-        listed = "|".join(sorted(set(words), key=len, reverse=True))
-        return _pattern("any", kind).replace("WORDS", listed)
-    return regex.sub(r"@(\w+)", lambda part: _pattern(part[1], kind), patterns[name])
+    if name in patterns:
+        return regex.sub(r"@(\w+)", lambda part: _pattern(part[1], kind), patterns[name])
+    words = set()
+    for language, word in product(_DATA["words"].values(), name.split("_")):
+        words.update(language.get(word, "").split())
+    listed = "|".join(sorted(words, key=len, reverse=True))
+    return _pattern("any", kind).replace("WORDS", listed)
 
 
 @lru_cache
@@ -38,8 +40,9 @@ def _rule(name: str, kind: str = "marks") -> regex.Pattern:
 
 
 def _clean(text: str) -> str:
-    text = unicodedata.normalize("NFKC", "\n".join(text.translate(_BOXED).splitlines()))
-    text = _rule("field").sub("\nanswer: ", _rule("invisible").sub("", text))
+    text = unicodedata.normalize("NFKC", "\n".join(text.translate(_SIGNS).splitlines()))
+    text = _rule("json").sub("\nanswer:: ", _rule("invisible").sub("", text))
+    text = _rule("field").sub("\nanswer: ", text)
     text = _rule("tag").sub("\n", _rule("form").sub("", text))
     text = regex.sub("[*`]+", "", _rule("emphasised").sub(r" (\1) ", text))
     return _rule("look_alike").sub(lambda one: _LATIN[_CYRILLIC.index(one[0])], text).strip()
@@ -57,7 +60,7 @@ def unlabelled(options: dict[str, str]) -> dict[str, str]:
     bare = {}
     for number, (key, text) in enumerate(options.items(), 1):
         label = f"(?:{number}|{regex.escape(str(key))})"
-        pattern = rf"\s*(?:\({label}\)|{label}\s?[.):、．：])(?!\d)\s*(?=\S)"
+        pattern = rf"\s*(?:\({label}\)|{label}(?:\s?[.):、．：]|\s\p{{Pd}}\s))(?!\d)\s*(?=\S)"
         carried = regex.match(pattern, str(text), regex.I)
         if not carried:
             return options
@@ -79,6 +82,8 @@ def _marked(text: str, options: dict[str, str], kind: str) -> tuple[str, dict[st
             standing = _pattern("standing", kind).replace("WORDS", words)
             part = regex.sub(standing, mark, part, flags=regex.V1 | regex.I)
             keys_by_mark[mark] = keys_of[option]
+    if part and not _rule("loosely", kind).search(part):
+        return "…", {}
     part = _rule("struck", kind).sub("…", part)
     return _rule("denied", kind).sub("…", part).strip(), keys_by_mark
 
@@ -86,9 +91,10 @@ def _marked(text: str, options: dict[str, str], kind: str) -> tuple[str, dict[st
 def by_letter(text: str, options: dict[str, str]) -> set[str] | str:
     """The keys of the options whose letters the answer in `text` declares, else why none is read.
 
-    A first or last line of letters alone and the last "answer is B" (or JSON field, or box), which
+    A first or last line of letters alone, JSON fields, and the last "answer is B" (or box), which
     corrects earlier ones, must agree. Else a letter that begins the answer, or the only one in
-    brackets, after "option" or before "is right". Those in an option's text don't count.
+    brackets, after "option" or before "is right"; else the only one, where it is the last clause.
+    Those in an option's text or after "if" don't count.
     """
     keys = {str(key).strip().upper(): key for key in options}
     kind = "letters" if max(keys, default="") <= "H" else "all_letters"
@@ -101,8 +107,9 @@ def by_letter(text: str, options: dict[str, str]) -> set[str] | str:
     if not letters <= keys.keys():
         return f"no option is {', '.join(sorted(letters - keys.keys()))}"
     for match in _rule("beside", kind).finditer(part):
-        if keys.get(match["token"]) not in keys_by_mark[match["text"]]:
-            return f"letter {match['token']} beside the text of another option"
+        beside = [match["token"]] if match["token"] else letters
+        if not keys_by_mark[match["text"]].intersection(map(keys.get, beside)):
+            return f"letter {', '.join(beside)} beside the text of another option"
     return {keys[letter] for letter in letters}
 
 
@@ -141,8 +148,8 @@ def _letters(part: str, kind: str) -> set[str] | str:
     whole = [_named(_rule("whole", kind).fullmatch(line)) for line in lines]
     if len(lines) > 1 and None not in whole and all(_rule("mark").search(line) for line in lines):
         return set().union(*whole)
-    declared = [_named(match) for match in _rule("declared", kind).finditer(part)]
-    stated = [whole[0], whole[-1], *declared[-1:]]
+    declared = _all("declared", part, kind)
+    stated = [whole[0], whole[-1], *_all("in_field", part, kind), *declared[-1:]]
     stated = [letters for letters in stated if letters is not None]
     if stated:
         if any(letters != stated[0] for letters in stated):
@@ -150,8 +157,17 @@ def _letters(part: str, kind: str) -> set[str] | str:
         return stated[0] or "alternatives, none chosen"
     leading = [_rule("leading", kind).match(line) for line in lines]
     rule = "right_one" if "…" in part else "mentioned"  # beside a denied letter, none that is bare
-    mentioned = set().union(*map(_named, _rule(rule, kind).finditer(part)))
-    named = mentioned.union(match["token"] for match in leading if match)
-    if len(named) > 1:
+    mentioned = _all(rule, part, kind)
+    if mentioned or leading[0]:
+        mentioned += [{match["token"]} for match in leading if match]
+    else:
+        standing = _all("standing_letter", part, kind)
+        mentioned = [letters for letters in _all("closing", part, kind) if standing == [letters]]
+    named = set().union(*mentioned)
+    if named and named not in mentioned:
         return "several letters, none declared the answer"
-    return named if mentioned or leading[0] else "no letter"
+    return named or "no letter"
+
+
+def _all(rule: str, part: str, kind: str) -> list[set[str] | None]:
+    return [_named(match) for match in _rule(rule, kind).finditer(part)]

@@ -250,6 +250,40 @@ READ = [
     ("(c)", "C"),
     ("A+C", "AC"),
     ("ABCD", "ABCD"),
+    ("AとCが正解", "AC"),
+    ("A와 C가 정답입니다", "AC"),
+    ("Both A and C are correct", "AC"),
+    ("A and C are both right", "AC"),
+    ("A и C верны", "AC"),
+    ("A ve C doğru", "AC"),
+    ("A और C सही हैं", "AC"),
+    ("I am not sure, but C", "C"),
+    ("Based on the guidelines, C", "C"),
+    ("A fails, so C", "C"),
+    ("Cevap C'dir", "C"),
+    ("Doğru cevap C’dir.", "C"),
+    ("A yanlış, C doğru", "C"),
+    ("La réponse à cette question est C", "C"),
+    ("The correct answer to this question is C.", "C"),
+    ("La respuesta correcta a la pregunta es: C", "C"),
+    ("Die richtige Antwort auf diese Frage ist C.", "C"),
+    ("I'd say the most likely diagnosis is C", "C"),
+    ("C it is", "C"),
+    ("我认为是C", "C"),
+    ("Creo que es la C", "C"),
+    ("Je pense que c'est C", "C"),
+    ("Ich denke, es ist C", "C"),
+    ("Думаю, C", "C"),
+    ("Tôi nghĩ là C", "C"),
+    ("Cだと思います。", "C"),
+    ("C가 맞습니다", "C"),
+    ("C seems right", "C"),
+    ("Definitely C", "C"),
+    ("If viral, A. But it's C.", "C"),
+    ("Even though A is used, C is right", "C"),
+    ('{"answer": "C. Doxycycline", "answer_idx": "C"}', "C"),
+    ('{"answer": "Doxycycline", "answer_idx": "C"}', "C"),
+    ('[{"answer": "C"}]', "C"),
 ]
 
 
@@ -342,6 +376,28 @@ UNREAD = [
     "First A, then C",
     "A/C",
     "The answer is a 12-lead ECG",
+    "If viral, A.",
+    "If bacterial, C",
+    "Si es viral, A",
+    "Wenn viral, A",
+    "Unless allergic, C",
+    "In case of allergy, C",
+    "If she were pregnant, the answer would be C",
+    "The answer would be C if she were not pregnant.",
+    "C if pregnant, otherwise A",
+    '{"answer": "A", "answer_idx": "C"}',
+    '{"answer": "Ampicillin", "answer_idx": "C"}',
+    '[{"answer": "A"}, {"answer": "C"}]',
+    "Hepatitis A, B, C",
+    "The blood group is A",
+    "Child-Pugh: B",
+    "37 °C",
+    "C ✗",
+    "❌ C",
+    "She got vitamins A and D, and C",
+    "A may work, but C may too",
+    "The best next step is a C-section",
+    "The correct answer to this question is not C",
 ]
 
 
@@ -361,6 +417,7 @@ def test_options_may_carry_their_letter(text):
         (LABELLED, ["X-ray", "CT", "MRI"]),
         ({"A": "(A) X-ray", "B": "(B) CT"}, ["X-ray", "CT"]),
         ({"A": "1) X-ray", "B": "2) CT"}, ["X-ray", "CT"]),
+        ({"A": "A - X-ray", "B": "B – CT"}, ["X-ray", "CT"]),
         ({"A": "a)X-ray", "B": "b) CT"}, ["X-ray", "CT"]),
         ({"A": "A、按蚊", "B": "B、蜱"}, ["按蚊", "蜱"]),
         ({"A": "1.5 mg", "B": "2.5 mg"}, ["1.5 mg", "2.5 mg"]),
@@ -477,13 +534,26 @@ def test_what_nobody_sees_changes_nothing(text, invisible):
 
 
 @pytest.mark.parametrize(
-    "fragment", [*FRAGMENTS, "A, ", "A和", "答案", "_", "A? ", "A. No\n", "~~A"]
+    "fragment",
+    [
+        *FRAGMENTS,
+        "A, ",
+        "A和",
+        "答案",
+        "_",
+        "A? ",
+        "A. No\n",
+        "~~A",
+        "the answer is ",
+        "A or ",
+        "if A, ",
+    ],
 )
 def test_repeated_fragments_take_time_in_proportion(fragment):
     began = time.process_time()
     for read in (choices.by_letter, choices.by_text):
         read(fragment * 20_000, OPTIONS)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 3
 
 
 def test_no_word_around_a_letter_is_a_letter():
