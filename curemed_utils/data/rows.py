@@ -58,14 +58,19 @@ class Row(BaseModel):
 
 
 def checked_row(record: dict) -> Row:
-    """DataError names each field at fault."""
+    """DataError names each field at fault, or one that differs from ours in case alone."""
+    for field in record:
+        name = field.strip().lower()
+        if field != name and name in Row.model_fields:
+            raise DataError(f"field {field!r}: did you mean {name!r}?")
     try:
         return Row.model_validate(record)
     except ValidationError as error:
         faults = []
         for fault in error.errors():
             field = ".".join(map(str, fault["loc"]))
-            faults.append(f"field {field!r}: {fault['msg'].removeprefix('Value error, ')}")
+            hint = languages.nearest(field, record) if fault["type"] == "missing" else ""
+            faults.append(f"field {field!r}: {fault['msg'].removeprefix('Value error, ')}{hint}")
         raise DataError("; ".join(faults)) from None
 
 

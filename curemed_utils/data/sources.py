@@ -17,15 +17,22 @@ ADVICE = "; set CUREMED_RELEASE to the root of the released data"
 def read_folder(folder: Path, prefix: str, advice: str = "") -> list[Row]:
     """Rows of `<folder>/<Language>.jsonl`; ids default to `<prefix>-<code>-<number>`.
 
-    Hidden files (a Mac's `._French.jsonl`) are passed over. DataError names a published language
-    without a file, and a misnamed file.
+    Hidden files (`._French.jsonl`, `~$French.jsonl`) are passed over. DataError names a published
+    language without a file, and a misnamed file (`French.json`).
     """
     if not folder.is_dir():
         raise DataError(f"{paths.show(folder)} is not a folder{advice}")
-    names, faults = {path.stem for path in folder.glob("[!.]*.jsonl")}, []
-    for name in sorted(names.difference(languages.NAMES)):
-        hint = languages.nearest(name, languages.NAMES)
-        faults.append(f"{paths.show(folder)}/{name}.jsonl: no language has this name{hint}")
+    names, faults = set(), []
+    for path in sorted(folder.glob("[!.~]*.*")):
+        name, ending = path.stem, path.suffix
+        if ending == ".jsonl" and name in languages.NAMES:
+            names.add(name)
+        elif ending == ".jsonl":
+            hint = languages.nearest(name, languages.NAMES)
+            faults.append(f"{paths.show(path)}: no language has this name{hint}")
+        elif ending.lower() in (".jsonl", ".json", ".ndjson") and name.title() in languages.NAMES:
+            advice = f"name it {name.title()}.jsonl, with an object a line"
+            faults.append(f"{paths.show(path)}: is not read; {advice}")
     missing = [f"{name}.jsonl" for name in languages.PUBLISHED if name not in names]
     if missing:
         faults.append(f"{paths.show(folder)} lacks {', '.join(missing)}")

@@ -153,12 +153,21 @@ def _pairs(record: dict) -> list[tuple]:
 
 def _value_in(text: str) -> object:
     """What a text holds as JSON, or as Python writes it."""
-    for read in (partial(json_value, place="options"), ast.literal_eval):
+    for read in (partial(json_value, place="options"), _literal):
         try:
             return read(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             continue
-    raise DataError(f"has no options but {text[:60]!r}: write them as a mapping or a list")
+    wanted = "write them as a mapping or a list, no key twice"
+    raise DataError(f"has no options but {text[:60]!r}: {wanted}")
+
+
+def _literal(text: str) -> object:
+    tree = ast.parse(text, mode="eval").body
+    value = ast.literal_eval(tree)
+    if isinstance(value, dict) and len(value) < len(tree.keys):
+        raise ValueError("a key stands twice")
+    return value
 
 
 def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
@@ -185,17 +194,34 @@ def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> list[str]:
-    field = next((field for field in RIGHT if not _missing(record.get(field))), None)
-    if field is None:
-        raise DataError(f"says no right option under {', '.join(RIGHT)}; {_fields(record)}")
+    """The right letters, by the first of RIGHT that the row has; DataError if others differ."""
     by_key = {letter.lower(): letter for letter in options} | letter_of
     by_text = {}
     for letter, text in reversed(options.items()):
         labelled = [f"{letter}{sign} {text}" for sign in ".):"]
         by_text |= dict.fromkeys(map(_name, [text, *labelled]), letter)
-    # where a key is also a text, the right side counts
-    letter_by = by_key | by_text if field == "answer" else by_text | by_key
-    value = record[field]
+    letters_of = {}
+    for field in RIGHT:
+        if not _missing(record.get(field)):
+            # where a key is also a text, the right side counts
+            letter_by = by_key | by_text if field == "answer" else by_text | by_key
+            letters_of[field] = _letters(record[field], letter_by, letter_of, field != "answer")
+    if not letters_of:
+        raise DataError(f"says no right option under {', '.join(RIGHT)}; {_fields(record)}")
+    first, *others = letters_of
+    shown = f"{first} is {record[first]!r}"
+    if not letters_of[first]:
+        wanted = f"none of the options {', '.join(options)} or their texts"
+        raise DataError(f"{shown}, which names {wanted} (a number: their keys)")
+    right = {_name(options[letter]) for letter in letters_of[first]}
+    for field in others:
+        if letters_of[field] and right != {_name(options[one]) for one in letters_of[field]}:
+            raise DataError(f"{shown}, but {field} is {record[field]!r}")
+    return sorted(letters_of[first])
+
+
+def _letters(value: object, letter_by: dict, letter_of: dict, digits_are_keys: bool) -> set[str]:
+    """The letters that a field names; none where a part of it names no option."""
     if isinstance(value, str) and value.strip().startswith("["):
         value = _value_in(value)
     parts = value if isinstance(value, list) else [value]
@@ -203,9 +229,6 @@ def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> l
         parts = re.split(r"[,，、;；/\s]+", str(value).strip())
     letters = set()
     for part in parts:
-        by_index = not isinstance(part, str) or (field != "answer" and _name(part).isdigit())
-        letters.add((letter_of if by_index else letter_by).get(_name(part)))
-    if not letters or None in letters:
-        wanted = f"none of the options {', '.join(options)} or their texts"
-        raise DataError(f"{field} is {value!r}, which names {wanted} (a number: their keys)")
-    return sorted(letters)
+        is_key = not isinstance(part, str) or (digits_are_keys and _name(part).isdigit())
+        letters.add((letter_of if is_key else letter_by).get(_name(part)))
+    return set() if None in letters else letters

@@ -129,6 +129,10 @@ def score_answers(
         raise ValueError("rule 'judge' needs a judge, and the others ask none")
     by_id = {question.id: question for question in questions}
     columns = ["id", "model", "sample", "response", "finish_reason"]
+    if responses.empty:
+        raise DataError("there is no response to score")
+    if strange := set(responses["id"]) - set(by_id):
+        raise DataError(f"{len(strange)} responses, such as to {min(strange)!r}, have no question")
     lines = []
     for line in responses[columns].to_dict("records"):
         question = by_id[line["id"]]

@@ -24,6 +24,8 @@ def draw_sheet(judged: pd.DataFrame, path: Path, per_language: int, seed: int = 
     """
     if path.exists():
         raise FileExistsError(f"{paths.show(path)} may hold labels; move it away")
+    if judged.empty or per_language < 1:
+        raise data.DataError("no responses to label: give judged ones, and 1 or more a language")
     table = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
     drawn = []
     for _, group in table.groupby("language"):
@@ -77,6 +79,8 @@ def weigh(judged: pd.DataFrame, labels: pd.DataFrame, name: str) -> pd.DataFrame
 
     `weight` is how many rows a label stands for. Undecided rows and labels chosen by hand are out.
     """
+    if judged.empty or labels.empty:
+        raise data.DataError(f"no {'responses' if judged.empty else 'labels'} to weigh")
     drawn = labels[~labels["note"].str.startswith(CHOSEN)].set_index("id")
     rows = judged.assign(id=response_ids(judged), outcome=offline_outcomes(judged))
     strange = drawn.index.difference(rows["id"])

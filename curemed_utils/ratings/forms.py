@@ -23,9 +23,8 @@ TEXTS = ("question", "reasoning", "answer")
 COLUMNS = ("id", "language", *TEXTS, "rating", "comment", "group", "rater")
 OWNER = ("group", "language", "rater")  # what all rows of a sheet have in common
 SCALE = {"rating": ("1", "2", "3", "4", "5")}
-NAME = regex.compile(
-    r'(?V1)(?=.*[\p{L}\p{N}])[^[\p{C}--[\u200c\u200d]]/\\:*?"<>|]{1,50}'
-)  # of a rater
+_SIGN = r'[^[\p{C}--[\u200c\u200d]]/\\:*?"<>|]'  # of a file's name
+NAME = regex.compile(rf"(?V1)['’‘]?[\p{{L}}\p{{N}}]{_SIGN}{{0,49}}")  # of a rater
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,7 +105,8 @@ def _drawn(rows, language, names, per_rater, overlap, seed) -> dict[str, list[st
     odd = [name for name in names if not NAME.fullmatch(name)]
     if isinstance(names, str) or odd or len(spellings) < len(names):
         wanted = "a list of different names, of up to 50 letters, numbers and signs of file names"
-        raise ValueError(f"raters of {language} must be {wanted}, not {names!r}")
+        advice = "a letter or number first"
+        raise ValueError(f"raters of {language} must be {wanted}, {advice}, not {names!r}")
     ids = [row.id for row in rows if row.language == languages.get(language).name]
     pool = sorted(ids, key=lambda i: splits.draw(i, seed))
     size = min(per_rater, len(pool))

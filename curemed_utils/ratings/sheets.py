@@ -144,7 +144,11 @@ def read_sheet(
     header = [normalize(name) for name in first]
     if wrong := [name for name in columns if header.count(name) != 1]:
         fault = f"these columns must stand there once: {', '.join(wrong)}"
-        return [], [Slip(file, 1, f"{fault}. Take the header of the export")]
+        advice = "Take the header of the export"
+        for row, texts in table.items():
+            if set(columns) <= set(map(normalize, texts)):
+                advice = f"They stand in row {row}: delete all rows above it"
+        return [], [Slip(file, 1, f"{fault}. {advice}")]
     lines, slips = [], []
     for row, texts in table.items():
         if texts == first:

@@ -49,6 +49,12 @@ def fault(path, **options) -> str:
         (LINE | {"question": None}, "field 'question'"),
         (LINE | {"accepted": "asthme"}, "field 'accepted'"),
         (LINE | {"language": "Frensh"}, "did you mean 'French'?"),
+        (
+            {"questoin": "Q ?"} | {k: v for k, v in LINE.items() if k != "question"},
+            "field 'question': Field required; did you mean 'questoin'?",
+        ),
+        (LINE | {"Question": "Q ?"}, "field 'Question': did you mean 'question'?"),
+        (LINE | {"Accepted": ["asthme"]}, "field 'Accepted': did you mean 'accepted'?"),
     ],
 )
 def test_a_bad_line_is_named_by_file_line_and_fault(tmp_path, line, said):
@@ -198,9 +204,25 @@ def test_a_misnamed_file_is_named_with_the_right_name(folder, misspelt):
         data.read_folder(folder, "x")
 
 
+@pytest.mark.parametrize("name", ["French.json", "french.ndjson", "French.JSONL"])
+def test_rows_in_a_file_of_another_ending_are_not_lost(folder, name):
+    (folder / name).write_text("[]")
+    with pytest.raises(data.DataError, match=rf"{name}: is not read; name it French\.jsonl"):
+        data.read_folder(folder, "x")
+
+
 @pytest.mark.parametrize(
     "name",
-    ["._French.jsonl", ".DS_Store", "Thumbs.db", "desktop.ini", "French.jsonl~", "x.crdownload"],
+    [
+        "~$French.jsonl",
+        "dataset_info.json",
+        "._French.jsonl",
+        ".DS_Store",
+        "Thumbs.db",
+        "desktop.ini",
+        "French.jsonl~",
+        "x.crdownload",
+    ],
 )
 def test_what_systems_and_editors_leave_in_a_folder_is_passed_over(folder, name):
     rows = data.read_folder(folder, "x")
@@ -216,11 +238,12 @@ def test_all_faults_of_a_folder_come_at_once(folder):
     with pytest.raises(data.DataError) as caught:
         data.read_folder(folder, "x")
     faults = str(caught.value).splitlines()
-    assert [fault.rpartition("; ")[2] for fault in faults[:2]] == [
+    assert [fault.rpartition("; ")[2] for fault in faults[:3]] == [
         "did you mean 'French'?",
+        "name it Thai.jsonl, with an object a line",
         "did you mean 'Yoruba'?",
     ]
-    assert faults[2].endswith("lacks French.jsonl, Thai.jsonl, Yoruba.jsonl")
+    assert faults[3].endswith("lacks French.jsonl, Thai.jsonl, Yoruba.jsonl")
 
 
 def test_a_missing_folder_that_is_no_release_says_nothing_of_the_release(tmp_path):

@@ -157,6 +157,9 @@ def test_every_form_of_options_is_read(options, texts):
         ({"answer": "CT scan", "options": ["A. two words", "B. CT scan"]}, ["B"]),
         ({"answer": "B. CT scan", "options": ["A. two words", "B. CT scan"]}, ["B"]),
         ({"answer": "2", "options": ["1", "2"]}, ["B"]),
+        ({"answer_idx": "B", "answer": "bb"}, ["B"]),
+        ({"answer_idx": "B", "answer": "B, for it is bb"}, ["B"]),
+        ({"answer_idx": "C", "answer": "bb", "options": ["aa", "bb", "bb"]}, ["C"]),
     ],
 )
 def test_every_form_of_an_answer_is_read(fields, keys):
@@ -170,6 +173,12 @@ def test_every_form_of_an_answer_is_read(fields, keys):
         ({"options": "A. X-ray B. CT"}, "write them as a mapping or a list"),
         ({"options": "{'A': 'X-ray', 'B': nan}"}, "write them as a mapping or a list"),
         ({"options": "5"}, "has no options"),
+        ({"options": "{'A': 'x', 'A': 'y', 'B': 'z'}"}, "no key twice"),
+        ({"options": '{"A": "x", "A": "y", "B": "z"}'}, "no key twice"),
+        ({"options": ..., "opa": "x", "opb": "y", "cop": 1}, "no options under.*opa, opb, cop"),
+        ({"answer": "A"}, "answer_idx is 'B', but answer is 'A'"),
+        ({"answer": "aa"}, "answer_idx is 'B', but answer is 'aa'"),
+        ({"answer_idx": "A,B", "answer": ["aa", "cc"]}, "answer_idx is 'A,B', but answer"),
         ({"options": ["x"] * 27}, "has 27 options, more than letters"),
         ({"options": {"label": ["A", "B"], "text": ["x"]}}, "option key 'label'"),
         ({"options": ["aa", "bb"], "answer_idx": 1}, "a number: their keys"),

@@ -60,6 +60,18 @@ def test_a_sheet_takes_equal_parts_and_hides_model_and_verdict(table, tmp_path):
     assert len(drawn) == drawn.index.nunique() == 32
 
 
+def test_nothing_to_draw_or_weigh_is_said(table, tmp_path):
+    path = tmp_path / "s.csv"
+    for judged, per_language in [(table.iloc[:0], 4), (table, 0)]:
+        with pytest.raises(DataError, match="no responses to label"):
+            labels.draw_sheet(judged, path, per_language)
+    sheet = labels.read_labels(labels.draw_sheet(table, path, 4))
+    with pytest.raises(DataError, match="no responses to weigh"):
+        labels.weigh(table.iloc[:0], sheet, "complete")
+    with pytest.raises(DataError, match="no labels to weigh"):
+        labels.weigh(table, sheet.iloc[:0], "complete")
+
+
 def test_a_seed_draws_the_same_again(table, tmp_path):
     draws = []
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):

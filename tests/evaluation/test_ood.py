@@ -492,6 +492,14 @@ def score(asked, table, rule="letter", judge=None):
     return [None if pd.isna(value) else value for value in scored["correct"]], scored
 
 
+def test_no_response_and_one_without_its_question_are_said(questions):
+    table = responses(mmedbench_fr_1="A")
+    with pytest.raises(DataError, match="no response to score"):
+        benchmarks.score_answers(list(questions.values()), table.iloc[:0], "letter")
+    with pytest.raises(DataError, match="1 responses, such as to 'mmedbench-fr-1', have no quest"):
+        benchmarks.score_answers([], table, "letter")
+
+
 def test_several_right_letters_must_all_be_there(questions):
     texts = ["A, B, E", "E et A et B", "A, B", "A, B, C, E", "Soif"]
     for text, wanted in zip(texts, [True, True, False, False, None], strict=True):

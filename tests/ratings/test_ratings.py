@@ -270,6 +270,12 @@ def test_a_rater_may_have_any_name(rows, tmp_path, name):
     assert not messages and returned.table.dropna(subset="rating")["rater"].tolist() == [name]
 
 
+@pytest.mark.parametrize("name", ["-x", "=cmd", "+1", "@x", "\u0301a", "..", "_", "'", "a/b"])
+def test_a_rater_begins_with_a_letter_or_a_number(rows, tmp_path, name):
+    with pytest.raises(ValueError, match="a letter or number first"):
+        ratings.write_sheets(rows, tmp_path, {"French": [name]}, "clinicians")
+
+
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_rater_is_one_person_in_every_spelling(rows, tmp_path, form):
     name = unicodedata.normalize(form, "Adé O'Ní")

@@ -77,6 +77,11 @@ def test_a_column_that_is_missing_or_stands_twice_is_named(filled):
     assert slips == [f"row 1: {fault}"]
 
 
+def test_a_title_above_the_header_is_named(filled):
+    _, slips = filled("a,x,,", header="Ratings of May,,,\n\nid,response,correct,note")
+    assert slips[0].endswith("They stand in row 3: delete all rows above it")
+
+
 def test_a_text_too_long_for_a_cell_is_refused_and_nothing_is_left(tmp_path):
     with pytest.raises(data.DataError, match="item 'a': a text is longer than the 32,767"):
         record = {"id": "a", "response": "x" * 40000}
