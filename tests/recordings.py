@@ -59,7 +59,7 @@ class Author:
             try:
                 return Reply(parse(text), None, text)
             except ValueError as problem:
-                error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
+                error = f"{ATTEMPTS} answers that can't be read: {problem}"
         return Reply(None, error, text)
 
     def text(self, model: str, shown: dict, again: bool) -> str:

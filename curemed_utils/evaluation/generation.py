@@ -27,9 +27,9 @@ class Response:
     """What a model said and how it ended.
 
     `finish_reason`: 'stop' (it ended its turn), 'length' (cut off), or as `wire.ending` says. After
-    'error' (nothing came) and 'content_filter' (refused) `text` is None and `error` says why, in
-    the server's or the model's words. Token counts leave out the end of turn. `served`: the model
-    that a server named.
+    'error' (nothing came) and 'content_filter' (refused by the model or a filter) `text` is None
+    and `error` has the model's or the server's words. Token counts leave out the end of turn.
+    `served`: the model that a server named.
     """
 
     text: str | None
@@ -275,6 +275,6 @@ def _from_server(reply: Reply) -> Response:
         return Response(None, "error", None, None, reply.error)
     reason, text, error = ending(about.finish_reason), reply.text, None
     if reason == "content_filter":
-        text, error = None, f"refused or filtered: {reply.text}"
+        text, error = None, f"refused or filtered: {about.text}"
     counts = about.completion_tokens or None, about.prompt_tokens or None
     return Response(text, reason, *counts, error, about.served)

@@ -37,9 +37,10 @@ def respond(
 
     `settings` are those of `GenerationSettings`; with engine 'server', `checkpoint` is what the
     server calls the model. What the file `kept` (JSON Lines) holds is not generated again. A
-    response that could not be had has no verdict and is not kept. `rules` of the reward are the
-    paper's if none are given. Columns: row, run (`sample`, `seed`), the response and how it was
-    made, those of `verdict` and of `rewarded`.
+    response that could not be had has no verdict and is not kept; a refusal has none and is kept,
+    for it is the model's answer. `rules` of the reward are the paper's if none are given. Columns:
+    row, run (`sample`, `seed`), the response and how it was made, those of `verdict` and of
+    `rewarded`.
     """
     if kept:
         settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
@@ -109,7 +110,7 @@ def _keep(responses: dict[str, Response], made: dict, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as opened:
         for key, response in responses.items():
-            if response.text is not None:
+            if response.finish_reason != "error":
                 record = {"key": key} | asdict(response) | made
                 opened.write(json.dumps(record, ensure_ascii=False) + "\n")
 
@@ -152,7 +153,7 @@ def evaluate(
         verdicts = respond(checkpoint, rows, kept=kept, progress=model, rules=rules, **settings)
         verdicts["set"] = [name for name, _ in asked for _ in range(settings.get("samples", 1))]
         _write(verdicts, file)
-        if verdicts["response"].notna().all():
+        if verdicts["finish_reason"].ne("error").all():
             mark.write_text(json.dumps(made_from, indent=1))
     verdicts = read_verdicts(run_dir, model, into)
     if judge is None:

@@ -74,7 +74,7 @@ class Client(AbstractContextManager):
         self._width = max_concurrency + CHUNK  # with those that wait for wire or disk
         self._writer = Writer(self._cache)
         self.tallies = Tallies()
-        self._asked_again: set[str] = set()  # keys of what was cut off or refused
+        self._asked_again: set[str] = set()  # keys of what was cut off
         self._limiter = wire.limiter(requests_per_minute)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -87,8 +87,8 @@ class Client(AbstractContextManager):
         """A reply to each request (the fields of a chat completion), in order.
 
         `parse` makes a value of an answer's text, or raises ValueError: then the model is asked
-        again, up to `wire.ATTEMPTS` answers; what was cut off or refused, once a client. `progress`
-        names a progress bar. Raises Refused if the server takes no such requests.
+        again, up to `wire.ATTEMPTS` answers; what was cut off, once a client. `progress` names a
+        progress bar. Raises Refused if the server takes no such requests.
         """
         future = self._submit(self._ask(requests, parse, progress))
         try:
@@ -181,7 +181,7 @@ class Client(AbstractContextManager):
         """What stored answers say. None: ask, for the server may have been mended since."""
         reply = wire.reply_from(answers, parse)
         may_ask = self._openai and not self._cache.read_only and key not in self._asked_again
-        return None if reply and reply.error and reply.answer.is_final and may_ask else reply
+        return None if reply and reply.error and reply.answer.is_cut and may_ask else reply
 
     async def _reply(self, key: str, request: dict, answers: list[Answer], call: Call) -> Reply:
         reply = None
@@ -192,8 +192,8 @@ class Client(AbstractContextManager):
                 # Whoever stops waiting ends no request: its answer is paid for.
                 answers = [*answers, await asyncio.shield(answer)]
             except NoAnswer as problem:
-                return Reply(None, str(problem))
-            if answers[-1].is_final:
+                return Reply(None, str(problem), answer=problem.answer)
+            if answers[-1].is_cut:
                 self._asked_again.add(key)
             reply = wire.reply_from(answers, call.parse)
         return reply._replace(cached=False)
@@ -256,14 +256,16 @@ class Client(AbstractContextManager):
         except UnicodeEncodeError as problem:
             raise NoAnswer(f"the request is no valid text: {problem}") from None
         # Raised out here, where it does not carry the server's words, which may hold the key.
+        remedy, about_text = wire.remedy(status, error), wire.about_text(status, error)
         error = f"{self._hide(error)[:300]} (after {time.monotonic() - began:.0f} s)"
-        if remedy := wire.remedy(status, error):
+        if remedy:
             raise Refused(call.stop(tally, remedy, error))
         if 400 <= status < 500 and status not in wire.BUSY:
-            tally.refuse(status, error)
+            tally.refuse(error, about_text)
         elif call.answered_at <= began:
             call.fail(error)
-        raise NoAnswer(error)
+        filtered = about_text == "content_filter"
+        raise NoAnswer(error, Answer(error, about_text, 0, 0, "") if filtered else None)
 
     async def _store(self, key: str, attempt: int, request: dict, answer: Answer) -> None:
         tokens = answer.prompt_tokens, answer.completion_tokens

@@ -10,7 +10,7 @@ from typing import Any
 from curemed_utils.judge import wire
 
 FAILURES = 3  # requests that fail with no answer in between: the others will fail too
-REFUSALS, MANY = 8, 32  # in a row, of a model that has answered nothing, and of any other
+FEW, MANY = 8, 32  # refusals in a row
 
 
 class Refused(RuntimeError):
@@ -18,7 +18,11 @@ class Refused(RuntimeError):
 
 
 class NoAnswer(Exception):
-    """The message is the item's error."""
+    """The message is the item's error; `answer` is there where a filter refused it."""
+
+    def __init__(self, error: str, answer: wire.Answer | None = None):
+        super().__init__(error)
+        self.answer = answer
 
 
 @dataclass
@@ -42,25 +46,28 @@ class Call:
 
 @dataclass
 class Tally:
-    """Of one client, in this run: what its file holds of others says nothing."""
+    """Of one client, in this run: what its file holds of others says nothing.
+
+    A model that refuses FEW requests in a row takes none. It is given MANY where it has answered
+    before or the refusals are about texts (filtered, too long), and any number where both hold.
+    """
 
     model: str
     refused: int = 0  # in a row
-    faulty: int = 0  # of these, those refused for more than their text
+    faulty: int = 0  # of these, those not about their text
     flying: int = 0
     error: str = ""  # of the last one refused
     served: Counter = field(default_factory=Counter)  # answers by the model that the server named
 
-    def refuse(self, status: int, error: str) -> None:
+    def refuse(self, error: str, about_text: str) -> None:
         self.error = error
         self.refused += 1
-        self.faulty += not wire.is_of_content(status, error)
+        self.faulty += not about_text
 
     def takes_nothing(self) -> bool:
-        """Whether the other requests will be refused as well."""
         if self.served:
             return self.faulty >= MANY
-        return self.faulty >= REFUSALS or self.refused >= MANY
+        return self.faulty >= FEW or self.refused >= MANY
 
     def answer(self, served: str) -> None:
         """Warns of a model that is not the one asked, or not the one that answered before."""

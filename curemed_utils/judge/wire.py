@@ -25,28 +25,34 @@ REMEDY = {
     403: "this key may not use that model or server",
     404: "check model and OPENAI_BASE_URL",
 }
-# What is wrong with the account, and with one request's text, in the words of many servers.
+# What is wrong with the account, or with one request's text, in the words of many servers.
 _MONEY = re.compile(
     r"insufficient.?(?:quota|balance|credit|fund)|credit balance|(?:out of|more) credits"
     r"|exceeded.?budget|budget.{0,9}exceeded",
     re.IGNORECASE,
 )
-_CONTENT = re.compile(
-    r"filter|content.{0,9}(?:policy|risk)|moderat|flagged|inappropriate|unsafe|harmful|safety"
-    r"|sensitive|too long|too many tokens|context.{0,9}(?:length|window)",
+_FILTERED = re.compile(
+    r"content.?filter|filter(?:ed|ing)|content.{0,9}(?:policy|risk)|policy.?violat|violat.{0,30}"
+    r"(?:polic|guideline)|moderat|flagged|inappropriate|unsafe|harmful|safety|guardrail|high risk"
+    r"|data.?inspection|(?<!case.)sensitive|不安全|敏感",
+    re.IGNORECASE,
+)
+_TOO_LONG = re.compile(
+    r"too long|too many tokens|longer than|context.{0,9}(?:length|window|size)|input length"
+    r"|tokens?\b.{0,60}(?:exceed|must be <=)",
     re.IGNORECASE,
 )
 # How a reply ended, by the letters of the server's word; the first that fits.
 _ENDINGS = {
-    "content_filter": "filter|safety|refus|recitation|prohibit|block|guardrail|sensitive|toxic"
-    "|moderat|violat|policy|spii",
+    "content_filter": "filter|safety|refus|reject|recitation|prohibit|block|guardrail|toxic"
+    "|sensitive|harm|moderat|violat|policy|spii",
     "tool_calls": "tool|function",
     "error": "error|abort|cancel|time|insufficient|fail",
     "length": "length|limit|max|context|truncat",
-    "stop": "^(?:stop|eos|eot|end|complete|finish|done|normal)",
+    "stop": "^(?:stop|eo[dst]|end|complete|finish|done|normal)",
 }
-_FINAL = {
-    "length": "cut off: raise max_tokens, which reasoning uses up too",
+_FINAL = {  # the same request would end alike
+    "length": "cut off: raise max_tokens, which reasoning uses up too (the next run asks again)",
     "content_filter": "refused, by the model or by a filter",
 }
 PRICES = Path(__file__).with_name("prices.yaml")
@@ -63,9 +69,9 @@ class Answer(NamedTuple):
     served: str
 
     @property
-    def is_final(self) -> bool:
-        """Whether the same request would end alike: cut off, or refused."""
-        return ending(self.finish_reason) in _FINAL
+    def is_cut(self) -> bool:
+        """Whether it came to the limit of tokens."""
+        return ending(self.finish_reason) == "length"
 
 
 class Reply(NamedTuple):
@@ -99,26 +105,27 @@ def key_of(request: dict) -> str:
 
 
 def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | None:
-    """The first answer that can be parsed; an error after `ATTEMPTS` that can't, or a final one.
-    None: ask."""
+    """The first answer that can be parsed; an error after `ATTEMPTS` that can't, or after one that
+    was cut off or refused. None: ask."""
+    problems, why = [], None
     for answer in answers:
         try:
             return Reply(_value(answer, parse), None, answer.text, True, answer)
         except ValueError as problem:
-            error = f"{ATTEMPTS} answers that can't be read, the last: {problem}"
-            if answer.is_final:
-                error = (
-                    f"{_FINAL[ending(answer.finish_reason)]} (the next run asks again): {problem}"
-                )
-    if answers and (answer.is_final or len(answers) >= ATTEMPTS):
-        return Reply(None, error, answer.text, True, answer)
-    return None
+            problems.append(str(problem))
+        why = _FINAL.get(ending(answer.finish_reason))
+    if len(answers) >= ATTEMPTS and not why:
+        why = f"{ATTEMPTS} answers that can't be read"
+    if not why:
+        return None
+    each = "; ".join(dict.fromkeys(problems))
+    return Reply(None, f"{why}: {each}", answer.text, True, answer)
 
 
 def _value(answer: Answer, parse: Callable[[str], Any]) -> Any:
     value, end = parse(answer.text), answer.text.rstrip()[-1:]
     may_go_on = type(value) is float and (end.isdigit() or end in ".,")
-    if may_go_on and ending(answer.finish_reason) == "length":
+    if may_go_on and answer.is_cut:
         raise ValueError(f"a number cut off, got {answer.text[-80:]!r}")
     return value
 
@@ -145,23 +152,34 @@ def same_model(asked: str, served: str) -> bool:
 def read_answer(body: Any) -> Answer:
     """The one choice of a chat completion. Raises ValueError for anything else, an outage too."""
     try:
-        choice, usage = body["choices"][0], body.get("usage") or {}
-        text, refusal = _texts_of(choice["message"])
-        tokens = [int(usage.get(name) or 0) for name in ("prompt_tokens", "completion_tokens")]
+        choice = body["choices"][0]
         reason, error = choice.get("finish_reason"), body.get("error") or choice.get("error")
-    except (LookupError, TypeError, AttributeError, OverflowError) as problem:
+        if isinstance(reason, dict):  # {"type": "stop", "matched": …}
+            reason = reason.get("type")
+        message = choice.get("message")
+        if message is None and ending(str(reason)) in _FINAL:
+            message = {}  # nothing was written
+        text, refusal = _texts_of(message)
+    except (LookupError, TypeError, AttributeError) as problem:
         raise ValueError(type(problem).__name__) from None
-    if isinstance(reason, dict):  # {"type": "stop", "matched": …}
-        reason = reason.get("type")
     if refusal and not text.strip():
         text, reason = refusal, "refusal"
     if error or ending(str(reason)) == "error":
         raise ValueError("an outage")
-    tokens = [min(max(n, 0), 10**12) for n in tokens]  # the file takes none greater
+    tokens = [_count(body, name) for name in ("prompt_tokens", "completion_tokens")]
     words = text, str(reason), str(body.get("model"))
     # No file takes halves of characters.
     text, finish_reason, served = (word.encode(errors="replace").decode() for word in words)
     return Answer(text, finish_reason, *tokens, served)
+
+
+def _count(body: dict, name: str) -> int:
+    """A number of tokens, however it is written; 0 where it is none. The file takes none greater
+    than 2**63."""
+    try:
+        return min(max(int(float(body["usage"][name])), 0), 10**12)
+    except (LookupError, TypeError, ValueError, OverflowError):
+        return 0
 
 
 def _texts_of(message: dict) -> tuple[str, str]:
@@ -236,12 +254,15 @@ def remedy(status: int, error: str) -> str:
     """What to fix where an error says that all other requests would fail too, else ''."""
     if status in (*REMEDY, 400, 429) and _MONEY.search(error):
         return REMEDY[402]
-    return "" if is_of_content(status, error) else REMEDY.get(status, "")
+    return "" if about_text(status, error) else REMEDY.get(status, "")
 
 
-def is_of_content(status: int, error: str) -> bool:
-    """Whether an error is about one request's text: filtered, or too long."""
-    return status == 413 or bool(status in (400, 403, 422) and _CONTENT.search(error))
+def about_text(status: int, error: str) -> str:
+    """'content_filter' or 'length' where an error is about one request's text, else ''."""
+    if status in (400, 403, 422) and _FILTERED.search(error):
+        return "content_filter"
+    is_long = status == 413 or (status in (400, 403, 422) and _TOO_LONG.search(error))
+    return "length" if is_long else ""
 
 
 def address(url: str) -> str:

@@ -8,13 +8,19 @@ import regex
 
 from curemed_utils import trace
 
-_MARKUP = re.compile(r"</?\w+>|\\[a-z]+|[*_`~#\"'“”‘’«»{}$]|^> ", re.IGNORECASE | re.MULTILINE)
+_MARKUP = regex.compile(
+    r"<[/|]?\w+[|]?>|\\[a-z]+|[*_`~#\"'“”‘’«»{}$|\p{So}\uFE0F]|^(?:>|[-•](?= [a-z])) ",
+    regex.IGNORECASE | regex.MULTILINE,
+)
 _NAME = (
     r"(?:(?:the|my|is) )?(?:(?:final|overall) )?(?:verdict|answer|result|judge?ment|decision|score"
-    r"|rating|value|correct|conclusion|output|response|evaluation|reward|grade)"
+    r"|rating|value|correct(?:ness)?|conclusion|output|response|evaluation|reward|grade|label"
+    r"|classification)"
 )
 _SCALE = r"(?: \(?0(?:\.0)? ?[-–] ?1(?:\.0)?\)?)?"
-_LABEL = rf"{_NAME}{_SCALE}(?: is)? ?(?:[:=]|(?<= )[-–—→](?= ))? ?"
+_SO = r"(?:(?:so|thus|hence|therefore)(?:[,:] ?| (?=the|my)))"
+_LABEL = rf"(?:{_SO}|{_NAME}{_SCALE}(?: is)? ?(?:[:=]|(?<= )[-–—→](?= ))? ?)"
+_OPENS = r"[ (\[]{0,4}"
 _TRUTH = r"\b(?:true|false)\b"
 _OF_ONE = r"(?: ?\(?(?:/|out of|of) ?1(?:[.,]0*)?\)?)?"
 _PART = rf"(?:(?!1,\d\d\d)[01](?:[.,]\d*)?|\.\d+){_OF_ONE}"
@@ -53,9 +59,9 @@ def _stated(reply: str, value: str) -> tuple[str, str]:
     """The value that stands at the head or the end of a reply, and the text around; else ''."""
     text = _plain(_field(trace.final_text(reply)))
     flags = re.IGNORECASE | re.ASCII
-    head = re.match(rf"[ (\[]*(?:{_LABEL}){{0,2}}({value}){_THEN}", text, flags)
-    end = rf"(?:(?:\A|\n)[ (\[]*(?:{_LABEL}){{0,2}}|[.,;!?] [ (\[]*{_LABEL})({value})[)\] .!]*\Z"
-    stated = head or re.search(end, text, flags)
+    head = re.match(rf"{_OPENS}{_LABEL}{{0,2}}{_OPENS}({value}){_THEN}", text, flags)
+    start = rf"(?:(?:\A|\n){_OPENS}|[.,;!?] {_OPENS}(?={_LABEL})){_LABEL}{{0,2}}{_OPENS}"
+    stated = head or re.search(rf"{start}({value})[)\] .!]*\Z", text, flags)
     if not stated:
         return "", text
     before, after = text[: stated.start()], text[stated.end(1) :]

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -286,16 +287,41 @@ def test_how_a_reply_ended_is_told_apart(
         assert table["correct"].isna()[0] and "<step1>x" in table["error"][0]
 
 
-def test_a_refusal_is_kept_and_neither_empty_nor_wrong(serve, make_row, tmp_path):
-    message = {"content": None, "refusal": "I can't help with medical questions."}
-    body = {"choices": [{"message": message, "finish_reason": "stop"}], "model": "served"}
-    server = serve(body=json.dumps(body))
+REFUSAL = {"content": None, "refusal": "I can't help with medical questions."}
+OUTRIGHT = {"choices": [{"message": REFUSAL, "finish_reason": "stop"}], "model": "m"}
+PARTLY = {"choices": [{"message": {"content": "I"}, "finish_reason": "SAFETY"}], "model": "m"}
+FILTERED = {"faults": {"400": 1.0}, "error": {"code": "content_filter"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"body": json.dumps(OUTRIGHT)}, "I can't help with medical questions."),
+        ({"body": json.dumps(PARTLY)}, "refused or filtered: I"),
+        (FILTERED, "HTTP 400.*content_filter"),
+    ],
+    ids=["outright", "partly", "filter"],
+)
+def test_a_refusal_is_an_items_end(serve, make_row, tmp_path, options, words):
+    server, rows = serve(**options), [make_row(0, accepted=["x"])]
+    asked = {"engine": "server", "base_url": server.url, "max_new_tokens": 4}
+    for _ in range(2):
+        table = evaluation.evaluate(tmp_path, "refuses", {"test": rows}, source="m", **asked)
+        assert re.search(words, table["error"][0]) and table["response"].isna().all()
+        assert table["correct"].isna().all() and table["finish_reason"][0] == "content_filter"
+        assert evaluation.outcomes(table)[0] == "refused"
+        assert evaluation.table(table, ["id"])["faults"].tolist() == [100.0]
+        assert server.stats()["seen"] == 1
+        (paths.answers_folder(tmp_path, "refuses") / "made_from.json").unlink()
+        (paths.answers_folder(tmp_path, "refuses") / "responses.sqlite").unlink(missing_ok=True)
+
+
+def test_a_model_that_was_not_asked_is_named_in_the_table(serve, make_row, tmp_path):
+    server = serve(body=json.dumps(OUTRIGHT | {"model": "served"}))
     asked = {"engine": "server", "base_url": server.url, "cache": tmp_path / "answers.sqlite"}
     with pytest.warns(UserWarning, match="asked for model 'm', got answers of 'served'"):
         table = evaluation.respond("m", [make_row(accepted=["x"])], **asked)
-    assert "I can't help with medical questions." in table["error"][0]
-    assert table["correct"].isna()[0] and table["served"][0] == "served"
-    assert evaluation.outcomes(table)[0] == "refused"
+    assert table["served"][0] == "served"
 
 
 def test_a_response_that_could_not_be_had_says_why(serve, ask, posed):

@@ -71,6 +71,9 @@ TRUE = (
     *("The response is correct: True", "True, because both name it.", "True (same disease)"),
     *("True\n\nExplanation: same disease.", "True - the same", "True — the same", "True\nTrue"),
     *("The two are equal.\n\nTrue", "They match. Final answer: True", "a\n**Final verdict: True**"),
+    *("- True", "• True", "TRUE ✅", "✔️ True", "| True |", "[[True]]", "Verdict: [[True]]"),
+    *("Label: True", "They match. Therefore: True", "So the answer is True.", "Thus, True"),
+    "<|begin_of_box|>True<|end_of_box|>",
     *("<think>\nsame\n</think>\n\nTrue", "not false</think>True", "<reasoning>x</reasoning>True"),
     *(
         '{"verdict": true}',
@@ -113,6 +116,8 @@ def test_a_clear_verdict_is_read(reply):
         *("True, actually no", "False... True", "neither true nor false", "True?", "Is it True"),
         *(
             "I think True",
+            "So true",
+            "| True | False |",
             "probably true",
             "True that",
             "True True",
@@ -167,6 +172,7 @@ def test_a_doubtful_verdict_is_not_guessed(reply):
                 "Final score: **0.5**",
             ),
         ),
+        (0.5, ("Rating: [[0.5]]", "- Score: 0.5", "| 0.5 |", "0.5 ✅", "Hence, 0.5")),
         (0.5, ("Score (0.0-1.0): 0.5", "It is half right.\n0.5", "It is half right. Score: 0.5")),
         (0.5, ("0.5 because", "0.5 - half right", "0.5\n\nThe patient has type 2 diabetes.")),
         (0.5, ("0.5</s>", "0.5<|im_end|>", "0.5\u200b", "<think>0.3? 0.9?</think>0.5")),

@@ -73,16 +73,43 @@ def test_an_answer_beside_an_empty_refusal_is_an_answer():
     assert read("ja", refusal="") == read("ja", refusal=None) == ("ja", "stop")
 
 
+@pytest.mark.parametrize("end", ["content_filter", "length", "MAX_TOKENS", "SAFETY"])
+@pytest.mark.parametrize("choice", [{}, {"message": None}, {"message": {"role": "assistant"}}])
+def test_a_reply_that_ended_before_a_word_has_an_end(choice, end):
+    answer = wire.read_answer({"choices": [choice | {"finish_reason": end}]})
+    assert answer[:2] == ("", end)
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 10, "completion_tokens": 5}, (10, 5)),
+        ({"prompt_tokens": "10", "completion_tokens": 5.0}, (10, 5)),
+        ({"prompt_tokens": None, "completion_tokens": "many"}, (0, 0)),
+        ({"prompt_tokens": -1, "completion_tokens": float("nan")}, (0, 0)),
+        ({"prompt_tokens": [1], "completion_tokens": float("inf")}, (0, 0)),
+        ({"completion_tokens": 5}, (0, 5)),
+        (None, (0, 0)),
+        ("12 tokens", (0, 0)),
+        ([], (0, 0)),
+        (True, (0, 0)),
+    ],
+)
+def test_usage_in_any_form_spoils_no_reply(usage, counts):
+    answer = wire.read_answer(completion("ja") | {"usage": usage})
+    assert answer[:4] == ("ja", "stop", *counts)
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("stop", "stop eos_token eos STOP end_turn stop_sequence COMPLETE endoftext eosFound"),
+        ("stop", "stop eos_token eos eod STOP end_turn stop_sequence COMPLETE endoftext eosFound"),
         ("stop", "FINISH_REASON_STOP FinishReason.STOP finished normal stopped_eos REASON_STOP"),
         ("length", "length MAX_TOKENS max_tokens max_output_tokens model_length token_limit"),
         ("length", "model_context_window_exceeded max_length FinishReason.MAX_TOKENS maxTokens"),
         ("content_filter", "content_filter SAFETY RECITATION refusal PROHIBITED_CONTENT BLOCKLIST"),
         ("content_filter", "SPII IMAGE_SAFETY guardrail_intervened content_filtered sensitive"),
-        ("content_filter", "ERROR_TOXIC"),
+        ("content_filter", "ERROR_TOXIC rejected harmful"),
         ("tool_calls", "tool_calls function_call tool_use MALFORMED_FUNCTION_CALL"),
         ("error", "error abort cancelled ERROR network_error timeout insufficient_system_resource"),
         ("unknown", "None null unknown"),
@@ -274,7 +301,7 @@ def test_refusals_that_begin_in_the_middle_stop_the_rest(ask, planned):
 
     with pytest.raises(Refused, match="Unsupported parameter"):
         ask(300, plan, max_concurrency=4)
-    assert len(planned.asked) <= 50 + 32 + 4
+    assert len(planned.asked) <= 50 + 32 + 2 * 4
 
 
 @pytest.mark.heavy
@@ -293,6 +320,42 @@ def test_a_client_that_was_refused_tries_again_in_the_next_call(planned, tmp_pat
             client.ask(ask_for(50))
         planned.plan = lambda request: (200, completion("True"))
         assert failed(client.ask(ask_for(50))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "body"),
+    [
+        ("content_filter", 400, {"innererror": {"code": "ResponsibleAIPolicyViolation"}}),
+        ("content_filter", 400, {"code": "data_inspection_failed"}),
+        ("content_filter", 400, {"code": "1301", "message": "可能包含不安全或敏感内容"}),
+        ("content_filter", 400, "Output blocked by content filtering policy"),
+        ("content_filter", 400, "flagged as potentially violating our usage policy"),
+        ("content_filter", 403, "Content violates usage guidelines."),
+        ("content_filter", 422, "blocked by guardrails"),
+        ("length", 413, ""),
+        ("length", 400, "This model's maximum context length is 8192 tokens."),
+        ("length", 400, "The prompt (length 5000) is longer than the maximum model length 4096."),
+        ("length", 400, "the request exceeds the available context size"),
+        ("length", 422, "`inputs` tokens + `max_new_tokens` must be <= 4096"),
+        ("length", 400, "The input token count (40000) exceeds the maximum (32768)."),
+        ("", 400, UNKNOWN),
+        ("", 400, "Unknown parameter: 'filter'"),
+        ("", 400, "Model names are case-sensitive"),
+        ("", 403, "<html>You have been blocked</html>"),
+        ("", 404, "No endpoints match your content policy"),
+        ("", 500, "content_filter is down"),
+    ],
+)
+def test_what_an_error_says_of_the_text(name, status, body):
+    text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
+    assert wire.about_text(status, text) == name
+
+
+def test_a_filters_code_behind_a_long_message_is_seen(ask):
+    body = error("x" * 400, code="content_filter")
+    (reply,) = ask(1, lambda request: (400, body))
+    assert wire.ending(reply.answer.finish_reason) == "content_filter"
+    assert reply.value is None and len(reply.error) < 330
 
 
 def test_a_moderated_403_is_that_items_error(ask):
@@ -389,9 +452,10 @@ def test_of_a_cut_reply_only_what_cannot_go_on_is_read(planned, tmp_path, task, 
     [completion(None, refusal="I can't help with medical questions."), completion("", "SAFETY")],
 )
 def test_a_judge_that_refuses_is_named_and_asked_once(ask, planned, body):
-    (reply,) = ask(1, lambda request: (200, body), parse_truth)
-    assert reply.value is None and "refused, by the model or by a filter" in reply.error
-    assert len(planned.asked) == 1
+    for n in (1, 0):
+        (reply,) = ask(1, lambda request: (200, body), parse_truth)
+        assert reply.value is None and "refused, by the model or by a filter" in reply.error
+        assert len(planned.asked) == n
 
 
 # Who answered -------------------------------------------------------------------------------------
