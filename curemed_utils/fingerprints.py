@@ -10,7 +10,7 @@ from pathlib import Path
 
 from curemed_utils import paths
 from curemed_utils.evaluation import models
-from curemed_utils.parameters import FILES, complete, declared
+from curemed_utils.parameters import complete, declared
 from curemed_utils.training import checkpoints, stages
 
 # Results that few notebooks read; those of the others are read by all later ones.
@@ -22,13 +22,15 @@ READ_BY = {
     "09_trust": (),
 }
 MADE_WHEN = ("time", "commit", "versions")  # in a summary, no results
-NEVER_COUNT = {"run_dir", "curation_max_usd", "eval_max_usd", "judge_max_usd"}
-BY_CONTENT = {*FILES, "model_id", "hub_dataset", "ood_data"}  # where such a file or folder is there
+# Caps and places; of a stage, all that doesn't shape its weights.
+NEVER_COUNT = {"run_dir", "curation_max_usd", "eval_max_usd", *stages.IDLE}
+for _kind in stages.KINDS:
+    NEVER_COUNT |= {f"{_kind}_{name}" for name in stages.IDLE}
+# Where a file or folder of this name is there, its content counts.
+FILES = ("questions_file", "topics_file", "ratings_dir", "model_id", "hub_dataset", "ood_data")
 # They check answers and settings of a reader, and make no result.
 CHECKS = ("curemed_utils.course.exercises", "curemed_utils.parameters")
-IN_REPOSITORY = re.compile(r'paths\.(SAMPLE|SOURCE_DATA)((?: / "[\w./]+")*)')
-BESIDE = re.compile(r'\(__file__\)\.(?:with_name\(|parent / )"([\w./]+)"')
-SUFFIX = re.compile(r'\(__file__\)\.with_suffix\("([\w.]+)"\)')
+DATA = re.compile(r'"([\w/]*\.\w+|ood|tasks)"')  # names of files, and two folders
 STARTED = re.compile(r'"-m", "(curemed_utils\.\w+)"')
 HIDDEN = re.compile(r"(^|/)(\.|__pycache__/)")
 PACKAGE = Path(__file__).parent
@@ -49,21 +51,25 @@ def is_done(name: str, parameters: dict, directory: Path) -> bool:
     made = [directory / output for output in recorded["outputs"]]
     if recorded.get("unanswered") or not all(path.exists() for path in made):
         return False
-    return files[0].read_text() == of_notebook(name, parameters, directory)
+    now = of_notebook(name, parameters, directory) + filled_in(name, directory)
+    return files[0].read_text() == now
 
 
 def of_notebook(name: str, given: dict, directory: Path) -> str:
     """A digest of notebook, modules and parameters, and of all that they read, by content."""
     notebook = paths.NOTEBOOKS / f"{name}.ipynb"
     parameters = complete(given, declared(notebook))
-    parts = [content(notebook), json.dumps(_that_count(parameters), sort_keys=True, default=str)]
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    for file in sorted(read_by(code)):
-        parts.append(f"{file.name} {content(file)}")
-    if parameters.get("data_source") == "release" or '"CUREMED_RELEASE"' in "".join(code):
-        folder = os.environ.get("CUREMED_RELEASE", "")
-        parts.append(content(paths.resolve(folder)) if folder else "")
+    files = [notebook, *sorted(read_by(code))]
+    strategy = parameters.get("strategy", "none")
+    files.append(paths.PROFILES / "accelerate" / f"{strategy}.yaml")
+    release = os.environ.get("CUREMED_RELEASE")
+    from_release = parameters.get("data_source") == "release"
+    if release and (from_release or '"CUREMED_RELEASE"' in "".join(code)):
+        files.append(paths.resolve(release))
+    parts = [f"{file.name} {content(file)}" for file in files]
+    parts.append(json.dumps(_that_count(parameters), sort_keys=True, default=str))
     for earlier in sorted(mark(name, directory).parent.glob("*.done")):
         if earlier.stem < name and name in READ_BY.get(earlier.stem, [name]):
             parts.append(_results(earlier.stem, directory))
@@ -71,25 +77,19 @@ def of_notebook(name: str, given: dict, directory: Path) -> str:
 
 
 def _that_count(parameters: dict) -> dict:
-    """Without caps, loggers, places; with the content of what is named."""
-    counted = {name: value for name, value in parameters.items() if name not in NEVER_COUNT}
-    for kind in stages.KINDS:
-        for name in stages.IDLE:
-            counted.pop(f"{kind}_{name}", None)
-        options = counted.get(f"{kind}_options", {})
-        counts = [name for name in options if name not in stages.IDLE]
-        counted[f"{kind}_options"] = {name: options[name] for name in counts}
-    for name in BY_CONTENT & {*counted}:
-        counted[name] = _by_content(counted[name])
+    """Without what never counts; with the content of the files and models that are named."""
+    counted = {}
+    for name, value in parameters.items():
+        if name in ("sft_options", "grpo_options"):
+            counted[name] = {key: value[key] for key in value if key not in NEVER_COUNT}
+        elif name not in NEVER_COUNT:
+            counted[name] = _by_content(value) if name in FILES else value
     for name in counted.get("baselines", []):
-        model = models.load_models().get(name)
-        counted[f"baseline {name}"] = model and _by_content(model.id)
-    strategy = counted.get("strategy", "none")
-    counted["accelerate"] = content(paths.PROFILES / "accelerate" / f"{strategy}.yaml")
+        counted[f"baseline {name}"] = _by_content(models.find(name).id)
     return counted
 
 
-def _by_content(named: str | dict) -> str | dict:
+def _by_content(named: str | dict) -> str | list | dict:
     if isinstance(named, dict):
         return {key: _by_content(value) for key, value in named.items()}
     path = paths.resolve(named)
@@ -107,14 +107,20 @@ def _results(name: str, directory: Path) -> str:
     return json.dumps(results, sort_keys=True)
 
 
+def filled_in(name: str, directory: Path) -> str:
+    """The content of the sheet that a notebook makes, people fill in, and it reads again."""
+    sheet = paths.labels_file(directory, "labelling_sheet")
+    return content(sheet) if name == "09_trust" else ""
+
+
 def content(path: Path) -> str:
     """A digest of a file, a checkpoint, or the files below a folder; empty if nothing is there."""
     if (path / "config.json").is_file():
         return checkpoints.identity(path) + content(path / "log.jsonl")
     if path.is_dir():
-        inner = [file.relative_to(path) for file in sorted(path.rglob("*")) if file.is_file()]
-        shown = [file for file in inner if not HIDDEN.search(file.as_posix())]
-        digests = [f"{file.as_posix()} {content(path / file)}" for file in shown]
+        inner = [file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()]
+        shown = sorted(name for name in inner if not HIDDEN.search(name))
+        digests = [f"{name} {content(path / name)}" for name in shown]
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
     if not path.is_file():
         return ""
@@ -124,34 +130,20 @@ def content(path: Path) -> str:
 
 def read_by(cells: list[str]) -> set[Path]:
     """The modules that cells import, directly or not, and the files that both name."""
-    files, left = set(), []
-    for cell in cells:
-        code = re.sub(r"(?m)^\s*[%!].*", "", cell)
-        files |= _named_in(code, paths.NOTEBOOKS / "cell")
-        left += _imported_by(code)
+    files = set()
+    left = [(paths.NOTEBOOKS / "cell", re.sub(r"(?m)^\s*[%!].*", "", cell)) for cell in cells]
     while left:
-        file = left.pop()
-        if file not in files:
-            files.add(file)
-            text = file.read_text(encoding="utf-8")
-            files |= _named_in(text, file)
-            left += _imported_by(text)
-    return files
-
-
-def _imported_by(code: str) -> list[Path]:
-    files = []
-    for module in _modules(code):
-        if module.startswith("curemed_utils.") and not module.startswith(CHECKS):
-            path = PACKAGE.parent.joinpath(*module.split("."))
-            places = [path.with_suffix(".py"), path / "__init__.py"]  # or a name in one of these:
-            places += [path.parent.with_suffix(".py"), path.parent / "__init__.py"]
-            files += [place for place in places if place.is_file()][:1]
+        file, code = left.pop()
+        if file.name != "paths.py":  # it names all, and reads none
+            files |= _named_in(code, file)
+        for module in {*map(_file_of, _imported_by(code))} - files - {None}:
+            files.add(module)
+            left.append((module, module.read_text(encoding="utf-8")))
     return files
 
 
 @cache
-def _modules(code: str) -> list[str]:
+def _imported_by(code: str) -> list[str]:
     try:
         nodes = list(ast.walk(ast.parse(code)))
     except SyntaxError:  # the kernel will say so
@@ -162,15 +154,30 @@ def _modules(code: str) -> list[str]:
             modules += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             modules += [f"{node.module}.{alias.name}" for alias in node.names]
-    return modules
+    return [name for name in modules if name.startswith("curemed_utils.")]
+
+
+def _file_of(module: str) -> Path | None:
+    if module.startswith(CHECKS):
+        return None
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    for place in (path, path.parent):  # the last name may be one in a module
+        for file in (place.with_suffix(".py"), place / "__init__.py"):
+            if file.is_file():
+                return file
+    return None
 
 
 def _named_in(code: str, file: Path) -> set[Path]:
-    if file.name == "paths.py":  # it names all, and reads none
-        return set()
-    named = {file.with_suffix(ending) for ending in SUFFIX.findall(code)}
-    named |= {file.parent / name for name in BESIDE.findall(code)}
-    for folder, inner in IN_REPOSITORY.findall(code):
-        path = getattr(paths, folder).joinpath(*re.findall(r'"(.+?)"', inner))
-        named |= {*path.glob("*.jsonl")} if path == paths.SAMPLE else {path}
-    return {path for path in named if path.exists()}
+    named, folders = set(), [file.parent]
+    if "paths.SOURCE_DATA" in code:
+        named.add(paths.SOURCE_DATA)
+    if "paths.SAMPLE" in code:
+        named |= {*paths.SAMPLE.glob("*.jsonl")}
+        folders.append(paths.SAMPLE)
+    for name in DATA.findall(code):
+        places = [folder / name for folder in folders]
+        if name.startswith("."):
+            places = [file.with_suffix(name)]
+        named |= {path for path in places if path.exists()}
+    return named

@@ -6,14 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from curemed_utils import trace
 from curemed_utils.data import Row
-
-
-def _texts(file: Path) -> dict[str, str]:
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+from curemed_utils.data.yaml12 import read_yaml
 
 
 def _digest(text: str) -> str:
@@ -60,7 +55,7 @@ def system_fingerprint() -> str:
     return _digest(SYSTEM)
 
 
-_JUDGE_TEXTS = _texts(Path(__file__).parent / "judge/prompts.yaml")
+_JUDGE_TEXTS = read_yaml(Path(__file__).parent / "judge/prompts.yaml")
 _DATA = _JUDGE_TEXTS.pop("data")  # what is judged arrives as one JSON object
 JUDGE = {task: f"{_DATA} {text}" for task, text in _JUDGE_TEXTS.items()}
 JUDGE_SEES = {
@@ -95,7 +90,7 @@ def judge_fingerprint() -> str:
     return _digest(json.dumps(JUDGE))
 
 
-CURATION = _texts(Path(__file__).parent / "curation/prompts.yaml")
+CURATION = read_yaml(Path(__file__).parent / "curation/prompts.yaml")
 # of question 1, 2, … on a topic
 ASPECTS = ("symptoms", "causes", "risk factors", "diagnosis", "treatment", "prevention")
 

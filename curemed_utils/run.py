@@ -23,8 +23,8 @@ import papermill  # noqa: E402
 from papermill.iorw import LocalHandler, papermill_io  # noqa: E402
 
 from curemed_utils import fingerprints, paths  # noqa: E402
+from curemed_utils.data import DataError  # noqa: E402
 from curemed_utils.parameters import (  # noqa: E402
-    UsageError,
     check_parameters,
     known_parameters,
     read_arguments,
@@ -71,12 +71,12 @@ def run(
 ) -> None:
     """Runs the chain; done notebooks are skipped (see `fingerprints`), except those in `only`.
 
-    Raises UsageError before anything starts, and whatever ended a notebook.
+    Raises DataError before anything starts, and whatever ended a notebook.
     """
     known = known_parameters()
     values = read_profile(profile) | (overrides or {})
     if "run_dir" in values:
-        raise UsageError("give the run directory by --run-dir, not as a parameter run_dir")
+        raise DataError("give the run directory by --run-dir, not as a parameter run_dir")
     chosen = _choose(list(known), only, first, last)
     check_parameters(values, known, chosen)
     given = {}
@@ -87,7 +87,7 @@ def run(
         with FileLock(directory / ".lock", timeout=0):
             _chain(given, directory, forced=bool(only))
     except Timeout:
-        raise UsageError(
+        raise DataError(
             f"another run is at work in {paths.show(directory)}; "
             "wait for it or choose another --run-dir"
         ) from None
@@ -97,12 +97,12 @@ def _choose(names: list[str], only: Sequence[str], first: str, last: str) -> lis
     numbers = [name[:2] for name in names]
     for number in filter(None, [*only, first, last]):
         if number not in numbers:
-            raise UsageError(f"no notebook {number!r}; known: {', '.join(numbers)}")
+            raise DataError(f"no notebook {number!r}; known: {', '.join(numbers)}")
     chosen = [name for name in names if first <= name[:2] <= (last or "99")]
     if only:
         chosen = [name for name in chosen if name[:2] in only]
     if not chosen:
-        raise UsageError("no notebook is left: --only, --from and --to choose none together")
+        raise DataError("no notebook is left: --only, --from and --to choose none together")
     return chosen
 
 
@@ -128,7 +128,7 @@ def _run_one(name: str, parameters: dict, directory: Path) -> None:
         print(f"failed after {time.monotonic() - started:.0f} s", flush=True)
         error.add_note(f"The executed copy: {paths.show(paths.executed(directory, name))}")
         raise
-    mark.write_text(made_from)
+    mark.write_text(made_from + fingerprints.filled_in(name, directory))
     print(f"{time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -152,13 +152,9 @@ def execute(name: str, parameters: dict, directory: Path) -> Path:
             cwd=str(paths.ROOT),
             extra_arguments=["--log-level=ERROR"],
         )
-    idle = []
-    for number, cell in enumerate(executed.cells):
-        has_code = cell.cell_type == "code" and cell.source.strip()
-        if has_code and not cell.execution_count:
-            idle.append(number)
-    if idle:
-        raise RuntimeError(f"cells {idle} of {name} were not run")
+    code = [cell for cell in executed.cells if cell.cell_type == "code"]
+    if not all(cell.execution_count or not cell.source.strip() for cell in code):
+        raise RuntimeError(f"not every cell of {name} was run")
     return output
 
 
@@ -172,20 +168,24 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     option("--from", dest="first", default="", metavar="NN", help="this one and all later ones")
     option("--to", dest="last", default="", metavar="NN", help="this one and all earlier ones")
     option("--run-dir", default="", metavar="DIR", help="for results (default: runs/<profile>)")
-    option(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="a parameter"
-    )
-    return parser.parse_args(argv)
+    option("-p", nargs=2, metavar=("NAME", "VALUE"), help="a parameter; may be repeated")
+    pairs, argv = [], list(sys.argv[1:] if argv is None else argv)
+    while "-p" in argv[:-2]:  # argparse would take the value -1 for an option
+        at = argv.index("-p")
+        pairs.append(argv[at + 1 : at + 3])
+        del argv[at : at + 3]
+    args = parser.parse_args(argv)
+    args.p = pairs
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command line; returns the exit code."""
     args = _arguments(argv)
-    run_dir = args.run_dir or default_directory(args.profile)
     try:
         overrides = read_arguments(args.p, known_parameters())
-        run(args.profile, args.only, args.first, run_dir, overrides, args.last)
-    except UsageError as error:
+        run(args.profile, args.only, args.first, args.run_dir, overrides, args.last)
+    except DataError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

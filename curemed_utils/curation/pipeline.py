@@ -18,7 +18,7 @@ from curemed_utils.judge.client import Client, Reply
 from curemed_utils.judge.wire import Answer
 
 Clients = Client | dict[str, Client]
-REPLIES = paths.SAMPLE / "recorded" / "replies.jsonl"
+REPLIES = paths.SAMPLE / "recorded/replies.jsonl"
 RECORDED_TOPICS = ("sample-asthma", "sample-malaria", "sample-rabies", "sample-stroke")
 RECORDED = Settings(
     composer="recorded",

@@ -15,6 +15,7 @@ from curemed_utils.evaluation import benchmark_files, choices
 from curemed_utils.judge import Judge
 
 LANGUAGES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FORMS = ("open", "options")
 SEVERAL = ("MMedBench",)  # may have several right options
 READERS = {"letter": choices.by_letter, "text": choices.by_text, "judge": None}
 
@@ -90,7 +91,7 @@ def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
 
     `form` 'open': answered by an option's text; 'options': options are shown, a letter answers.
     """
-    _check("form", form, ("open", "options"))
+    _check("form", form, FORMS)
     rows = []
     for question in questions:
         right = [question.options[key] for key in question.keys]

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-import yaml
 from pydantic import Field, ValidationError
 
 from curemed_utils import data, languages, paths
+from curemed_utils.data import yaml12
 from curemed_utils.evaluation.generation import GenerationSettings
 from curemed_utils.evaluation.responses import evaluate
 from curemed_utils.judge import Judge
@@ -30,10 +30,7 @@ class Model(GenerationSettings):
 def load_models(path: str | Path = MODELS) -> dict[str, Model]:
     """The models of a YAML file by name; DataError lists faults by row, name and field."""
     path = paths.resolve(path)
-    try:
-        rows = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise data.DataError(f"{paths.show(path)}: can't be read as YAML ({error})") from None
+    rows = yaml12.read_yaml(path)
     if not isinstance(rows, list):
         raise data.DataError(f"{paths.show(path)}: must be a list of rows")
     models, faults = {}, []
@@ -57,6 +54,19 @@ def load_models(path: str | Path = MODELS) -> dict[str, Model]:
     return models
 
 
+def find(name: str, path: str | Path = MODELS) -> Model:
+    """The model of this name; ValueError if there is none, or none with an id."""
+    models = load_models(path)
+    if name not in models:
+        raise ValueError(
+            f"no model {name!r} in {paths.show(path)}{languages.nearest(name, models)}"
+        )
+    if not models[name].id:
+        why = models[name].note or "fill it in"
+        raise ValueError(f"model {name!r} has no id yet in {paths.show(path)}: {why}")
+    return models[name]
+
+
 def evaluate_baseline(
     name: str,
     run_dir: Path,
@@ -72,13 +82,7 @@ def evaluate_baseline(
     `chosen` for baselines before the row. Weights are fetched if need be and linked as a
     checkpoint of the run. ValueError for an unknown name or no id.
     """
-    models = load_models(path)
-    if name not in models:
-        raise ValueError(f"model {name!r} is not in {paths.show(path)}; it has {', '.join(models)}")
-    model = models[name]
-    if not model.id:
-        why = model.note or "fill it in"
-        raise ValueError(f"model {name!r} has no id yet in {paths.show(path)}: {why}")
+    model = find(name, path)
     of_row = model.model_dump(include=set(GenerationSettings.model_fields), exclude_unset=True)
     settings = settings | of_row | (chosen or {})
     n_new = settings.get("max_new_tokens", model.max_new_tokens)

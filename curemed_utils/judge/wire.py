@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
-import yaml
 
 from curemed_utils import paths
+from curemed_utils.data import yaml12
 
 OPENAI = "https://api.openai.com/v1"
 ATTEMPTS = 3  # answers asked for while none can be parsed
@@ -202,7 +202,7 @@ def tokens_of(request: dict) -> tuple[int, int]:
 
 def price_of(model: str) -> tuple[float, float] | None:
     """USD per million prompt and completion tokens from `prices.yaml`; None if not listed."""
-    prices = yaml.safe_load(PRICES.read_text(encoding="utf-8"))
+    prices = yaml12.read_yaml(PRICES) or {}
     if model not in prices:
         return None
     try:

@@ -156,13 +156,19 @@ def settings(kind: str, config: dict) -> Stage:
 
 def _fault(kind: str, fault: dict) -> str:
     if not fault["loc"]:  # of several settings together
-        return str(fault["ctx"]["error"])
-    name, message = fault["loc"][0], fault["msg"]
+        return plain(fault)
+    name = fault["loc"][0]
     if fault["type"] == "missing":
         return f"{kind} needs a value for {name}"
     if fault["type"] == "extra_forbidden":
         return f"unknown {kind} setting {name!r}{languages.nearest(name, KINDS[kind].model_fields)}"
-    return f"{name} is {fault['input']!r}: {message[0].lower()}{message[1:]}"
+    return f"{name} is {fault['input']!r}: {plain(fault)}"
+
+
+def plain(fault: dict) -> str:
+    """What pydantic says of a fault, to stand behind a colon."""
+    message = fault["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
 
 
 def from_parameters(kind: str, parameters: dict) -> dict:

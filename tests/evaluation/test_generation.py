@@ -445,7 +445,7 @@ def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
 @pytest.mark.parametrize(
     ("name", "settings", "said"),
     [
-        ("c", {}, "not in .*; it has a, b"),
+        ("c", {}, "no model .*; known: a, b"),
         ("b", {}, "no id yet .*: ask the authors"),
         ("a", {"chosen": {"max_new_tokens": 64}}, "no room for a prompt"),
     ],

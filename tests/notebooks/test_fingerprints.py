@@ -235,8 +235,8 @@ def test_the_folder_of_a_baseline_counts_by_content(run_dir, tmp_path, monkeypat
     (folder / "weights").write_text("a")
     models = tmp_path / "models.yaml"
     models.write_text(f"- {{name: Mine, id: {folder}, size_class: small}}")
-    read = fingerprints.models.load_models
-    monkeypatch.setattr(fingerprints.models, "load_models", lambda: read(models))
+    find = fingerprints.models.find
+    monkeypatch.setattr(fingerprints.models, "find", lambda name: find(name, models))
     before = all_of(run_dir, baselines=["Mine"])
     (folder / "weights").write_text("b")
     assert changed(before, all_of(run_dir, baselines=["Mine"])) == "07"
@@ -260,6 +260,21 @@ def test_a_notebook_with_unanswered_questions_is_not_done(run_dir):
     finish(name, run_dir, "same", unanswered=2)
     fingerprints.mark(name, run_dir).write_text(now)
     assert not fingerprints.is_done(name, {}, run_dir)
+
+
+def test_a_sheet_that_people_filled_in_is_read_again_and_nothing_else_is(run_dir):
+    sheet = paths.labels_file(run_dir, "labelling_sheet")
+    sheet.parent.mkdir()
+    finish("09_trust", run_dir, "same")
+    made_from = fingerprints.of_notebook("09_trust", {}, run_dir)
+    sheet.write_text("id,label\n1,\n")  # by the notebook
+    done = made_from + fingerprints.filled_in("09_trust", run_dir)
+    fingerprints.mark("09_trust", run_dir).write_text(done)
+    assert fingerprints.is_done("09_trust", {}, run_dir)
+    before = all_of(run_dir)
+    sheet.write_text("id,label\n1,yes\n")
+    assert not fingerprints.is_done("09_trust", {}, run_dir)
+    assert all_of(run_dir) == before
 
 
 def test_a_changed_module_or_its_data_is_noticed(run_dir, tmp_path, monkeypatch):

@@ -63,7 +63,9 @@ def test_relative_paths_mean_the_same_in_jupyterlab_and_headless(tmp_path, folde
     files = [str(tmp_path / name) for name in ("in.ipynb", "out.ipynb")]
     options = dict(cwd=str(paths.ROOT / folder), progress_bar=False)
     papermill.execute_notebook(*files, {"run_dir": str(tmp_path / "run")}, **options)
-    with pytest.raises(papermill.PapermillExecutionError, match="must be str, not 10"):
+    with pytest.raises(
+        papermill.PapermillExecutionError, match="run_dir is 10: input should be a valid string"
+    ):
         papermill.execute_notebook(*files, {"run_dir": 10}, **options)
 
 

@@ -2,14 +2,13 @@
 
 import json
 import math
-import time
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from curemed_utils import parameters, paths
-from curemed_utils.parameters import UsageError
+from curemed_utils.data import DataError
 
 KNOWN = parameters.known_parameters()
 
@@ -36,7 +35,6 @@ def read(name: str, text: str):
         ("sft_learning_rate", "1", 1),
         ("sft_learning_rate", "\u200b1e-4 \n", 1e-4),
         ("seed", "010", 10),
-        ("seed", "1_000", 1000),
         ("seed", " 7", 7),
         ("strict_format", "no", False),
         ("strict_format", "On", True),
@@ -45,7 +43,7 @@ def read(name: str, text: str):
         ("grpo_options", "beta: 1e-3", {"beta": 1e-3}),
         ("grpo_options", "{warmup: 0}", {"warmup": 0}),
         ("ablation_seeds", "[0, 010]", [0, 10]),
-        ("baselines", "[no, My-SFT]", ["no", "My-SFT"]),
+        ("baselines", "[Gemma-7B, GPT-5-nano]", ["Gemma-7B", "GPT-5-nano"]),
         ("ood_data", "{MedQA: 2026-01-01}", {"MedQA": "2026-01-01"}),
         ("model_servers", "{a: http://x:1/v1}", {"a": "http://x:1/v1"}),
         ("curation_models", "{options: {top_p: 1e-1}}", {"options": {"top_p": 0.1}}),
@@ -65,20 +63,20 @@ def test_a_text_is_taken_as_typed(text):
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("seed", "1:30", "parameter seed must be int, not '1:30'; for example 20"),
-        ("seed", "1e3", "seed must be int, not 1000.0"),
-        ("seed", "3.0", "seed must be int, not 3.0"),
-        ("seed", "0x1F", "seed must be int, not '0x1F'"),
-        ("seed", "true", "seed must be int, not True"),
-        ("seed", "", "seed must be int, not None"),
-        ("sft_learning_rate", "nan", "must be float, not 'nan'; for example 0.5 or 1.0e-6"),
-        ("sft_learning_rate", "1e999", "must be float, not inf"),
-        ("sft_learning_rate", "0,5", "must be float, not '0,5'"),
-        ("sft_learning_rate", "'1e-4'", "must be float, not '1e-4'"),
-        ("strict_format", "1", "must be bool, not '1'; for example true or false"),
-        ("strict_format", "null", "must be bool, not 'null'"),
-        ("grpo_options", "", "must be dict, not None; for example {name: value}"),
-        ("grpo_options", "[1]", r"must be dict, not \[1\]"),
+        ("seed", "1:30", "parameter seed is '1:30': input should be a valid integer"),
+        ("seed", "1e3", "seed is 1000.0: input should be a valid integer"),
+        ("seed", "3.0", "seed is 3.0: input should be a valid integer"),
+        ("seed", "0x1F", "seed is '0x1F': input should be a valid integer"),
+        ("seed", "true", "seed is True: input should be a valid integer"),
+        ("seed", "", "seed is None: input should be a valid integer"),
+        ("sft_learning_rate", "nan", "sft_learning_rate is 'nan': input should be a valid number"),
+        ("sft_learning_rate", "1e999", "is inf: input should be a finite number"),
+        ("sft_learning_rate", "0,5", "is '0,5': input should be a valid number"),
+        ("sft_learning_rate", "'1e-4'", "is '1e-4': input should be a valid number"),
+        ("strict_format", "1", "is '1': input should be a valid boolean"),
+        ("strict_format", "null", "is 'null': input should be a valid boolean"),
+        ("grpo_options", "", "is None: input should be a valid dictionary"),
+        ("grpo_options", "[1]", r"is \[1\]: input should be a valid dictionary"),
         ("grpo_options", "{beta: abc}", "beta is 'abc': input should be a valid number"),
         ("grpo_options", "{beta: .inf}", "beta is '.inf': input should be a valid number"),
         ("grpo_options", "{betta: 0.1}", "unknown grpo setting 'betta'; did you mean 'beta'"),
@@ -95,21 +93,43 @@ def test_a_text_is_taken_as_typed(text):
             "{report_to: null}",
             "report_to is None: input should be 'none', 'trackio'",
         ),
-        ("ablation_seeds", "[0, a]", r"must be list, not \[0, 'a'\].*1: .*valid integer"),
-        ("ablation_seeds", "0, 1", "must be list, not '0, 1'"),
-        ("baselines", "[1]", "0: Input should be a valid string"),
-        ("model_servers", "{a: 1}", "a: Input should be a valid string"),
-        ("ood_data", "{MedQa: x}", "MedQa: Input should be 'MMedBench', 'MedExpQA' or 'MedQA'"),
-        ("curation_models", "{composr: x}", "composr: Extra inputs are not permitted"),
-        ("curation_models", "{seed: 1}", "curation_models must be dict"),
+        ("ablation_seeds", "[0, a]", r"is \[0, 'a'\]: 1: input should be a valid integer"),
+        ("ablation_seeds", "0, 1", "is '0, 1': input should be a valid list"),
+        ("baselines", "[1]", "0: input should be a valid string"),
+        ("model_servers", "{a: 1}", "a: input should be a valid string"),
+        ("ood_data", "{MedQa: x}", "MedQa: input should be 'MMedBench', 'MedExpQA' or 'MedQA'"),
+        ("curation_models", "{composr: x}", "composr: extra inputs are not permitted"),
+        ("curation_models", "{seed: 1}", "seed is a parameter of its own"),
         ("grpo_steps", "0", "steps is 0: input should be greater than 0"),
         ("sft_batch_size", "5", "batch_size 5 must be a multiple of micro_batch 13"),
         ("accuracy_by", "judge", "set judge_model"),
         ("sed", "1", "unknown parameter 'sed'; did you mean 'seed'"),
+        ("seed", "1_000", "seed is '1_000': input should be a valid integer"),
+        ("sft_learning_rate", "1_000.5", "is '1_000.5': input should be a valid number"),
+        ("seed", "-1", "seed is -1: input should be greater than or equal to 0"),
+        ("grpo_learning_rate", "-1e-6", "is -1e-06: input should be greater than or equal to 0"),
+        ("test_share", "1.5", "test_share is 1.5: input should be less than or equal to 1"),
+        ("baselines", "[GPT-99]", "0: no model 'GPT-99' in .*models.yaml; known: "),
+        ("data_source", "smaple", "data_source is 'smaple': input should be 'sample', 'release'"),
+        (
+            "eval_engine",
+            "vLLM",
+            "eval_engine is 'vLLM': input should be '', 'transformers', 'vllm'",
+        ),
+        ("ood_form", "closed", "ood_form is 'closed': input should be 'open' or 'options'"),
+        ("ood_rule", "Letter", "ood_rule is 'Letter': input should be 'letter', 'text' or 'judge'"),
+        ("strategy", "zero4", "strategy is 'zero4': input should be 'none', 'ddp'"),
+        ("curriculum", "retian", "curriculum is 'retian': input should be 'retain'"),
+        (
+            "sft_traces",
+            "mono",
+            "traces is 'mono': input should be 'code_switched' or 'monolingual'",
+        ),
+        ("language_by", "online", "language_by must be one of offline, judge"),
     ],
 )
 def test_a_wrong_value_is_refused_before_anything_loads(name, text, message):
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(DataError, match=message):
         read(name, text)
 
 
@@ -126,7 +146,7 @@ def test_any_text_has_the_declared_type_or_is_refused_in_our_words(type_name, te
     try:
         values = parameters.read_arguments([("it", text)], known)
         parameters.check_parameters(values, known)
-    except UsageError as error:
+    except DataError as error:
         assert str(error).startswith("parameter it ")
     else:
         kinds = {"float": (int, float)}.get(type_name, parameters.TYPES[type_name])
@@ -135,27 +155,20 @@ def test_any_text_has_the_declared_type_or_is_refused_in_our_words(type_name, te
         assert type_name != "float" or math.isfinite(values["it"])
 
 
-@pytest.mark.parametrize("part", ["[", "{a: ", "- ", "a:\n ", "? ", "_1", "e1", "[a],", "&a ", "'"])
-def test_a_long_text_is_read_or_refused_at_once(part):
-    started = time.monotonic()
-    try:
-        parameters.read_yaml(20_000 * part)
-    except UsageError as error:
-        assert len(str(error)) < 500
-    assert time.monotonic() - started < 8  # a second on a quiet core, which is not ours here
-
-
-@given(st.floats(allow_nan=False, allow_infinity=False))
+@given(st.floats(min_value=0, allow_infinity=False))
 def test_a_number_comes_back_as_it_was_written(number):
-    assert parameters.read_value(repr(number), "float") == number
-    assert parameters.read_yaml(f"{{a: {number!r}}}") == {"a": number}
+    assert read_number(repr(number), "float") == number
 
 
 @given(st.integers(), st.sampled_from(["", " ", "\u200b", "\ufeff", "\t"]))
 def test_leading_zeros_and_what_stands_around_don_t_change_a_whole_number(number, around):
     sign = "-" if number < 0 else ""
-    text = f"{around}{sign}00{abs(number)}{around}"
-    assert parameters.read_value(text, "int") == number
+    assert read_number(f"{around}{sign}00{abs(number)}{around}", "int") == number
+
+
+def read_number(text: str, type_name: str):
+    known = {"one": {"it": parameters.Parameter(type_name, 0)}}
+    return parameters.read_arguments([("it", text)], known)["it"]
 
 
 # A file ------------------------------------------------------------------------------------------
@@ -172,15 +185,19 @@ def test_a_profile_is_read_by_name_or_path_as_yaml_1_2(profiles):
     values = {"grpo_learning_rate": 1e-6, "seed": 10}
     assert parameters.read_profile("small") == values
     assert parameters.read_profile(str(profiles / "small.yaml")) == values
+    (profiles / "windows.yaml").write_bytes("seed: 010\r\n".encode("utf-16"))
+    assert parameters.read_profile("windows") == {"seed": 10}
+    (profiles / "empty.yaml").write_text("# nothing yet\n")
+    assert parameters.read_profile("empty") == {}
 
 
 def test_an_unknown_profile_names_the_nearest(profiles):
-    with pytest.raises(UsageError, match=r"no profile .*smal.*did you mean 'small'"):
+    with pytest.raises(DataError, match=r"no profile .*smal.*did you mean 'small'"):
         parameters.read_profile("smal")
 
 
 def test_a_profile_unlike_any_lists_the_known(profiles):
-    with pytest.raises(UsageError, match="known: small"):
+    with pytest.raises(DataError, match="known: small"):
         parameters.read_profile("qqq")
 
 
@@ -191,12 +208,13 @@ def test_a_profile_unlike_any_lists_the_known(profiles):
         (b"- steps\n", "must hold `name: value` lines"),
         (b"seed: 1\nseed: 2\n", "'seed' stands there twice"),
         (b"grpo_options:\n  beta: 1\n  beta: 2\n", "'beta' stands there twice"),
-        (b"seed: \xff", "codec can't decode"),
+        (b"seed: \xff", "is not UTF-8"),
+        (b"seed: 1\n---\nseed: 2\n", "single document"),
     ],
 )
 def test_a_broken_profile_is_named(profiles, text, message):
     (profiles / "broken.yaml").write_bytes(text)
-    with pytest.raises(UsageError, match=rf"broken\.yaml:? .*{message}"):
+    with pytest.raises(DataError, match=rf"broken\.yaml.*{message}"):
         parameters.read_profile("broken")
 
 
@@ -249,14 +267,14 @@ def test_values_of_the_right_type_pass(type_name, value):
 )
 def test_a_value_of_the_wrong_type_is_refused(type_name, value):
     known = {"one": {"it": parameters.Parameter(type_name, value)}}
-    with pytest.raises(UsageError, match=f"parameter it must be {type_name}, not {value!r}; "):
+    with pytest.raises(DataError, match=f"parameter it is {value!r}: input should be a "):
         parameters.check_parameters({"it": value}, known)
 
 
 def test_a_file_that_is_not_there_is_named_with_its_whole_path(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.jsonl").write_text("")  # beside the notebook, not in the repository
-    with pytest.raises(UsageError, match=f"there is no {paths.ROOT}/mine.jsonl"):
+    with pytest.raises(DataError, match=f"there is no {paths.ROOT}/mine.jsonl"):
         read("questions_file", "mine.jsonl")
     assert read("questions_file", str(tmp_path / "mine.jsonl")).endswith("mine.jsonl")
     assert read("questions_file", "README.md") == "README.md"
@@ -264,7 +282,7 @@ def test_a_file_that_is_not_there_is_named_with_its_whole_path(monkeypatch, tmp_
 
 def test_a_stage_is_checked_for_the_chosen_notebooks_alone():
     values = {"processes": 2, "sft_batch_size": 26}
-    with pytest.raises(UsageError, match="batch_size 26 must be"):
+    with pytest.raises(DataError, match="batch_size 26 must be"):
         parameters.check_parameters(values | {"sft_batch_size": 26, "processes": 4}, KNOWN)
     parameters.check_parameters(values | {"processes": 4}, KNOWN, ["01_data_curation"])
 
@@ -276,7 +294,7 @@ def test_other_lines_of_a_parameters_cell_are_let_be_and_no_code_is_run(tmp_path
     assert parameters.declared(file) == {"seed": ("int", 1)}
     cell["source"] = ["seed: int = 2 * 3"]
     file.write_text(json.dumps({"cells": [cell]}))
-    with pytest.raises(UsageError, match=r"one\.ipynb: parameter seed needs a plain value, not s"):
+    with pytest.raises(DataError, match=r"one\.ipynb: parameter seed needs a plain value, not s"):
         parameters.declared(file)
 
 
@@ -297,20 +315,20 @@ def test_a_notebooks_own_parameters_pass():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"grpo_learning_rate": "1e-6"}, "must be float, not '1e-6'; for example 0.5 or 1.0e-6"),
-        ({"judge_model": 10}, "judge_model must be str, not 10"),
-        ({"strict_format": "false"}, "strict_format must be bool, not 'false'"),
-        ({"grpo_options": "{beta: 1e-3}"}, "grpo_options must be dict"),
+        ({"grpo_learning_rate": "1e-6"}, "is '1e-6': input should be a valid number"),
+        ({"judge_model": 10}, "judge_model is 10: input should be a valid string"),
+        ({"strict_format": "false"}, "strict_format is 'false': input should be a valid boolean"),
+        ({"grpo_options": "{beta: 1e-3}"}, "grpo_options is .* input should be a valid dictionary"),
         ({"grpo_options": {"beta": "1e-3"}}, "beta is '1e-3': input should be a valid number"),
         ({"num_generations": 7}, "batch_size 64 must be a multiple of num_generations 7"),
     ],
 )
 def test_what_papermill_gives_is_checked_in_the_notebook(values, message):
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(DataError, match=message):
         parameters.check_notebook(namespace(**values))
 
 
 def test_a_parameter_that_papermill_puts_in_and_no_notebook_has_is_named():
     cells = ["", "seed: int = 0", "# Parameters\nseed = 1\nmax_topics = 2\nsed = 1\n"]
-    with pytest.raises(UsageError, match="unknown parameter 'sed'; did you mean 'seed'"):
+    with pytest.raises(DataError, match="unknown parameter 'sed'; did you mean 'seed'"):
         parameters.check_notebook(namespace(sed=1, max_topics=2) | {"In": cells})

@@ -5,7 +5,7 @@ import nbformat
 import pytest
 from filelock import FileLock
 
-from curemed_utils import paths, run
+from curemed_utils import data, paths, run
 
 # Scrubbing ---------------------------------------------------------------------------------------
 
@@ -54,7 +54,7 @@ def test_a_folder_that_only_begins_like_home_stays(home):
 
 
 def test_an_unknown_notebook_number_lists_the_known():
-    with pytest.raises(run.UsageError, match="no notebook '09'; known: 01, 02"):
+    with pytest.raises(data.DataError, match="no notebook '09'; known: 01, 02"):
         run._choose(["01_first", "02_second"], ["09"], "", "")
 
 
@@ -273,10 +273,12 @@ def test_a_key_in_an_error_is_neither_written_nor_printed(chain, monkeypatch, ca
     [
         (["smal"], "did you mean 'small'"),
         (["small", "-p", "stepps", "2"], "did you mean 'steps'"),
-        (["small", "-p", "steps", "many"], "steps must be int"),
+        (["small", "-p", "steps", "many"], "steps is 'many': input should be a valid integer"),
         (["small", "-p", "steps", "[1"], "steps '[1': this is not YAML"),
-        (["small", "-p", "steps", "1:30"], "steps must be int, not '1:30'; for example 20"),
+        (["small", "-p", "steps", "1:30"], "steps is '1:30': input should be a valid integer"),
         (["small", "-p", "steps", "1", "-p", "steps", "2"], "stands there twice"),
+        (["small", "-p", "steps", "-1e-6"], "steps is -1e-06: input should be a valid integer"),
+        (["-p", "steps", "--only", "small"], "steps is '--only'"),
         (["small", "-p", "run_dir", "x"], "--run-dir"),
         (["small", "--only", "09"], "no notebook '09'"),
         (["small", "--from", "9"], "no notebook '9'"),
