@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from pathlib import Path
 
+import regex
 import yaml
 
 FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
@@ -15,6 +16,7 @@ TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
 _CODE = re.compile(r"(?<!`)`(?![^`\n<]*</step)[^`\n]+`(?!`)")  # no pair across a step's end
+_SHOWN = regex.compile(r"[^\s\p{Cc}\p{Cf}\p{DI}]")
 
 _MARKS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _ROLE = r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?"
@@ -64,7 +66,9 @@ def answer_of(text: str) -> str | None:
     text = _CODE.sub(lambda code: "" if TAG.search(code[0]) else code[0], text)
     before, *after = (final_text(text, ours=False) or text).split("</answer>")
     _, opened, answer = before.rpartition("<answer>")
-    return answer.strip() if opened and len(after) == 1 else None
+    if not opened or len(after) != 1:
+        return None
+    return "" if is_blank(answer) else answer.strip()
 
 
 def blocks(text: str, name: str, cut_off: bool = False) -> list[str]:
@@ -113,6 +117,11 @@ def without_tags(text: str) -> str:
     return TAG.sub("", text)
 
 
+def is_blank(text: str) -> bool:
+    """Whether the text holds nothing but tags, white space and invisible characters."""
+    return not _SHOWN.search(without_tags(text))
+
+
 def numbered_lines(reasoning: str) -> str:
     """The reasoning without tags: a line a step, `1. …`."""
     lines = _STEP_TAG.sub(lambda tag: "" if tag[1] else f"\n{tag[2]}. ", reasoning)
@@ -140,9 +149,9 @@ def form_fault(text: str) -> str:
             return f"{tag or 'the end'} where {wanted or 'the end'} should stand"
     for tag, before in zip([*present, ""], TAG.split(text), strict=True):
         inside = tag.startswith(("</step", "</answer"))
-        if inside and not before.strip():
+        if inside and is_blank(before):
             return f"nothing before {tag}"
-        if not inside and before.strip():
+        if not inside and not is_blank(before):
             return f"text before {tag or 'the end'} that belongs to no block"
         emptied = tag.startswith("</step") and before.lstrip().startswith("</step")
         if emptied or _STEP_BEGUN.search(before):

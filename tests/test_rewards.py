@@ -211,7 +211,7 @@ def test_an_answer_in_the_language_is_rewarded_whatever_the_reasoning():
     assert rewards.language_reward(text, "French") == 1.0
 
 
-@pytest.mark.parametrize("text", [in_tags(FRENCH), in_tags(""), STEPS, ""])
+@pytest.mark.parametrize("text", [in_tags(FRENCH), in_tags("\u3164"), in_tags(""), STEPS, ""])
 def test_an_answer_in_another_language_or_none_is_not_rewarded(text):
     assert rewards.language_reward(text, "Korean") == 0.0
 

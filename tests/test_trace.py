@@ -59,6 +59,9 @@ def test_steps_are_renumbered_in_the_order_in_which_they_stand(reasoning, renumb
         (f"{GOOD}.", "text before the end that belongs to no block"),
         (GOOD.replace("toux", "<step2 toux"), "a broken step tag before </step2>"),
         (GOOD.replace("toux", "</steps>"), "a broken step tag before </step2>"),
+        (GOOD.replace("toux", "\u2060"), "nothing before </step2>"),
+        (GOOD.replace("grippe", "\u200b"), "nothing before </answer>"),
+        (f"\ufeff{GOOD}\u200e", ""),
         (GOOD.replace("toux", "SpO2 < 90 % et <b>pH</b> > 7,45"), ""),
     ],
 )
@@ -72,6 +75,7 @@ def test_a_fault_says_what_is_not_in_full_form(text, fault):
         (GOOD, "grippe"),
         ("<answer>\n grippe </answer>", "grippe"),
         ("<answer></answer>", ""),
+        ("<answer>\u200b\u3164</answer>", ""),
         ("<answer>grippe", None),
         ("grippe", None),
         ("<answer>grippe</answer><answer>rhume</answer>", None),

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, fie
 
 from curemed_utils import languages, paths, trace
 from curemed_utils.data.files import DataError, json_objects, read_text
-from curemed_utils.data.normal import forms_of, normalize
+from curemed_utils.data.normal import forms_of
 
 SPLITS = ("sft", "rft", "test")
 
@@ -47,7 +47,7 @@ class Row(BaseModel):
     @field_validator("id", "question", "answer")
     @classmethod
     def _not_blank(cls, value: str) -> str:
-        if not normalize(trace.without_tags(value)):
+        if trace.is_blank(value):
             raise ValueError("must not be blank")
         return value
 

@@ -163,8 +163,7 @@ def outcomes(verdicts: pd.DataFrame) -> pd.Series:
     if "judge_error" in verdicts:
         failed = truth.isna() & verdicts["judge_error"].notna()
         outcome = outcome.mask(failed, "judge_failed")
-    is_blank = verdicts["response"].fillna("").str.strip() == ""
-    outcome = outcome.mask(is_blank, "empty")
+    outcome = outcome.mask(verdicts["response"].fillna("").map(trace.is_blank), "empty")
     ended = verdicts["finish_reason"].fillna("").map(ending)
     faults = {"error": "error", "length": "truncated", "content_filter": "refused"}
     return outcome.mask(ended.isin(faults), ended.map(faults))

@@ -1,6 +1,5 @@
 """The settings of a stage, what shapes its weights, and the check before it starts."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -205,21 +204,12 @@ def check_files(stage: Stage) -> None:
     naive = traces == "monolingual"
     if naive and not all(row.reasoning_monolingual for row in rows):
         raise data.DataError(f"traces is 'monolingual', but rows of {file} have no such trace")
-    if getattr(stage, "accuracy_by", "") == "accepted" and stage.accuracy_weight:
-        _say_without_accuracy(stage.output.name, rows)
-
-
-def _say_without_accuracy(name: str, rows: list[data.Row]) -> None:
-    without = Counter(row.language for row in rows if not row.accepted)
-    if not without:
-        return
-    counts = ", ".join(f"{language} {n}" for language, n in sorted(without.items()))
-    where = "" if without.total() == len(rows) else " on some rows"
-    print(
-        f"{name} trains without accuracy{where}: {without.total()} of {len(rows)} have no accepted "
-        f"answers ({counts}); list them, or set accuracy_by 'judge' and a judge_model",
-        flush=True,
-    )
+    by_list = getattr(stage, "accuracy_by", "") == "accepted" and stage.accuracy_weight
+    without = [row for row in rows if not row.accepted]
+    if by_list and without:
+        where = f"{stage.output.name} trains without accuracy on {len(without)} of {len(rows)} rows"
+        print(f"{where}, which list no accepted answers:", end=" ")
+        print("list some, or set accuracy_by 'judge' and a judge_model", flush=True)
 
 
 def rules_of(run_dir: Path, judge_max_usd: float | None = None) -> rewards.Rewards:

@@ -201,8 +201,7 @@ def test_equal_models_do_not_differ():
 def test_few_groups_give_no_interval_and_say_so():
     found = compare(pair(), "a", "b", groups={f"French-{n}": str(n % 5) for n in range(24)})
     assert (
-        pd.isna(found[["low", "high", "p_paired"]]).all()
-        and found["note"] == "too few groups: 5"
+        pd.isna(found[["low", "high", "p_paired"]]).all() and found["note"] == "too few groups: 5"
     )
     assert found["difference"] == pytest.approx(100 * -7 / 24) and found["p_mcnemar"] < 0.05
 
@@ -302,7 +301,7 @@ def faulty():
         judge_error=None,
     )
     table.loc[0, "finish_reason"] = "length"
-    table.loc[1, "response"] = " "
+    table.loc[1, "response"] = " \u200b"
     table.loc[2, "judge_error"] = "500"
     return table
 

@@ -239,10 +239,10 @@ def test_trl_s_own_sum_is_ours_and_its_log_keeps_parts_unknown(grpo, tmp_path):
 @pytest.mark.parametrize(
     ("lists", "told"),
     [
-        ([False] * 4, "out trains without accuracy: 4 of 4 have no accepted answers"),
+        ([False] * 4, "out trains without accuracy on 4 of 4 rows"),
         (
             [True, False, True, True],
-            "without accuracy on some rows: 1 of 4 have no accepted answers (Amharic 1)",
+            "out trains without accuracy on 1 of 4 rows, which list no accepted answers",
         ),
         ([True] * 4, ""),
     ],
