@@ -58,6 +58,8 @@ def link(base: Path, model_id: str) -> Path:
     weights.check(source, f"model_id {model_id!r}: ", model_id)
     source = source.resolve()
     if source != base.resolve():
+        if source.parent == base.parent.resolve():
+            raise ValueError(f"model_id {model_id!r} is of this run: train it in another run_dir")
         base.parent.mkdir(parents=True, exist_ok=True)
         set_aside(base)
         base.symlink_to(source, target_is_directory=True)
@@ -77,7 +79,13 @@ def find(run_dir: Path, name: str | Path) -> Path:
 def info(path: str | Path) -> dict:
     """What made a checkpoint of ours; {} for a foreign one."""
     file = Path(path) / "stage.json"
-    made = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        made = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        advice = "remove the folder, and its stage is trained again"
+        raise data.DataError(f"{paths.show(file)} can't be read ({error}): {advice}") from None
     return made if "made_from" in made else {}
 
 

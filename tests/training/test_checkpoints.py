@@ -6,6 +6,7 @@ import make
 import pandas as pd
 import pytest
 
+from curemed_utils import data
 from curemed_utils.training import checkpoints
 
 
@@ -95,6 +96,18 @@ def test_a_finished_checkpoint_says_what_it_was_made_from(finished):
     assert not checkpoints.is_made_from(finished, {"learning_rate": 0.002})
     assert not checkpoints.is_made_from(finished.with_name("nowhere"), {})
     assert checkpoints.identity(finished) == checkpoints.info(finished)["fingerprint"]
+
+
+def test_a_stage_does_not_start_from_a_later_one_of_its_own_run(finished):
+    with pytest.raises(ValueError, match="is of this run: train it in another run_dir"):
+        checkpoints.prepare_base(str(finished), finished.parents[1], [])
+    assert checkpoints.prepare_base(str(finished), finished.parents[2] / "other", []).is_symlink()
+
+
+def test_a_broken_record_of_a_stage_is_named(finished):
+    (finished / "stage.json").write_text("{")
+    with pytest.raises(data.DataError, match=r"stage\.json can't be read .* trained again"):
+        checkpoints.identity(finished)
 
 
 def test_results_enter_the_card_and_are_replaced(finished):
