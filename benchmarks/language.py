@@ -22,12 +22,25 @@ ROUNDS = 5
 DATA = Path(__file__).with_name("data")
 ERRORS = DATA / "language_errors.csv"
 NOT_LATIN = tuple(language.name for language in languages.ALL if language.script != "Latin")
+BY_LANGUAGE = {  # groups of DATA: what they are, and whether they are in the language
+    "short": ("short answers", True),
+    "latin": ("with Latin names", True),
+    "plain": ("without diacritics", True),
+    "with an English word": ("with an English word", True),
+    "english with a word": ("English with a word of it", False),
+    "romanised": ("romanised", False),
+}
+OF_NONE = {
+    "names": ("names alone", None),
+    "english": ("short English", False),
+    "international": ("international words", None),
+}
 
 
 class Case(NamedTuple):
     """A text, the language it is checked for, and whether it is in it (None: nobody can say).
 
-    `part` is 'seen' or 'held out' for texts of DATA, else 'references'.
+    `part` is 'seen', 'held out' or 'fresh' for texts of DATA, else 'references'.
     """
 
     kind: str
@@ -83,23 +96,23 @@ def cases() -> Iterator[Case]:
     """All that is measured: references, pairs and mixtures made of them, and the texts of DATA."""
     texts = yaml.safe_load((DATA / "language_texts.yaml").read_text(encoding="utf-8"))
     yield from _of_references(texts)
-    for name, line in texts["short"].items():
-        yield from _cases("short answers", [name], line, True)
-    for name, line in texts["latin"].items():
-        yield from _cases("with Latin names", [name], line, True)
-    for name, line in texts["plain"].items():
-        yield from _cases("without diacritics", [name], line, True)
-    for name, line in texts["romanised"].items():
-        yield from _cases("romanised", [name], line, False)
-    yield from _cases("names alone", languages.NAMES, texts["names"], None)
-    yield from _cases("short English", languages.NAMES, texts["english"], False)
-    yield from _cases("international words", languages.NAMES, texts["international"], None)
+    yield from _of_texts(texts)
+    for case in _of_texts(texts["fresh"]):
+        yield case._replace(part="fresh")
+
+
+def _of_texts(texts: dict) -> Iterator[Case]:
+    for group, (kind, right) in BY_LANGUAGE.items():
+        for name, line in texts.get(group, {}).items():
+            yield from _cases(kind, [name], line, right)
+    for group, (kind, right) in OF_NONE.items():
+        yield from _cases(kind, languages.NAMES, texts.get(group), right)
     for kin, other in texts["other"].items():
         yield from _cases(kin, other["as"], other["texts"], False)
 
 
-def _cases(kind: str, names: list[str], line: str, right: bool | None) -> Iterator[Case]:
-    for name in names:
+def _cases(kind: str, names: list[str], line: str | None, right: bool | None) -> Iterator[Case]:
+    for name in names if line else ():
         for place, text in enumerate(line.split("; ")):
             yield Case(kind, name, text, right, ("seen", "held out")[place % 2])
 

@@ -13,7 +13,8 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 from curemed_utils import languages
 
-SHORT = 20  # letters under which none can tell
+SHORT = 20  # letters under which words must be clear
+FEW = 6  # letters under which no detector can tell
 QUOTING = 0.1  # least share of own letters in a text that quotes
 MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
@@ -25,28 +26,17 @@ GRAM = 6  # bytes in the longest sequence that the second detector knows
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
 _ENGLISH = frozenset(_DATA["english_words"].split())
-_ENGLISH_TERM = regex.compile(  # but a species' second word
-    rf"(?<!\p{{Lu}}\p{{Ll}}+ )\b(?i:\L<words>|\w{{3,}}(?:{_DATA['english_endings']}))\b",
-    words=[*_ENGLISH, *_DATA["english_elsewhere"].split()],
-)
+_ANY_ENGLISH = [*_ENGLISH, *_DATA["english_elsewhere"].split()]
+_ENGLISH_TERM = regex.compile(_DATA["english_term"], words=_ANY_ENGLISH)
 _NEIGHBOURS = {name: regex.compile("|".join(of)) for name, of in _DATA["neighbours"].items()}
+_OWN = {name: regex.compile(of) for name, of in _DATA["own"].items()}
 _SHARED = ("Arabic", "Cyrillic", "Devanagari")  # by many languages: letters alone can't tell
-_CODES = [language.code for language in languages.ALL] + ["en"]
+_NAMES = {language.code: language.name for language in languages.ALL} | {"en": "English"}
 _LATIN = [language.code for language in languages.ALL if language.script == "Latin"]
 _FOREIGN = list(dict.fromkeys(_DATA["foreign"] + _LATIN))  # English first
 _LETTERS = {language.script: rf"\p{{{language.script}}}" for language in languages.ALL}
 _LETTERS["Japanese"] = r"\p{Han}\p{Hiragana}\p{Katakana}ー々〆"
-_NOISE = regex.compile(  # tags, addresses, LaTeX, Markdown
-    r"</?\w+>|https?://\S+|\$[^$]*\$|\\[a-zA-Z]+|[*_#`|~\x00-\x1f\x7f-\x9f]+"
-)
-_NOT_LETTERS = regex.compile(r"[^\p{L}\p{M}]+")  # vowel signs are marks
-_UNIT = r"(?:[mk]g|[md]l|[ck]?mm?|mmol|mmHg|mcg|IU)(?!\p{Latin})"
-_LATIN_WORD = regex.compile(
-    rf"(?<!\p{{Latin}})(?!{_UNIT})\p{{Latin}}[\p{{Latin}}\p{{M}}'’-]+", regex.IGNORECASE
-)
-_GLOSS = regex.compile(r"[(（](?:[^\s()（）]+\s){0,3}[^\s()（）]+[)）]")
-_HANJA_GLOSS = r"\p{Ps}\p{Han}{1,12}[\p{Latin}\s,]*\p{Pe}|\p{Han}{1,12}(?=\p{Ps}\p{Hangul})"
-_BETWEEN = regex.compile(r"(?V1)[,;/+[\p{L}--\p{Latin}]]+")  # one name and the next
+_PATTERN = {name: regex.compile(of, regex.VERBOSE) for name, of in _DATA["patterns"].items()}
 _PUNCTUATION = ".,;:!?()[]'’\"“”"
 
 
@@ -62,8 +52,7 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
 
     Foreign terms and units may stand in a sentence; passages only if the text `quotes`.
     """
-    target = languages.get(language)
-    text = _cleared(text)
+    target, text = languages.get(language), _cleared(text)
     n_letters = _n_letters(text)
     if not n_letters:
         return Check(None, "no letters") if text else Check(False, "empty")
@@ -87,22 +76,11 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
 def foreign_letter(text: str, language: str) -> str:
     """The first letter neither of `language` nor Latin, Greek or a hanja gloss, if any."""
     stray = _stray(languages.get(language).script)
-    if not stray.search(text):
-        return ""
-    text = _cleared(text)
     if language == "Korean":
-        text = regex.sub(_HANJA_GLOSS, lambda gloss: _lacking("euc_kr", gloss.group()), text)
+        glosses, text = _PATTERN["hanja_gloss"], _cleared(text)
+        text = glosses.sub(lambda gloss: _lacking("euc_kr", gloss.group()), text)
     letter = stray.search(text)
     return letter.group() if letter else ""
-
-
-def named_by_both(text: str) -> str:
-    """The language of the 13 that both detectors name, even for a short text, or empty."""
-    text = _cleared(text)
-    code = _cld2(text)[0]
-    if _identifier().rank(text)[0][0] != code:
-        return ""
-    return next((language.name for language in languages.ALL if language.code == code), "")
 
 
 def bare(word: str) -> str:
@@ -111,14 +89,14 @@ def bare(word: str) -> str:
 
 
 def _cleared(text: str) -> str:
+    if not isinstance(text, str):
+        raise ValueError(f"the language check needs a text, not {text!r}")
     text = unicodedata.normalize("NFC", regex.sub(r"\p{Cf}", "", text))
-    return _NOISE.sub(" ", text).strip()
+    return _PATTERN["noise"].sub(" ", text).strip()
 
 
 def _n_letters(text: str) -> int:
-    """The letters of `text`, or of a long text's beginning."""
-    n = len(_NOT_LETTERS.sub("", text[: 2 * MANY]))
-    return n if n >= MANY else len(_NOT_LETTERS.sub("", text))
+    return len(_PATTERN["not_letters"].sub("", text))
 
 
 @cache
@@ -147,7 +125,7 @@ def _own_script(text: str, target: languages.Language, n_letters: int, quotes: b
             return Check(False, "Chinese characters that Japanese does not use")
         if len(letters) >= SHORT and not regex.search(r"[\p{Hiragana}\p{Katakana}]", letters):
             return Check(False, "Han characters without kana")
-    words = _latin_words(_GLOSS.sub(" ", text))
+    words = _latin_words(_PATTERN["gloss"].sub(" ", text))
     n_latin = sum(len(word) for word in words if len(word) > 2)
     share = len(letters) / max(len(letters) + n_latin, 1)
     least = QUOTING if quotes else 0.5 if n_letters >= MANY else 0.3
@@ -180,18 +158,18 @@ def _are_names(text: str, alone: bool) -> bool:
     """
     if text.isupper() and len(text) > 4:  # no abbreviation
         text = text.lower()
-    for item in _BETWEEN.split(text):
+    for item in _PATTERN["between_names"].split(text):
         words = _latin_words(item)
         if len(words) > TERM or not FUNCTION_WORDS.isdisjoint(map(str.lower, words)):
             return False
         if alone and _ENGLISH_TERM.search(item):
             return False
-    return True
+    return not (alone and _named(text))
 
 
 def _latin_words(text: str) -> list[str]:
     """Words in Latin letters but for units and abbreviations in capitals."""
-    return [word for word in _LATIN_WORD.findall(text) if not word.isupper()]
+    return [word for word in _PATTERN["latin_word"].findall(text) if not word.isupper()]
 
 
 def _is_latin_passage(stretch: str) -> bool:
@@ -202,23 +180,45 @@ def _is_latin_passage(stretch: str) -> bool:
 
 def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
     if n_letters < SHORT:
-        is_english = target.script == "Latin" and _is_short_english(text, target.code)
-        return Check(False, "plain English") if is_english else Check(None, "too short to tell")
+        if target.script == "Latin" and _is_short_english(text, target.code):
+            return Check(False, "plain English")
+        name = _named(text)
+        if not name:
+            return Check(None, "too short to tell")
+        return Check(name == target.name, f"reads as {name}")
     code, sure = _cld2(text)
-    is_outside = False  # of the 13, by both detectors
-    if code != target.code:
-        ranked = [code for code, _ in _identifier().rank(text)]
-        if ranked[0] == "la" and len(text.split()) <= TERM:
-            return Check(None, "may be a Latin name")
-        is_outside = sure and code == ranked[0] and code not in (*_CODES, "un")
-        second = next(code for code in ranked if code in _CODES)
-        if second != target.code or (is_outside and n_letters >= LONG):
-            return Check(False, f"reads as {'/'.join(sorted({code, second}))}")
+    scores = dict(_identifier().rank(text)) if code != target.code else {code: 0.0}  # best first
+    first = next(iter(scores))
+    if first == "la" and len(text.split()) <= TERM:
+        return Check(None, "may be a Latin name")
+    nearest = next(code for code in scores if code in _NAMES)
+    is_outside = sure and code == first and code not in (*_NAMES, "un")
+    if nearest != target.code or (is_outside and n_letters >= LONG):
+        return Check(False, f"reads as {'/'.join(sorted({code, nearest}))}")
     if target.script == "Latin" and not quotes:
         foreign = _passage(text, target.code, suspect=code)
         if foreign:
             return Check(False, f"a passage in {foreign}")
-    return Check(None, f"may be {code}") if is_outside else Check(True, f"reads as {target.code}")
+    if n_letters < LONG and (is_outside or scores[first] - scores[target.code] > WORD):
+        return Check(None, f"may be {first}")
+    return Check(True, f"reads as {target.code}")
+
+
+def _named(text: str) -> str:
+    """The language that a few words are in for sure, of the 13 or English, else empty.
+
+    Its own letters or both detectors name it, unless words may be names or are of two languages.
+    """
+    words = {bare(word) for word in text.split() if not word.istitle()}
+    if max(map(len, words), default=0) < 3:
+        return ""
+    names = [name for name, letters in _OWN.items() if letters.search(text)]
+    if not names and _n_letters(text) >= FEW:
+        (code, first), (_, second) = _identifier().rank(text)[:2]
+        if code == _cld2(text)[0] and first - second > WORD / 2:
+            names = [_NAMES.get(code, "")]
+    is_mixed = names != ["English"] and words & (FUNCTION_WORDS | _ENGLISH)
+    return "" if is_mixed or len(names) != 1 else names[0]
 
 
 def _is_short_english(text: str, code: str) -> bool:
@@ -245,7 +245,7 @@ def _passage(text: str, code: str, suspect: str) -> str:
     The largest sum of `evidence` over consecutive words counts, doubled for the `suspect` that
     the first detector named.
     """
-    words = _GLOSS.sub(" ", text).split()
+    words = _PATTERN["gloss"].sub(" ", text).split()
     if not words:
         return ""
     against = evidence(words, code)

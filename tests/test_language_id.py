@@ -196,7 +196,7 @@ def test_letters_are_not_enough_in_a_script_of_many_languages(monkeypatch):
     urdu = languages.Language("Urdu", "ur", "Arabic", "Indo-European", "medium", published=False)
     monkeypatch.setitem(languages.BY_NAME, "Urdu", urdu)
     monkeypatch.setitem(language_id._LETTERS, "Arabic", r"\p{Arabic}")
-    monkeypatch.setattr(language_id, "_CODES", [*language_id._CODES, "ur"])
+    monkeypatch.setitem(language_id._NAMES, "ur", "Urdu")
     assert verdict("مریض کو یہ دوا ہر روز کھانے کے بعد لینی چاہیے۔", "Urdu") is True
     assert (
         verdict(
@@ -440,6 +440,86 @@ def test_a_latin_answer_beside_another_script_is_a_name_or_foreign(name, text, r
 def test_names_alone_are_in_no_language():
     cases = [(name, text) for name in languages.NAMES for text in TEXTS["names"].split("; ")]
     assert len(wrong(cases, [None])) <= 0.02 * len(cases)
+
+
+def test_texts_that_came_after_the_rules_are_not_misjudged():
+    fresh = TEXTS["fresh"]
+    groups = ("short", "latin", "with an English word")
+    own = [pair for group in groups for pair in lines(fresh[group])]
+    assert len(own) >= 400 and wrong(own, [True, None]) == []
+    assert len(wrong(lines(fresh["short"]), [True])) <= 75
+    foreign = [(name, text) for name in languages.NAMES for text in fresh["english"].split("; ")]
+    foreign += lines(fresh["english with a word"])
+    for kin, other in fresh["other"].items():
+        texts = other["texts"].split("; ") if kin != "Tigrinya" else []
+        foreign += [(name, text) for name in other["as"] for text in texts]
+    assert len(foreign) >= 1_800 and wrong(foreign, [False, None]) == []
+
+
+def test_a_short_answer_of_one_language_is_never_accepted_by_another():
+    for texts in (TEXTS, TEXTS["fresh"]):
+        for own, text in lines(texts["short"]):
+            others = [(name, text) for name in languages.NAMES if name != own]
+            assert [name for name, text in others if verdict(text, name)] == []
+
+
+@pytest.mark.parametrize(
+    "text, name",
+    [
+        ("kızamık", "Turkish"),
+        ("riñón", "Spanish"),
+        ("ciwon ƙoda", "Hausa"),
+        ("cœur", "French"),
+        ("đột quỵ", "Vietnamese"),
+        ("ẹ̀jẹ̀ ríru", "Yoruba"),
+        ("रोगी को मलेरिया है।", "Hindi"),
+        ("mshtuko wa moyo", "Swahili"),
+    ],
+)
+def test_letters_of_its_own_or_both_detectors_decide_a_short_answer(text, name):
+    assert [other for other in languages.NAMES if verdict(text, other) is not False] == [name]
+
+
+@pytest.mark.parametrize("text", ["Muñoz", "Gilles de la Tourette", "asma", "çay"])
+def test_names_mixtures_and_a_lone_plain_word_are_no_language_for_sure(text):
+    verdicts = {verdict(text, name) for name in languages.NAMES}
+    assert True not in verdicts and None in verdicts
+
+
+@pytest.mark.parametrize(
+    "text, right",
+    [
+        ("O paciente foi diagnosticado com diabetes.", False),
+        ("Minumlah tablet dua kali sehari.", None),
+    ],
+)
+def test_a_sentence_that_no_detector_takes_for_it_is_not_accepted(text, right):
+    name = "Spanish" if right is False else "Swahili"
+    assert verdict(text, name) is right
+
+
+MARKUP = ["<|im_end|>", "<|eot_id|>", "<｜end▁of▁sentence｜>", "[/INST]", "</s>", "<pad>", "<br/>"]
+
+
+@pytest.mark.parametrize("mark", [*MARKUP, '<span class="x">', "&nbsp;", "<|im_start|>assistant"])
+@pytest.mark.parametrize("text", ["폐렴", "asthme", "रोगी को मलेरिया है।", "ไอกรน", "kan"])
+def test_marks_of_turns_and_markup_do_not_change_a_verdict(text, mark):
+    for name in languages.NAMES:
+        check = check_language(text, name)
+        assert check_language(f"{text}{mark}\n", name) == check
+        assert check_language(f"{mark}\n{text}", name) == check
+
+
+def test_angle_brackets_and_dollars_hide_no_english():
+    for hidden in (f"<{ENGLISH}>", f"<|{ENGLISH}|>", f"${ENGLISH}$", f"<b {ENGLISH}>"):
+        assert verdict(f"{SENTENCES['French']} {hidden}", "French") is False, hidden
+    assert verdict(r"$\text{喘息}$", "Japanese") is True
+
+
+@pytest.mark.parametrize("text", [None, float("nan"), 5, b"asma"])
+def test_what_is_no_text_is_refused(text):
+    with pytest.raises(ValueError, match="the language check needs a text, not "):
+        check_language(text, "Spanish")
 
 
 def test_texts_without_diacritics_pass_and_romanised_ones_do_not():

@@ -98,10 +98,6 @@ def row_findings(row: Row) -> Iterator[tuple[str, str]]:
 def _answer_language_fault(answer: str, row: Row) -> str:
     """Why the answer is not in the row's language; empty if it may be."""
     verdict, reason = language_id.check_language(answer, row.language)
-    if verdict is None:
-        name = language_id.named_by_both(answer)
-        if name and name != row.language:
-            verdict, reason = False, f"short, and reads as {name}"
     if verdict is not False:
         return ""
     # an answer may repeat the question's Latin words, say words to sort
