@@ -24,10 +24,9 @@ CHOICES = {
 
 
 def accuracy_reward(text: str, accepted: list[str], reference: str) -> float | None:
-    """Eq. 1 for a closed list of answers: 1.0 for one of `accepted` or `reference`, else 0.0.
+    """Eq. 1 for a closed list: 1.0 for one of `accepted` or `reference`, as `forms_of` compares.
 
-    Nothing longer is right; what doesn't count in an answer, `forms_of` says. None without
-    `accepted`.
+    Anything else, or longer, is 0.0; None without `accepted`.
     """
     if not accepted:
         return None
@@ -138,7 +137,7 @@ class Rewards:
         languages 'language' is None.
         """
         accepted, in_language = item["accepted"], None
-        if self.accuracy_by == "judge":
+        if self.accuracy_by == "judge":  # the reference alone is right without asking
             accepted = accepted or [item["answer"]]
         accuracy = accuracy_reward(text, accepted, item["answer"])
         if self.language_by == "offline" and item["language"] in languages.BY_NAME:
@@ -213,8 +212,6 @@ class Rewards:
         if log := columns.get("log_extra"):
             log("id", columns["id"])
             log("prompt_language", columns["language"])
-        fields = ("question", "answer", "accepted", "language")
-        items = []
-        for place in range(len(completions)):
-            items.append({field: columns[field][place] for field in fields})
+        fields = ["question", "answer", "accepted", "language"]
+        items = pd.DataFrame({name: columns[name] for name in fields}).to_dict("records")
         return await self.score([messages[-1]["content"] for messages in completions], items)

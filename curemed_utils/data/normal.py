@@ -12,12 +12,14 @@ _TYPOGRAPHY = str.maketrans(
         **dict.fromkeys("“”„‟", '"'),
         **dict.fromkeys("‐‑‒–−", "-"),
         **dict.fromkeys("º˚", "°"),
+        "⁄": "/",
         "٪": "%",
         "፡": " ",  # between Ethiopic words
     }
 )
 _DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")
 _POWER = regex.compile(r"(?<=\d)(?=⁻?[⁰¹²³⁴-⁹])")
+_FRACTION = regex.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
 _QUOTES = regex.compile(r"[\p{Pi}\p{Pf}\"「」『』]")
 _BULLET = regex.compile(r"^-+ (?=\D)")
 _AROUND_SIGNS = regex.compile(r" ?([-+±%‰‱°<>≤≥]) ?")
@@ -47,7 +49,7 @@ def forms_of(answer: str) -> frozenset[str]:
     degrees and the decimal sign do. There is one form for each reading of a capital I, which is ı
     in Turkish; none without a letter or number.
     """
-    text = _POWER.sub("^", _visible(answer))
+    text = _FRACTION.sub(" ", _POWER.sub("^", _visible(answer)))
     return frozenset(filter(None, map(_form, (text, text.replace("I", "ı")))))
 
 

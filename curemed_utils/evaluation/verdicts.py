@@ -28,17 +28,18 @@ def verdict(response: Response, row: data.Row) -> dict:
     ended = ending(response.finish_reason)
     if response.text is None or ended in ("error", "content_filter"):
         return dict.fromkeys(("correct", "in_language", "complete", "well_formed"))
-    scores = rewards.score(response.text, row)
+    truths = {}
+    for name, score in rewards.score(response.text, row).items():
+        truths[name] = None if score is None else score == 1.0
     has_answer = trace.answer_of(response.text) is not None
     complete = has_answer and ended == "stop"
     if has_answer and ended not in ("stop", "length", "tool_calls"):
         complete = None  # the server's word says nothing
-    correct, in_language = scores["accuracy"], scores["language"]
     return {
-        "correct": None if correct is None else correct == 1.0,
-        "in_language": None if in_language is None else in_language == 1.0,
+        "correct": truths["accuracy"],
+        "in_language": truths["language"],
         "complete": complete,
-        "well_formed": bool(scores["format"]),
+        "well_formed": truths["format"],
     }
 
 
@@ -47,9 +48,8 @@ def rewarded(
 ) -> pd.DataFrame:
     """Adds the reward by the `rules` that a run was trained by, as training pays it.
 
-    `table` has `samples` responses a row, in the order of `rows`; they are the group of
-    `rewards.filled`. Columns: reward (NaN for none), PAID (each part times its weight, NaN where
-    unknown), rules.
+    `table` has `samples` responses a row, in the order of `rows`: a group of `rewards.filled`.
+    Columns: reward (NaN for none), PAID (NaN where unknown), rules.
     """
     came = table["response"].notna()
     asked = [dict(row) for row in rows for _ in range(samples)]
@@ -115,10 +115,8 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
     `la`, `lc`, `complete`, `well_formed` are over responses with a verdict (not `n_unknown_*`), NaN
     without any. `la_paper` and `lc_paper` are the judge's verdicts where there are any, else exact
-    match, and language with completeness; no verdict counts as wrong. `reward` sums what the parts
-    pay on average where they are known: each unknown part has the mean of its group of `by`
-    (`rewards.filled`); NaN where a whole group lacks one that has a weight. `faults` is the share
-    of HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
+    match, and language with completeness; no verdict counts as wrong. `reward` is
+    `rewards.mean_paid`; `faults` the share of HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
     """
     truths = measures(verdicts).assign(well_formed=verdicts["well_formed"])
     how = {"by": [verdicts[name] for name in by], "sort": False, "dropna": False}

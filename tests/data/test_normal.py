@@ -21,6 +21,8 @@ def same(one: str, other: str) -> bool:
         ("ꞌyan rani", "'yan rani"),
         ("38 ºC", "38 °C"),
         ("38 ˚C", "38 °C"),
+        ("½", "1/2"),
+        ("1½ mg", "1 1/2 mg"),
         ("ma\u200blaria", "malaria"),
         ("\ufeffmalaria\u200e", "malaria"),
         ("\u202bmalaria\u202c", "malaria"),
@@ -66,6 +68,7 @@ def test_what_does_not_count_in_an_answer(one, other):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
+        ("1½", "11/2"),
         ("2.5", "-2.5"),
         ("-2", "+2"),
         ("2", "±2"),
