@@ -87,10 +87,8 @@ def run(
         with FileLock(directory / ".lock", timeout=0):
             _chain(given, directory, forced=bool(only))
     except Timeout:
-        raise DataError(
-            f"another run is at work in {paths.show(directory)}; "
-            "wait for it or choose another --run-dir"
-        ) from None
+        busy = f"another run is at work in {paths.show(directory)}"
+        raise DataError(f"{busy}; wait for it or choose another --run-dir") from None
 
 
 def _choose(names: list[str], only: Sequence[str], first: str, last: str) -> list[str]:
@@ -132,11 +130,8 @@ def _run_one(name: str, parameters: dict, directory: Path) -> None:
     print(f"{time.monotonic() - started:.0f} s", flush=True)
 
 
-def execute(name: str, parameters: dict, directory: Path) -> Path:
-    """Runs one notebook into the run directory and returns the executed copy.
-
-    Raises if a cell failed or was not run, or if the kernel died.
-    """
+def execute(name: str, parameters: dict, directory: Path) -> None:
+    """Runs one notebook into the run directory; raises if a cell failed or was not run."""
     output, log = paths.executed(directory, name), paths.log(directory, name)
     output.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -155,13 +150,10 @@ def execute(name: str, parameters: dict, directory: Path) -> Path:
     code = [cell for cell in executed.cells if cell.cell_type == "code"]
     if not all(cell.execution_count or not cell.source.strip() for cell in code):
         raise RuntimeError(f"not every cell of {name} was run")
-    return output
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m curemed_utils.run", description="Run the notebooks by papermill."
-    )
+    parser = argparse.ArgumentParser(prog="python -m curemed_utils.run")
     option = parser.add_argument
     option("profile", help="a file of papermill_params, without .yaml")
     option("--only", nargs="+", default=[], metavar="NN", help="just these, even if done before")

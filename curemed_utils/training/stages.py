@@ -20,6 +20,9 @@ _SERVERS = (
     "judge_max_usd",
 )
 IDLE = {*PLACES, *_MACHINE, *_SERVERS}
+LOSSES = ("grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "vespo")  # TRL's
+SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")
+SCHEDULERS += ("constant", "constant_with_warmup")  # those that need no more settings
 Place = Annotated[Path, Field(strict=False)]  # a text will do
 
 
@@ -44,7 +47,7 @@ class Stage(pydantic.BaseModel):
     output: Place
     stop_file: str = ""
     seed: NonNegativeInt = 0
-    scheduler: str = "cosine"
+    scheduler: Literal[*SCHEDULERS] = "cosine"
     warmup: NonNegativeFloat = 0.1
     weight_decay: NonNegativeFloat = 0.0
     batch_size: PositiveInt
@@ -103,7 +106,7 @@ class GRPO(Stage):
     max_prompt_length: PositiveInt = 1024
     max_completion_length: PositiveInt = 1024
     temperature: PositiveFloat = 1.0
-    loss_type: str = "grpo"
+    loss_type: Literal[*LOSSES] = "grpo"
     beta: NonNegativeFloat = 0.0
     curriculum: Literal[*curricula.NAMES] = "retain"
     alpha: float = Field(0.85, ge=0, lt=1)

@@ -118,6 +118,8 @@ def test_a_text_is_taken_as_typed(text):
         ),
         ("ood_form", "closed", "ood_form is 'closed': input should be 'open' or 'options'"),
         ("ood_rule", "Letter", "ood_rule is 'Letter': input should be 'letter', 'text' or 'judge'"),
+        ("grpo_options", "{loss_type: dapoo}", "loss_type is 'dapoo': input should be 'grpo'"),
+        ("sft_options", "{scheduler: cosin}", "scheduler is 'cosin': input should be 'linear'"),
         ("strategy", "zero4", "strategy is 'zero4': input should be 'none', 'ddp'"),
         ("curriculum", "retian", "curriculum is 'retian': input should be 'retain'"),
         (

@@ -307,3 +307,41 @@ def test_two_runs_never_share_a_directory(chain, capsys):
         assert run.main(["small"]) == 2
     assert "another run is at work" in capsys.readouterr().err
     assert trace(chain) == ""
+
+
+# A run of our own notebooks ----------------------------------------------------------------------
+
+TINY = """
+max_per_language: 4
+sft_max_steps: 8
+eval_max_new_tokens: 16
+grpo_steps: 3
+grpo_batch_size: 8
+grpo_micro_batch: 8
+num_generations: 4
+max_completion_length: 24
+"""
+
+
+@pytest.mark.heavy
+def test_a_cap_a_logger_and_another_place_train_nothing_again(tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    (tmp_path / "capped.yaml").write_text(TINY + "judge_max_usd: 5\ngrpo_save_steps: 2\n")
+    for number in ("01", "03", "04"):
+        place = ["--run-dir", str(tmp_path / "run")]
+        assert (
+            run.main([str(tmp_path / "tiny.yaml"), "--from", number, "--to", number, *place]) == 0
+        )
+    weights = tmp_path / "run/checkpoints/stage1_high/model.safetensors"
+    made = weights.stat().st_mtime_ns
+    (tmp_path / "run").rename(tmp_path / "moved")
+    capsys.readouterr()
+    options = "{weight_decay: 0.0, loss_type: dapo, report_to: tensorboard}"
+    for number in ("01", "03", "04"):
+        again = [str(tmp_path / "capped.yaml"), "--from", number, "--to", number]
+        again += ["--run-dir", str(tmp_path / "moved"), "-p", "grpo_options", options]
+        assert run.main(again) == 0
+    assert capsys.readouterr().out.count("done before") == 3
+    assert run.main([*again, "--only", "04"]) == 0  # the stage itself says so, too
+    weights = tmp_path / "moved/checkpoints/stage1_high/model.safetensors"
+    assert weights.stat().st_mtime_ns == made
