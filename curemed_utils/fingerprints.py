@@ -61,15 +61,14 @@ def of_notebook(name: str, given: dict, directory: Path) -> str:
     parameters = complete(given, declared(notebook))
     cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    files = [notebook, *sorted(read_by(code))]
-    strategy = parameters.get("strategy", "none")
-    files.append(paths.PROFILES / "accelerate" / f"{strategy}.yaml")
+    counted = _that_count(parameters)
     release = os.environ.get("CUREMED_RELEASE")
     from_release = parameters.get("data_source") == "release"
     if release and (from_release or '"CUREMED_RELEASE"' in "".join(code)):
-        files.append(paths.resolve(release))
-    parts = [f"{file.name} {content(file)}" for file in files]
-    parts.append(json.dumps(_that_count(parameters), sort_keys=True, default=str))
+        counted["release"] = content(paths.resolve(release))
+    parts = [json.dumps(counted, sort_keys=True, default=str)]
+    for file in [notebook, *sorted(read_by(code))]:
+        parts.append(f"{file.name} {content(file)}")
     for earlier in sorted(mark(name, directory).parent.glob("*.done")):
         if earlier.stem < name and name in READ_BY.get(earlier.stem, [name]):
             parts.append(_results(earlier.stem, directory))
@@ -84,6 +83,8 @@ def _that_count(parameters: dict) -> dict:
             counted[name] = {key: value[key] for key in value if key not in NEVER_COUNT}
         elif name not in NEVER_COUNT:
             counted[name] = _by_content(value) if name in FILES else value
+    strategy = paths.PROFILES / "accelerate" / f"{parameters.get('strategy')}.yaml"
+    counted["accelerate"] = content(strategy)
     for name in counted.get("baselines", []):
         counted[f"baseline {name}"] = _by_content(models.find(name).id)
     return counted

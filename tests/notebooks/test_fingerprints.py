@@ -249,7 +249,11 @@ def test_released_data_count_where_they_are_read(run_dir, tmp_path, monkeypatch)
     of_sample, of_release = all_of(run_dir), all_of(run_dir, data_source="release")
     (tmp_path / "datasets" / "rows").write_text("b")
     assert changed(of_sample, all_of(run_dir)) == "02 09"
-    assert changed(of_release, all_of(run_dir, data_source="release")) == "01 02 09"
+    of_moved = all_of(run_dir, data_source="release")
+    assert changed(of_release, of_moved) == "01 02 09"
+    (tmp_path / "datasets").rename(tmp_path / "renamed")
+    monkeypatch.setenv("CUREMED_RELEASE", str(tmp_path / "renamed"))
+    assert all_of(run_dir, data_source="release") == of_moved
 
 
 def test_a_notebook_with_unanswered_questions_is_not_done(run_dir):
