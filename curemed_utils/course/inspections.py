@@ -23,11 +23,11 @@ def near_miss(answer: Callable) -> str | None:
         parts = rewards.score(text, row)
         if parts == {"accuracy": 0.0, "language": 1.0, "format": 1.0}:
             continue
-        told = f"for the {row.language} row the parts are {parts}, "
-        told += f"which make {rewards.composite(parts):.2f} and not 0.35"
+        total = rewards.composite(parts)
+        told = f"the parts are {parts}, which make {total:.2f} and not 0.35"
         if None in parts.values():
             told += "; None: too short to tell the language, write a sentence"
-        return told
+        return f"for the {row.language} row {told}"
     return ""
 
 

@@ -12,14 +12,8 @@ from curemed_utils.training import checkpoints, curricula
 PLACES = ("start", "train_file", "output", "world_size")  # given by `launch`, not by an option
 # What leaves a stage's weights as they are: another value trains nothing again.
 _MACHINE = ("micro_batch", "stop_file", "save_steps", "keep_checkpoints", "report_to")
-_SERVERS = (
-    "vllm_memory",
-    "vllm_tensor_parallel",
-    "vllm_server_url",
-    "judge_cache",
-    "judge_max_usd",
-)
-IDLE = {*PLACES, *_MACHINE, *_SERVERS}
+_VLLM = ("vllm_memory", "vllm_tensor_parallel", "vllm_server_url")
+IDLE = {*PLACES, *_MACHINE, *_VLLM, "judge_cache", "judge_max_usd"}
 LOSSES = ("grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "vespo")  # TRL's
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")
 SCHEDULERS += ("constant", "constant_with_warmup")  # those that need no more settings
@@ -210,9 +204,11 @@ def check_files(stage: Stage) -> None:
     by_list = getattr(stage, "accuracy_by", "") == "accepted" and stage.accuracy_weight
     without = [row for row in rows if not row.accepted]
     if by_list and without:
-        where = f"{stage.output.name} trains without accuracy on {len(without)} of {len(rows)} rows"
-        print(f"{where}, which list no accepted answers:", end=" ")
-        print("list some, or set accuracy_by 'judge' and a judge_model", flush=True)
+        print(
+            f"{stage.output.name} trains without accuracy on {len(without)} of {len(rows)} rows,",
+            "which list no accepted answers: add them, or set accuracy_by 'judge' and judge_model",
+            flush=True,
+        )
 
 
 def rules_of(run_dir: Path, judge_max_usd: float | None = None) -> rewards.Rewards:

@@ -259,7 +259,7 @@ def test_rows_without_accepted_answers_are_told_before_a_stage_starts(
     shown = capsys.readouterr().out
     assert told in shown and bool(shown) is bool(told)
     if told:
-        assert "set accuracy_by 'judge' and a judge_model" in shown
+        assert "set accuracy_by 'judge' and judge_model" in shown
         stages.check_files(stages.settings("grpo", config | {"accuracy_weight": 0}))
         assert capsys.readouterr().out == ""
 
