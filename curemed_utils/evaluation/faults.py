@@ -30,15 +30,15 @@ def _faults_of(part: pd.DataFrame, languages: dict[str, str]) -> list[str]:
     silent = part.loc[part["finish_reason"].isna(), "id"].unique()
     if len(silent):
         faults.append(f"no finish reason, so truncation can't be told: {_some(silent)}")
-    missing_languages = sorted(set(languages.values()) - set(part["language"]))
-    if missing_languages:
-        faults.append(f"no response in {', '.join(missing_languages)}")
-    wanted = {id for id, name in languages.items() if name not in missing_languages}
-    for (seed, sample), answered in part.groupby(["seed", "sample"]):
-        missing = sorted(wanted - set(answered["id"]))
+    absent = sorted(set(languages.values()) - set(part["language"]))
+    if absent:
+        faults.append(f"no response in {', '.join(absent)}")
+    wanted = {id for id, name in languages.items() if name not in absent}
+    for (seed, sample), ids in part.groupby(["seed", "sample"])["id"]:
+        missing = sorted(wanted - set(ids))
         if missing:
-            where = f"not answered (seed {seed}, sample {sample})"
-            faults.append(f"{_some(missing)} of {len(wanted)} {where}")
+            which = f"{_some(missing)} of {len(wanted)}"
+            faults.append(f"{which} not answered (seed {seed}, sample {sample})")
     return faults
 
 

@@ -43,8 +43,7 @@ def submit(
     """Starts batches of what `Client.ask(requests, parse)` would send and no batch is at.
 
     `base_url` defaults to OPENAI_BASE_URL, the key is OPENAI_API_KEY. Returns COLUMNS for each
-    batch. Raises DataError for a request that can't be sent, Refused with the service's words,
-    ConnectionError if it can't be reached.
+    batch. Raises DataError for a request that is no text, Refused, ConnectionError.
     """
     with _service(folder, base_url) as (service, server, files):
         with closing(Cache(cache)) as stored:
@@ -54,16 +53,7 @@ def submit(
         for name, entry in files.items():
             if entry["batch"]:
                 continue
-            job = begun.get(name)
-            if job is None:
-                with (Path(folder) / name).open("rb") as file:
-                    uploaded = service.files.create(file=file, purpose="batch")
-                job = service.batches.create(
-                    input_file_id=uploaded.id,
-                    endpoint=ENDPOINT,
-                    completion_window="24h",
-                    metadata={"curemed": name},
-                )
+            job = begun.get(name) or _begin(service, Path(folder) / name)
             entry |= {"batch": job.id, "status": job.status}
             _save(files, folder)
     return pd.DataFrame(files.values(), columns=COLUMNS)
@@ -95,17 +85,26 @@ def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) 
     return pd.DataFrame(files.values(), columns=COLUMNS)
 
 
+def _begin(service, path: Path):
+    uploaded = service.files.create(file=path, purpose="batch")
+    return service.batches.create(
+        input_file_id=uploaded.id,
+        endpoint=ENDPOINT,
+        completion_window="24h",
+        metadata={"curemed": path.name},
+    )
+
+
 def _write(looked_up, parse: Callable, server: str, folder: Path, files: dict) -> None:
     """Files of one model each, of what has no readable answer and is not under way."""
-    waiting = set()
-    for name, entry in files.items():
-        if not entry["done"]:
-            waiting.update(_keys(folder / name))
+    at_work = [folder / name for name, entry in files.items() if not entry["done"]]
+    waiting = set().union(*map(_keys, at_work))
     lines, size, model = [], 0, None
 
     def finish() -> None:
         content = b"".join(lines)
-        name = f"batch-{len(files) + 1:04}-{hashlib.sha256(content).hexdigest()[:16]}.jsonl"
+        digest = hashlib.sha256(content).hexdigest()
+        name = f"batch-{len(files) + 1:04}-{digest[:16]}.jsonl"
         (folder / name).write_bytes(content)
         entry = {"file": name, "model": model, "requests": len(lines), "server": server}
         entry |= {"batch": "", "status": "not submitted", "outcome": "", "done": False}

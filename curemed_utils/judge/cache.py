@@ -7,7 +7,6 @@ import sqlite3
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -46,14 +45,13 @@ class Totals(NamedTuple):
 
     def plus(self, other: "Totals") -> "Totals":
         usd = None if None in (self.usd, other.usd) else self.usd + other.usd
-        counts = [a + b for a, b in zip(self[:3], other[:3], strict=True)]
-        return Totals(*counts, usd)
+        return Totals(*map(sum, zip(self[:3], other[:3], strict=True)), usd)
 
 
 class Cache:
     """The file of answers. Many processes of one machine may share it; a network drive is not safe.
 
-    What is stored outlives a kill, in the file alone, and a loss of power.
+    What is stored outlives a kill, in the file alone, and a loss of power; docs/judge.md says more.
     """
 
     def __init__(self, path: str | Path):
@@ -61,7 +59,7 @@ class Cache:
         places = (self.path, self.path.parent) if self.path.exists() else ()
         self.read_only = not all(os.access(place, os.W_OK) for place in places)
         try:
-            self._db = self._open_to_read() if self.read_only else self._open()
+            self._db = self._open_copy() if self.read_only else self._open()
         except sqlite3.DatabaseError as error:
             shown = paths.show(self.path)
             raise ValueError(f"cache {shown} is no SQLite file of answers: {error}") from None
@@ -78,19 +76,16 @@ class Cache:
         db.execute(CREATE)
         return db
 
-    def _open_to_read(self) -> sqlite3.Connection:
-        """The file, or a copy in memory where a process that was killed left answers beside it."""
-        uri = f"{self.path.absolute().as_uri()}?mode=ro&immutable=1"
-        db = sqlite3.connect(uri, uri=True, check_same_thread=False)
-        left = [self.path.with_name(self.path.name + end) for end in ("-wal", "-journal")]
-        if any(file.exists() and file.stat().st_size for file in left):
-            db.close()
-            db = sqlite3.connect(":memory:", check_same_thread=False)
-            with tempfile.TemporaryDirectory() as folder:
-                for file in filter(Path.exists, (self.path, *left)):
-                    shutil.copy(file, folder)
-                with closing(sqlite3.connect(Path(folder) / self.path.name)) as copy:
-                    copy.backup(db)
+    def _open_copy(self) -> sqlite3.Connection:
+        """A copy in memory, with what a killed process left beside the file."""
+        db = sqlite3.connect(":memory:", check_same_thread=False)
+        with tempfile.TemporaryDirectory() as folder:
+            for end in ("", "-wal", "-journal"):
+                file = self.path.with_name(self.path.name + end)
+                if file.exists():
+                    shutil.copyfile(file, Path(folder) / file.name)
+            with closing(sqlite3.connect(Path(folder) / self.path.name)) as copy:
+                copy.backup(db)
         db.execute("SELECT 1 FROM replies LIMIT 1")
         return db
 
@@ -114,8 +109,7 @@ class Cache:
                 yield key, request, answers[key]
 
     def store(self, rows: list[tuple[str, int, str, Answer, float | None]]) -> None:
-        """Adds answers: (key, attempt, server, answer, usd). One that is there already stays. They
-        share one wait for the disk, of some ten milliseconds."""
+        """Adds answers: (key, attempt, server, answer, usd). One that is there already stays."""
         rows = [(*row[:3], row[3].served, *row[3][:4], row[4]) for row in rows]
         insert = f"INSERT OR IGNORE INTO replies VALUES (?,?,?,?,?,?,?,?,?,{NOW})"
         with self._db:
@@ -123,8 +117,8 @@ class Cache:
             self._db.executemany(insert, rows)
 
     def claim(self, key: str, attempt: int) -> bool:
-        """Whether nobody else is sending this request, in this process or another. A claim is the
-        lock of one byte, and ends with its process."""
+        """Whether nobody else is sending this request. A claim is the lock of one byte, and ends
+        with its process."""
         place = int(key[:15], 16) + attempt
         if place in self._claimed:
             return False
@@ -144,11 +138,9 @@ class Cache:
 
     def totals(self) -> Totals:
         """What the file's answers have cost in all."""
-        query = (
-            "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0),"
-            " COALESCE(SUM(completion_tokens), 0), SUM(usd) FROM replies"
-        )
-        return Totals(*self._db.execute(query).fetchone())
+        sums = "TOTAL(prompt_tokens), TOTAL(completion_tokens), SUM(usd)"
+        n, *tokens, usd = self._db.execute(f"SELECT COUNT(*), {sums} FROM replies").fetchone()
+        return Totals(n, *map(int, tokens), usd)
 
     def close(self) -> None:
         self._db.close()
@@ -157,11 +149,10 @@ class Cache:
 
 
 class Writer:
-    """Stores in a thread, so that an event loop goes on meanwhile."""
+    """Stores in another thread, so that an event loop goes on meanwhile."""
 
     def __init__(self, cache: Cache):
         self._cache = cache
-        self._thread = ThreadPoolExecutor(1)
         self._commit = asyncio.Lock()
         self._waiting: list[tuple] = []
 
@@ -176,8 +167,7 @@ class Writer:
         async with self._commit:
             if row in self._waiting:  # else the commit before took it along
                 rows = list(self._waiting)
-                loop = asyncio.get_running_loop()
-                await loop.run_in_executor(self._thread, self._cache.store, rows)
+                await asyncio.to_thread(self._cache.store, rows)
                 del self._waiting[: len(rows)]
 
     async def spent(self) -> float:
@@ -187,6 +177,5 @@ class Writer:
             return waiting + (self._cache.totals().usd or 0.0)
 
     def close(self) -> None:
-        self._thread.shutdown()
         if self._waiting:
             self._cache.store(self._waiting)

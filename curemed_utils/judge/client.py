@@ -1,7 +1,7 @@
 """A client of any OpenAI-compatible server that pays for every answer once.
 
-Every answer is stored. Asked again, by this process or another, the same request is answered from
-the file. Without a server the file alone answers: so a recorded run is replayed.
+Every answer is stored; asked again, the same request is answered from the file, without a server
+too: so a recorded run is replayed.
 """
 
 import asyncio
@@ -33,8 +33,7 @@ class Client(AbstractContextManager):
     `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. With neither, or with
     `offline`, only `cache` answers. `requests_per_minute` is shared by the ranks of a distributed
     run. `timeout` is in seconds, `price` in USD per million prompt and completion tokens. `max_usd`
-    caps the cost of all answers in the file. It works in scripts and in event loops. `tallies` say,
-    for each model asked, which models `served`.
+    caps the cost of all answers in the file. `tallies` say, for each model asked, which `served`.
     """
 
     def __init__(
@@ -88,7 +87,7 @@ class Client(AbstractContextManager):
 
         `parse` makes a value of an answer's text, or raises ValueError: then the model is asked
         again, up to `wire.ATTEMPTS` answers; what was cut off, once a client. `progress` names a
-        progress bar. Raises Refused if the server takes no such requests.
+        bar. Raises Refused if the server takes no such requests.
         """
         future = self._submit(self._ask(requests, parse, progress))
         try:
@@ -113,7 +112,7 @@ class Client(AbstractContextManager):
         return total
 
     def totals(self) -> Totals:
-        """What this client has asked the server for. Stored answers cost nothing."""
+        """What this client has asked the server for."""
         return self._totals
 
     def close(self) -> None:
@@ -145,6 +144,7 @@ class Client(AbstractContextManager):
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._openai:
             await self._openai.close()
+        await self._loop.shutdown_default_executor()
 
     async def _ask(self, requests: Iterable[dict], parse: Callable, progress: str) -> list[Reply]:
         call, room = Call(parse, self.server), asyncio.Semaphore(self._width)
@@ -192,7 +192,7 @@ class Client(AbstractContextManager):
                 # Whoever stops waiting ends no request: its answer is paid for.
                 answers = [*answers, await asyncio.shield(answer)]
             except NoAnswer as problem:
-                return Reply(None, str(problem), answer=problem.answer)
+                return problem.args[0]
             if answers[-1].is_cut:
                 self._asked_again.add(key)
             reply = wire.reply_from(answers, call.parse)
@@ -204,7 +204,7 @@ class Client(AbstractContextManager):
             why = "no server to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL without a key"
             if self._cache.read_only:
                 why = "that file is read-only"
-            raise NoAnswer(f"not in {paths.show(self._cache.path)}, and {why}")
+            raise NoAnswer(Reply(error=f"not in {paths.show(self._cache.path)}, and {why}"))
         while not self._cache.claim(key, attempt):
             await asyncio.sleep(POLL)
         try:
@@ -218,7 +218,7 @@ class Client(AbstractContextManager):
                 while tally.takes_nothing() and tally.flying:
                     await asyncio.sleep(POLL)  # one of these may be answered
                 if call.down:
-                    raise NoAnswer(f"not asked, {call.down}")
+                    raise NoAnswer(Reply(error=f"not asked, {call.down}"))
                 if tally.takes_nothing():
                     tally.refused = tally.faulty = 0  # the next call tries again
                     remedy = "the server takes no such request; check the options"
@@ -254,7 +254,7 @@ class Client(AbstractContextManager):
         except (APIConnectionError, ClientError, httpx2.HTTPError) as problem:
             error = f"connection failed: {problem.__cause__ or problem}"
         except UnicodeEncodeError as problem:
-            raise NoAnswer(f"the request is no valid text: {problem}") from None
+            raise NoAnswer(Reply(error=f"the request is no valid text: {problem}")) from None
         # Raised out here, where it does not carry the server's words, which may hold the key.
         remedy, about_text = wire.remedy(status, error), wire.about_text(status, error)
         error = f"{self._hide(error)[:300]} (after {time.monotonic() - began:.0f} s)"
@@ -264,8 +264,8 @@ class Client(AbstractContextManager):
             tally.refuse(error, about_text)
         elif call.answered_at <= began:
             call.fail(error)
-        filtered = about_text == "content_filter"
-        raise NoAnswer(error, Answer(error, about_text, 0, 0, "") if filtered else None)
+        refusal = Answer(error, about_text, 0, 0, "") if about_text == "content_filter" else None
+        raise NoAnswer(Reply(error=error, answer=refusal))
 
     async def _store(self, key: str, attempt: int, request: dict, answer: Answer) -> None:
         tokens = answer.prompt_tokens, answer.completion_tokens
@@ -285,7 +285,7 @@ class Client(AbstractContextManager):
                 self._spent = await self._writer.spent()
             if self._spent + self._reserved + usd > self._max_usd:
                 cap = f"{self._max_usd:g} USD for {paths.show(self._cache.path)}"
-                raise NoAnswer(f"not asked: the spend cap of {cap} is reached")
+                raise NoAnswer(Reply(error=f"not asked: the spend cap of {cap} is reached"))
         self._reserved += usd
         try:
             yield

@@ -1,4 +1,4 @@
-"""How requests fare: whether a server, or a model, is worth asking on, and which models answer."""
+"""How requests fare: whether a server or a model is asked on, and which models answer."""
 
 import sys
 import warnings
@@ -18,11 +18,7 @@ class Refused(RuntimeError):
 
 
 class NoAnswer(Exception):
-    """The message is the item's error; `answer` is there where a filter refused it."""
-
-    def __init__(self, error: str, answer: wire.Answer | None = None):
-        super().__init__(error)
-        self.answer = answer
+    """Its argument is the item's reply."""
 
 
 @dataclass
@@ -46,7 +42,7 @@ class Call:
 
 @dataclass
 class Tally:
-    """Of one client, in this run: what its file holds of others says nothing.
+    """Of one client; what its file holds of others says nothing.
 
     A model that refuses FEW requests in a row takes none. It is given MANY where it has answered
     before or the refusals are about texts (filtered, too long), and any number where both hold.

@@ -11,7 +11,8 @@ from curemed_utils.judge.client import Client
 from curemed_utils.judge.wire import Reply, Requests, price_of
 from curemed_utils.judge.words import parse_score, parse_truth
 
-TASKS = tuple(prompts.JUDGE)
+PARSE = {task: parse_score if "reward" in task else parse_truth for task in prompts.JUDGE}
+TASKS = tuple(PARSE)
 
 
 class Verdict(NamedTuple):
@@ -120,14 +121,6 @@ def _verdicts(items: list[dict], replies: list[Reply], task: str) -> list[Verdic
     return verdicts
 
 
-PARSE = {
-    "logic": parse_truth,
-    "language": parse_truth,
-    "reward_accuracy": parse_score,
-    "reward_language": parse_score,
-}
-
-
 class Panel(NamedTuple):
     """`values`: what most judges say, None without a majority. `kappa`: Fleiss' kappa over the
     `n_rated` items that all judges rated; NaN where it is not defined."""
@@ -155,5 +148,4 @@ def majority(verdicts: list[list[Verdict]]) -> Panel:
         if None not in votes:
             full.append([n_true, n_false])
     varied = bool(full) and all(map(sum, zip(*full, strict=True)))
-    kappa = float(fleiss_kappa(full)) if varied else float("nan")
-    return Panel(values, kappa, len(full))
+    return Panel(values, float(fleiss_kappa(full)) if varied else float("nan"), len(full))

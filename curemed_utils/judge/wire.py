@@ -19,43 +19,12 @@ ATTEMPTS = 3  # answers asked for while none can be parsed
 RETRIES = 7  # of one request, while the server is busy, broken or slow
 NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
 BUSY = (408, 409, 425, 429)  # of the statuses below 500, those that pass
-REMEDY = {
-    401: "check OPENAI_API_KEY",
-    402: "the account has no quota left",
-    403: "this key may not use that model or server",
-    404: "check model and OPENAI_BASE_URL",
-}
-# What is wrong with the account, or with one request's text, in the words of many servers.
-_MONEY = re.compile(
-    r"insufficient.?(?:quota|balance|credit|fund)|credit balance|(?:out of|more) credits"
-    r"|exceeded.?budget|budget.{0,9}exceeded",
-    re.IGNORECASE,
-)
-_FILTERED = re.compile(
-    r"content.?filter|filter(?:ed|ing)|content.{0,9}(?:policy|risk)|policy.?violat|violat.{0,30}"
-    r"(?:polic|guideline)|moderat|flagged|inappropriate|unsafe|harmful|safety|guardrail|high risk"
-    r"|data.?inspection|(?<!case.)sensitive|不安全|敏感",
-    re.IGNORECASE,
-)
-_TOO_LONG = re.compile(
-    r"too long|too many tokens|longer than|context.{0,9}(?:length|window|size)|input length"
-    r"|tokens?\b.{0,60}(?:exceed|must be <=)",
-    re.IGNORECASE,
-)
-# How a reply ended, by the letters of the server's word; the first that fits.
-_ENDINGS = {
-    "content_filter": "filter|safety|refus|reject|recitation|prohibit|block|guardrail|toxic"
-    "|sensitive|harm|moderat|violat|policy|spii",
-    "tool_calls": "tool|function",
-    "error": "error|abort|cancel|time|insufficient|fail",
-    "length": "length|limit|max|context|truncat",
-    "stop": "^(?:stop|eo[dst]|end|complete|finish|done|normal)",
-}
+PRICES = Path(__file__).with_name("prices.yaml")
+SERVERS = yaml.safe_load(PRICES.with_name("servers.yaml").read_text(encoding="utf-8"))
 _FINAL = {  # the same request would end alike
     "length": "cut off: raise max_tokens, which reasoning uses up too (the next run asks again)",
     "content_filter": "refused, by the model or by a filter",
 }
-PRICES = Path(__file__).with_name("prices.yaml")
 
 
 class Answer(NamedTuple):
@@ -134,10 +103,14 @@ def ending(word: str) -> str:
     """How a reply ended: 'stop', 'length', 'content_filter' (refusals too), 'tool_calls', 'error',
     'unknown' (not said), or a word that is none of those we know."""
     letters = re.sub(r"[\W\d_]+|^FINISH.?REASON|^REASON", "", word, flags=re.IGNORECASE).lower()
-    for name, pattern in _ENDINGS.items():
-        if re.search(pattern, letters):
+    for name, patterns in SERVERS["endings"].items():
+        if _says(letters, patterns):
             return name
     return "unknown" if letters in ("", "none", "null") else word
+
+
+def _says(text: str, patterns: list[str]) -> bool:
+    return bool(re.search("|".join(patterns), text, re.IGNORECASE))
 
 
 def same_model(asked: str, served: str) -> bool:
@@ -252,17 +225,19 @@ async def _show_in_status(response: httpx2.Response) -> None:
 
 def remedy(status: int, error: str) -> str:
     """What to fix where an error says that all other requests would fail too, else ''."""
-    if status in (*REMEDY, 400, 429) and _MONEY.search(error):
-        return REMEDY[402]
-    return "" if about_text(status, error) else REMEDY.get(status, "")
+    remedies = SERVERS["remedies"]
+    if status in (*remedies, 400, 429) and _says(error, SERVERS["money"]):
+        return remedies[402]
+    return "" if about_text(status, error) else remedies.get(status, "")
 
 
 def about_text(status: int, error: str) -> str:
     """'content_filter' or 'length' where an error is about one request's text, else ''."""
-    if status in (400, 403, 422) and _FILTERED.search(error):
+    if status not in (400, 403, 413, 422):
+        return ""
+    if _says(error, SERVERS["filtered"]):
         return "content_filter"
-    is_long = status == 413 or (status in (400, 403, 422) and _TOO_LONG.search(error))
-    return "length" if is_long else ""
+    return "length" if status == 413 or _says(error, SERVERS["too_long"]) else ""
 
 
 def address(url: str) -> str:
