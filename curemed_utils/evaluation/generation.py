@@ -26,10 +26,9 @@ BATCH = {"transformers": 64, "vllm": 512, "server": 256}
 class Response:
     """What a model said and how it ended.
 
-    `finish_reason`: 'stop' (it ended its turn), 'length' (cut off), or as `wire.ending` says. After
-    'error' (nothing came) and 'content_filter' (refused by the model or a filter) `text` is None
-    and `error` has the model's or the server's words. Token counts leave out the end of turn.
-    `served`: the model that a server named.
+    `finish_reason` is one of `wire.ending`. After 'error' (nothing came) and 'content_filter'
+    (refused by the model or a filter) `text` is None, and `error` has the model's or the server's
+    words. Token counts leave out the end of turn. `served`: the model that a server named.
     """
 
     text: str | None
@@ -207,7 +206,7 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings
     try:
         from vllm import LLM, SamplingParams
     except ImportError as error:
-        hint = "pip install -e '.[vllm]' on Linux with a GPU, or choose another engine"
+        hint = "pip install -e '.[vllm]' on Linux with a GPU, or take another engine"
         raise ModuleNotFoundError(f"engine 'vllm' can't be imported ({error}): {hint}") from None
     import torch
     from transformers import AutoConfig
@@ -218,9 +217,13 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings
     n_gpus = tensor_parallel(heads, kv_heads, torch.cuda.device_count())
     how = {"tensor_parallel_size": n_gpus, "dtype": checkpoints.precision()}
     model = LLM(model=str(checkpoint), **how)
+    limits = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
     try:
         for batch in batches:
-            yield _by_vllm(model, SamplingParams, batch, settings)
+            prompts = [{"prompt_token_ids": each.ids} for each in batch]
+            sampling = [SamplingParams(seed=each.seed, **limits) for each in batch]
+            outputs = model.generate(prompts, sampling, use_tqdm=False)
+            yield [_from_vllm(*pair) for pair in zip(batch, outputs, strict=True)]
     finally:
         model.llm_engine.engine_core.shutdown()  # else its process keeps the GPUs' memory
 
@@ -238,18 +241,11 @@ def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
     return 1
 
 
-def _by_vllm(model, sampling_of, batch: list[_Prompt], settings: GenerationSettings):
-    how = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
-    prompts = [{"prompt_token_ids": each.ids} for each in batch]
-    sampling = [sampling_of(seed=each.seed, **how) for each in batch]
-    outputs = model.generate(prompts, sampling, use_tqdm=False)
-    responses = []
-    for each, output in zip(batch, outputs, strict=True):
-        first = output.outputs[0]
-        reason = ending(first.finish_reason or "")
-        n_tokens = len(first.token_ids) - (reason == "stop")  # the last ends the turn
-        responses.append(Response(first.text, reason, n_tokens, len(each.ids)))
-    return responses
+def _from_vllm(asked: _Prompt, output) -> Response:
+    first = output.outputs[0]
+    reason = ending(first.finish_reason or "")
+    n_tokens = len(first.token_ids) - (reason == "stop")  # the last ends the turn
+    return Response(first.text, reason, n_tokens, len(asked.ids))
 
 
 def _server(model, batches: list[list[_Prompt]], settings: GenerationSettings):
@@ -270,11 +266,11 @@ def _server(model, batches: list[list[_Prompt]], settings: GenerationSettings):
 
 
 def _from_server(reply: Reply) -> Response:
-    about = reply.answer
-    if about is None:
+    answer = reply.answer
+    if answer is None:
         return Response(None, "error", None, None, reply.error)
-    reason, text, error = ending(about.finish_reason), reply.text, None
+    reason, text, error = ending(answer.finish_reason), answer.text, None
     if reason == "content_filter":
-        text, error = None, f"refused or filtered: {about.text}"
-    counts = about.completion_tokens or None, about.prompt_tokens or None
-    return Response(text, reason, *counts, error, about.served)
+        text, error = None, f"refused or filtered: {text}"
+    counts = answer.completion_tokens or None, answer.prompt_tokens or None
+    return Response(text, reason, *counts, error, answer.served)

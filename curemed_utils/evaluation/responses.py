@@ -1,7 +1,6 @@
 """Responses to rows, each kept once it is there, and the verdicts on them."""
 
 import json
-import os
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import NamedTuple
@@ -36,11 +35,10 @@ def respond(
     """`samples` seeded runs (Section 4: three) of a model over the rows, a line a response.
 
     `settings` are those of `GenerationSettings`; with engine 'server', `checkpoint` is what the
-    server calls the model. What the file `kept` (JSON Lines) holds is not generated again. A
-    response that could not be had has no verdict and is not kept; a refusal has none and is kept,
-    for it is the model's answer. `rules` of the reward are the paper's if none are given. Columns:
-    row, run (`sample`, `seed`), the response and how it was made, those of `verdict` and of
-    `rewarded`.
+    server calls the model. What the file `kept` (JSON Lines) holds is not generated again: all but
+    what could not be had, refusals too. Neither has a verdict. `rules` of the reward are the
+    paper's if none are given. Columns: row, run (`sample`, `seed`), the response and how it was
+    made, those of `verdict` and of `rewarded`.
     """
     if kept:
         settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
@@ -83,8 +81,7 @@ def respond(
 def _identity(model: str | Path, engine: str, base_url: str) -> str:
     if engine != "server":
         return checkpoints.identity(model)
-    url = base_url or os.environ.get("OPENAI_BASE_URL") or wire.OPENAI
-    return f"{model} at {wire.address(url)}"
+    return f"{model} at {wire.address(wire.url_of(base_url))}"
 
 
 def _read_kept(file: Path) -> dict[str, Response]:

@@ -75,7 +75,7 @@ def judge_items(verdicts: pd.DataFrame, rows: dict[str, data.Row]) -> list[dict]
 
 
 def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> pd.DataFrame:
-    """Adds the verdicts of a judge model (Appendix A), NA where it failed; `rows` by id.
+    """Adds a judge's verdicts (Appendix A), NA where it failed; `rows` by id.
 
     New columns: judge (its model), judge_prompt (a digest), judged_correct, judged_language,
     judge_error. Without accepted answers, `correct` is the judge's.
@@ -83,13 +83,13 @@ def judged(verdicts: pd.DataFrame, rows: dict[str, data.Row], judge: Judge) -> p
     items = judge_items(verdicts, rows)
     logic = judge.score("logic", items, progress="correct?")
     language = judge.score("language", items, progress="language?")
-    errors = []
-    for both in zip(logic, language, strict=True):
-        errors.append(" · ".join(each.error for each in both if each.error) or None)
     table = verdicts.assign(judge=judge.model, judge_prompt=prompts.judge_fingerprint())
     table["judged_correct"] = [each.value for each in logic]
     table["judged_language"] = [each.value for each in language]
-    table["judge_error"] = errors
+    table["judge_error"] = [
+        " · ".join(each.error for each in both if each.error) or None
+        for both in zip(logic, language, strict=True)
+    ]
     table = typed(table)
     has_accepted = [bool(rows[row_id].accepted) for row_id in table["id"]]
     return table.assign(correct=table["correct"].where(has_accepted, table["judged_correct"]))

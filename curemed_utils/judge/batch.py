@@ -173,7 +173,7 @@ def _service(folder: str | Path, base_url: str | None):
     import openai
 
     key = os.environ.get("OPENAI_API_KEY", "").strip()
-    url = base_url or os.environ.get("OPENAI_BASE_URL") or wire.OPENAI
+    url = wire.url_of(base_url)
     server, path = wire.address(url), Path(folder) / "batches.json"
     if not key and server == wire.OPENAI:
         raise ValueError("no service to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL")

@@ -58,10 +58,9 @@ class Client(AbstractContextManager):
         key = (api_key or os.environ.get("OPENAI_API_KEY", "")).strip()
         if not (key.isascii() and key.isprintable()):
             raise ValueError("the API key holds characters that no key has: copy it again")
-        url = base_url or os.environ.get("OPENAI_BASE_URL")
+        url = wire.url_of(base_url)
         self.server = self._openai = None
-        if (key or url) and not offline:
-            url = url or wire.OPENAI
+        if (key or url != wire.OPENAI) and not offline:
             self.server = wire.address(url)
             self._openai = wire.connect(url, key or "none", max_concurrency, timeout)
         self._key, self._price, self._max_usd = key, price, max_usd

@@ -48,15 +48,13 @@ class Judge(AbstractContextManager):
         fields = {"model": model, "temperature": 0.0, "max_tokens": 10} | (options or {})
         self.model = model
         self._fields = {name: value for name, value in fields.items() if value is not None}
-        limits = {"price": price_of(model)} | limits
-        self.client = Client(cache, base_url, api_key, **limits)
+        self.client = Client(cache, base_url, api_key, **{"price": price_of(model)} | limits)
 
     def score(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:
-        """A verdict on each item, in order. An item is a dict with question, reference, response
-        and language, as far as the task needs them.
+        """A verdict on each item, in order: a dict with question, reference, response and
+        language, as far as the task needs them.
 
-        Raises ValueError for an unknown task or an item without a field, Refused if the server
-        takes no such requests.
+        Raises ValueError for an unknown task or an item without a field, and Refused.
         """
         items = list(items)
         replies = self.client.ask(self.requests(task, items), PARSE[task], progress)
@@ -122,8 +120,8 @@ def _verdicts(items: list[dict], replies: list[Reply], task: str) -> list[Verdic
 
 
 class Panel(NamedTuple):
-    """`values`: what most judges say, None without a majority. `kappa`: Fleiss' kappa over the
-    `n_rated` items that all judges rated; NaN where it is not defined."""
+    """`values`: what most judges say. `kappa`: Fleiss' kappa over the `n_rated` items that all
+    judges rated; NaN where it is not defined."""
 
     values: list[bool | None]
     kappa: float

@@ -20,7 +20,7 @@ RETRIES = 7  # of one request, while the server is busy, broken or slow
 NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
 BUSY = (408, 409, 425, 429)  # of the statuses below 500, those that pass
 PRICES = Path(__file__).with_name("prices.yaml")
-SERVERS = yaml.safe_load(PRICES.with_name("servers.yaml").read_text(encoding="utf-8"))
+SERVERS = yaml12.read_yaml(PRICES.with_name("servers.yaml"))
 _FINAL = {  # the same request would end alike
     "length": "cut off: raise max_tokens, which reasoning uses up too (the next run asks again)",
     "content_filter": "refused, by the model or by a filter",
@@ -74,8 +74,8 @@ def key_of(request: dict) -> str:
 
 
 def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | None:
-    """The first answer that can be parsed; an error after `ATTEMPTS` that can't, or after one that
-    was cut off or refused. None: ask."""
+    """The first answer that can be parsed; an error after `ATTEMPTS` that can't, or a final one.
+    None: ask."""
     problems, why = [], None
     for answer in answers:
         try:
@@ -83,12 +83,10 @@ def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | No
         except ValueError as problem:
             problems.append(str(problem))
         why = _FINAL.get(ending(answer.finish_reason))
-    if len(answers) >= ATTEMPTS and not why:
-        why = f"{ATTEMPTS} answers that can't be read"
-    if not why:
-        return None
-    each = "; ".join(dict.fromkeys(problems))
-    return Reply(None, f"{why}: {each}", answer.text, True, answer)
+    if len(answers) >= ATTEMPTS:
+        why = why or f"{ATTEMPTS} answers that can't be read"
+    error = f"{why}: {'; '.join(dict.fromkeys(problems))}"
+    return Reply(None, error, answer.text, True, answer) if why else None
 
 
 def _value(answer: Answer, parse: Callable[[str], Any]) -> Any:
@@ -101,7 +99,7 @@ def _value(answer: Answer, parse: Callable[[str], Any]) -> Any:
 
 def ending(word: str) -> str:
     """How a reply ended: 'stop', 'length', 'content_filter' (refusals too), 'tool_calls', 'error',
-    'unknown' (not said), or a word that is none of those we know."""
+    'unknown' (not said), or a word that we don't know."""
     letters = re.sub(r"[\W\d_]+|^FINISH.?REASON|^REASON", "", word, flags=re.IGNORECASE).lower()
     for name, patterns in SERVERS["endings"].items():
         if _says(letters, patterns):
@@ -147,9 +145,7 @@ def read_answer(body: Any) -> Answer:
 
 
 def _count(body: dict, name: str) -> int:
-    """A number of tokens, however it is written; 0 where it is none. The file takes none greater
-    than 2**63."""
-    try:
+    try:  # however it is written; the file takes none greater than 2**63
         return min(max(int(float(body["usage"][name])), 0), 10**12)
     except (LookupError, TypeError, ValueError, OverflowError):
         return 0
@@ -180,10 +176,10 @@ def price_of(model: str) -> tuple[float, float] | None:
         return None
     try:
         prompt, completion = map(float, prices[model])
+        return prompt, completion
     except (TypeError, ValueError):
         needs = "needs two numbers, USD per million prompt and completion tokens"
         raise ValueError(f"{paths.show(PRICES)}: {model!r} {needs}") from None
-    return prompt, completion
 
 
 def usd(price: tuple[float, float] | None, tokens: tuple[int, int]) -> float | None:
@@ -238,6 +234,10 @@ def about_text(status: int, error: str) -> str:
     if _says(error, SERVERS["filtered"]):
         return "content_filter"
     return "length" if status == 413 or _says(error, SERVERS["too_long"]) else ""
+
+
+def url_of(base_url: str | None) -> str:
+    return base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI
 
 
 def address(url: str) -> str:
