@@ -219,8 +219,10 @@ class Client(AbstractContextManager):
                 if call.down:
                     raise NoAnswer(Reply(error=f"not asked, {call.down}"))
                 if tally.takes_nothing():
-                    tally.refused = tally.faulty = 0  # the next call tries again
                     remedy = "the server takes no such request; check the options"
+                    if not tally.faulty:
+                        remedy = "every text was filtered or too long"
+                    tally.refused = tally.faulty = 0  # the next call tries again
                     raise Refused(call.stop(tally, remedy, tally.error))
                 async with self._reservation(request):
                     tally.flying += 1

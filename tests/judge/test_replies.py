@@ -290,7 +290,8 @@ def test_who_refuses_everything_is_soon_left_alone(
     ask, planned, status, body, most, max_concurrency
 ):
     ask(3, lambda request: (200, completion("True", model="old")), model="old")  # of others
-    with pytest.raises(Refused, match="refused model 'm'"):
+    why = "every text was filtered or too long" if most == 32 else "(check|quota|key)"
+    with pytest.raises(Refused, match=f"refused model 'm': .*{why}"):
         ask(300, lambda request: (status, body(number(request))), max_concurrency=max_concurrency)
     assert len(planned.asked) < most + max_concurrency <= 2 * max(64, max_concurrency)
 
