@@ -40,7 +40,7 @@ OF_NONE = {
 class Case(NamedTuple):
     """A text, the language it is checked for, and whether it is in it (None: nobody can say).
 
-    `part` is 'seen', 'held out' or 'fresh' for texts of DATA, else 'references'.
+    `part` is 'seen', 'held out', 'fresh' or 'unseen' for texts of DATA, else 'references'.
     """
 
     kind: str
@@ -97,8 +97,9 @@ def cases() -> Iterator[Case]:
     texts = yaml.safe_load((DATA / "language_texts.yaml").read_text(encoding="utf-8"))
     yield from _of_references(texts)
     yield from _of_texts(texts)
-    for case in _of_texts(texts["fresh"]):
-        yield case._replace(part="fresh")
+    for part in ("fresh", "unseen"):
+        for case in _of_texts(texts[part]):
+            yield case._replace(part=part)
 
 
 def _of_texts(texts: dict) -> Iterator[Case]:

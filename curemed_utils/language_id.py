@@ -14,7 +14,7 @@ from py3langid.langid import MODEL_FILE, LanguageIdentifier
 from curemed_utils import languages
 
 SHORT = 20  # letters under which words must be clear
-FEW = 6  # letters under which no detector can tell
+FEW = 6  # characters under which no detector can tell
 QUOTING = 0.1  # least share of own letters in a text that quotes
 MANY = 60  # letters from which a text must be mostly in its own script
 LONG = 40  # letters from which a detector may name a language outside the 13
@@ -33,7 +33,7 @@ _OWN = {name: regex.compile(of) for name, of in _DATA["own"].items()}
 _SHARED = ("Arabic", "Cyrillic", "Devanagari")  # by many languages: letters alone can't tell
 _NAMES = {language.code: language.name for language in languages.ALL} | {"en": "English"}
 _LATIN = [language.code for language in languages.ALL if language.script == "Latin"]
-_FOREIGN = list(dict.fromkeys(_DATA["foreign"] + _LATIN))  # English first
+_FOREIGN = _DATA["foreign"] + _LATIN  # English first
 _LETTERS = {language.script: rf"\p{{{language.script}}}" for language in languages.ALL}
 _LETTERS["Japanese"] = r"\p{Han}\p{Hiragana}\p{Katakana}ー々〆"
 _PATTERN = {name: regex.compile(of, regex.VERBOSE) for name, of in _DATA["patterns"].items()}
@@ -53,7 +53,7 @@ def check_language(text: str, language: str, quotes: bool = False) -> Check:
     Foreign terms and units may stand in a sentence; passages only if the text `quotes`.
     """
     target, text = languages.get(language), _cleared(text)
-    n_letters = _n_letters(text)
+    n_letters = len(_PATTERN["not_letters"].sub("", text))
     if not n_letters:
         return Check(None, "no letters") if text else Check(False, "empty")
     stray = foreign_letter(text, language)
@@ -95,10 +95,6 @@ def _cleared(text: str) -> str:
     return _PATTERN["noise"].sub(" ", text).strip()
 
 
-def _n_letters(text: str) -> int:
-    return len(_PATTERN["not_letters"].sub("", text))
-
-
 @cache
 def own_letters(script: str) -> regex.Pattern:
     """Matches a stretch of letters of a `script`."""
@@ -115,7 +111,7 @@ def _may_be_hanja(text: str) -> bool:
     """Whether only a few of Korea's Chinese characters are foreign in a Korean text."""
     foreign = "".join(_stray("Hangul").findall(text))
     is_few = regex.fullmatch(r"\p{Han}{1,4}", foreign) and own_letters("Hangul").search(text)
-    return bool(is_few) and not _lacking("euc_kr", foreign)
+    return bool(is_few and not _lacking("euc_kr", foreign))
 
 
 def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
@@ -130,8 +126,10 @@ def _own_script(text: str, target: languages.Language, n_letters: int, quotes: b
     share = len(letters) / max(len(letters) + n_latin, 1)
     least = QUOTING if quotes else 0.5 if n_letters >= MANY else 0.3
     if share < least:
-        may_be_names = n_letters < MANY and _are_names(text, alone=not letters)
-        return Check(None if may_be_names else False, f"only {share:.0%} {target.script} letters")
+        are_names = n_letters < MANY and _are_names(text, alone=not letters)
+        if not letters and _short(text, target).verdict is False:
+            are_names = False
+        return Check(None if are_names else False, f"only {share:.0%} {target.script} letters")
     stretches = [] if quotes or len(words) <= 2 else own_letters(target.script).split(text)
     if any(map(_is_latin_passage, stretches)):
         return Check(False, "a passage in Latin letters")
@@ -160,11 +158,12 @@ def _are_names(text: str, alone: bool) -> bool:
         text = text.lower()
     for item in _PATTERN["between_names"].split(text):
         words = _latin_words(item)
-        if len(words) > TERM or not FUNCTION_WORDS.isdisjoint(map(str.lower, words)):
+        n_long = sum(len(word) > 2 for word in words)  # not de, la
+        if n_long > TERM or not FUNCTION_WORDS.isdisjoint(map(str.lower, words)):
             return False
         if alone and _ENGLISH_TERM.search(item):
             return False
-    return not (alone and _named(text))
+    return True
 
 
 def _latin_words(text: str) -> list[str]:
@@ -180,12 +179,7 @@ def _is_latin_passage(stretch: str) -> bool:
 
 def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
     if n_letters < SHORT:
-        if target.script == "Latin" and _is_short_english(text, target.code):
-            return Check(False, "plain English")
-        name = _named(text)
-        if not name:
-            return Check(None, "too short to tell")
-        return Check(name == target.name, f"reads as {name}")
+        return _short(text, target)
     code, sure = _cld2(text)
     scores = dict(_identifier().rank(text)) if code != target.code else {code: 0.0}  # best first
     first = next(iter(scores))
@@ -204,21 +198,26 @@ def _detected(text: str, target: languages.Language, n_letters: int, quotes: boo
     return Check(True, f"reads as {target.code}")
 
 
-def _named(text: str) -> str:
-    """The language that a few words are in for sure, of the 13 or English, else empty.
+def _short(text: str, target: languages.Language) -> Check:
+    """A few words: in the language or another that own letters or both detectors name, or English.
 
-    Its own letters or both detectors name it, unless words may be names or are of two languages.
+    Undecided where words may be a name, or are of two languages.
     """
-    words = {bare(word) for word in text.split() if not word.istitle()}
-    if max(map(len, words), default=0) < 3:
-        return ""
+    text = _PATTERN["gloss"].sub(" ", text).strip() or text
+    if target.script == "Latin" and _is_short_english(text, target.code):
+        return Check(False, "plain English")
+    may_be_name = all(word.istitle() or len(bare(word)) < 3 for word in text.split())
     names = [name for name, letters in _OWN.items() if letters.search(text)]
-    if not names and _n_letters(text) >= FEW:
+    if not names and not may_be_name and len(text) >= FEW:
         (code, first), (_, second) = _identifier().rank(text)[:2]
-        if code == _cld2(text)[0] and first - second > WORD / 2:
-            names = [_NAMES.get(code, "")]
-    is_mixed = names != ["English"] and words & (FUNCTION_WORDS | _ENGLISH)
-    return "" if is_mixed or len(names) != 1 else names[0]
+        if code in _NAMES and code == _cld2(text)[0] and first - second > WORD / 2:
+            names = [_NAMES[code]]
+    is_own = names == [target.name]
+    english = set(map(bare, text.split())) & (FUNCTION_WORDS | _ENGLISH)
+    is_mixed = english and names != ["English"]
+    if len(names) != 1 or is_mixed or (may_be_name and not is_own):
+        return Check(None, "too short to tell")
+    return Check(is_own, f"reads as {names[0]}")
 
 
 def _is_short_english(text: str, code: str) -> bool:

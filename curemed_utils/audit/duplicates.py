@@ -132,18 +132,15 @@ def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
             continue
         item, language = sketch(place.row.question), place.row.language
         earlier = first.setdefault((language, item.text), place)
-        near = held.near(item, language) if earlier is place else []
         if earlier is not place:
             findings[place].append(("duplicates_test", _as(earlier)))
-        elif near:
+        elif near := held.near(item, language):
             findings[place].append(("near_duplicates", _as(*near[0])))
         held.add(item, language, place)
     for name, questions in against.items():
-        for number, question in enumerate(questions):
-            language = ""
-            if isinstance(question, Row):
-                question, language = question.question, question.language
-            held.add(sketch(question), language, f"{name} {number}")
+        for number, of in enumerate(questions):
+            text, language = (of.question, of.language) if isinstance(of, Row) else (of, "")
+            held.add(sketch(text), language, f"{name} {number}")
     return held
 
 
@@ -151,9 +148,8 @@ def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple
     """A training row against those before it, which it then joins."""
     checks, split, language = [], place.split, place.row.language
     key = (language, item.text)
-    if key not in first["sft"] and key not in first["rft"]:
-        near = seen.near(item, language)
-        if near:
+    if not any(key in of_split for of_split in first.values()):
+        if near := seen.near(item, language):
             checks.append(("near_duplicates", _as(*near[0])))
         else:
             seen.add(item, language, place)
