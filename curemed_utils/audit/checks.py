@@ -20,14 +20,8 @@ CHECKS = {**_TEXTS["defects"], **_TEXTS["advisory"]}
 DEFECTS = tuple(check for check in _TEXTS["defects"] if check != "test_in_train")
 
 _OPTIONS = [regex.compile(rf"^\s*\(?{letter}[.):]", regex.MULTILINE) for letter in "ABC"]
-_OPTION_LETTER = regex.compile(r"\(?[A-E][.)]")
-_LATIN_WORD = regex.compile(r"\p{Latin}{2,}")
-_TRANSLATOR = regex.compile(
-    r"\btranslat\w*\b.{0,200}?"
-    r"\b(?:accura\w+|attempt|equivalents?|literal\w*|meaning|notes?|terms?)\b"
-    r"|\b(?:exact|literal\w*) translat\w*",
-    regex.IGNORECASE | regex.DOTALL,
-)
+_LATIN_WORDS = regex.compile(r"\p{Latin}{2,}").findall
+_PATTERN = {name: regex.compile(of, regex.X) for name, of in _TEXTS["patterns"].items()}
 
 
 @dataclass(frozen=True)
@@ -84,10 +78,10 @@ def row_findings(row: Row) -> Iterator[tuple[str, str]]:
     letter = language_id.foreign_letter(row.reasoning, row.language)
     if letter:
         yield "reasoning_script", f"letter of another script: {letter}"
-    talk = _TRANSLATOR.search(answer)
+    talk = _PATTERN["translator_talk"].search(answer)
     if talk:
         yield "translator_talk", talk.group()[:80]
-    if _OPTION_LETTER.match(answer):
+    if _PATTERN["option_letter"].match(answer):
         yield "answers_with_option_letter", answer[:80]
     if len(answer) <= 3:
         yield "short_answers", answer
@@ -101,11 +95,9 @@ def _answer_language_fault(answer: str, row: Row) -> str:
     if verdict is not False:
         return ""
     # an answer may repeat the question's Latin words, say words to sort
-    words = set(_LATIN_WORD.findall(answer.casefold()))
-    is_quote = words and words <= set(_LATIN_WORD.findall(row.question.casefold()))
-    if is_quote and not language_id.foreign_letter(answer, row.language):
-        return ""
-    return reason
+    words, asked = map(_LATIN_WORDS, (answer.casefold(), row.question.casefold()))
+    is_quote = words and set(words) <= set(asked)
+    return "" if is_quote and not language_id.foreign_letter(answer, row.language) else reason
 
 
 def lists_options(question: str) -> bool:
