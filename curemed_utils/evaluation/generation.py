@@ -42,8 +42,8 @@ class Response:
 class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
     """How responses are had; the head of `models.yaml` explains most fields.
 
-    Temperature 0 is greedy. For engine 'server' alone: `base_url` (default: OPENAI_BASE_URL) and
-    what follows. `cache` keeps every answer, `max_usd` is the most that all may have cost.
+    Temperature 0 is greedy. `base_url` and what follows are for engine 'server' alone: `cache`
+    keeps every answer, `max_usd` is the most that all may have cost.
     """
 
     engine: Literal["transformers", "vllm", "server"] = "transformers"
@@ -229,10 +229,9 @@ def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings
 
 
 def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
-    """The most of `n_gpus` that can share a model by vLLM's rules.
-
-    Their number divides the attention heads, and 64, of which a padded vocabulary is a multiple.
-    It divides the key-value heads or is a multiple of them.
+    """The most of `n_gpus` that can share a model by vLLM's rules: they divide the attention heads,
+    and 64, of which a padded vocabulary is a multiple; they divide the key-value heads or are a
+    multiple of them.
     """
     for size in range(n_gpus, 1, -1):
         shared = heads % size == 64 % size == 0

@@ -28,7 +28,7 @@ COLUMNS = ["file", "model", "requests", "batch", "status", "outcome"]
 
 
 def batch_price(model: str) -> tuple[float, float] | None:
-    """Half the price of `prices.yaml`, for a quote: `Client(cache, price=batch_price(model))`."""
+    """Half the price of `prices.yaml`, also for a quote."""
     price = wire.price_of(model)
     return price and (price[0] / 2, price[1] / 2)
 
@@ -60,10 +60,7 @@ def submit(
 
 
 def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) -> pd.DataFrame:
-    """Stores the answers of the batches that ended. Returns and raises as `submit`.
-
-    A download with broken lines is read again next time.
-    """
+    """Stores the answers of the batches that ended. Returns and raises as `submit`."""
     with _service(folder, base_url) as (service, _, files), closing(Cache(cache)) as stored:
         for name, entry in files.items():
             if entry["done"] or not entry["batch"]:
@@ -80,7 +77,7 @@ def collect(folder: str | Path, cache: str | Path, base_url: str | None = None) 
                 words = [f"{n} {outcome}" for outcome, n in outcomes.items()]
                 words += [str(error.message) for error in job.errors.data] if job.errors else []
                 entry["outcome"] = "; ".join(words)[:1000]
-                entry["done"] = "broken line" not in outcomes
+                entry["done"] = "broken line" not in outcomes  # else it is read again
             _save(files, folder)
     return pd.DataFrame(files.values(), columns=COLUMNS)
 

@@ -106,16 +106,14 @@ def _has_text(item: dict) -> bool:
 
 def _verdicts(items: list[dict], replies: list[Reply], task: str) -> list[Verdict]:
     """No response has no verdict; an empty one fails unasked."""
-    verdicts = []
-    left = iter(replies)
+    verdicts, left = [], iter(replies)
     for item in items:
         if item["response"] is None:
             verdicts.append(Verdict(None, "no response to judge"))
         elif not _has_text(item):
             verdicts.append(Verdict(False if PARSE[task] is parse_truth else 0.0))
         else:
-            value, error, text, cached, _answer = next(left)
-            verdicts.append(Verdict(value, error, text, cached))
+            verdicts.append(Verdict(*next(left)[:4]))
     return verdicts
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -54,11 +55,12 @@ class Reply(NamedTuple):
     answer: Answer | None = None
 
 
+@dataclass
 class Requests:
     """`make(thing)` for each thing of `over`: requests never lie in memory together."""
 
-    def __init__(self, make: Callable[[Any], dict], over: list):
-        self.make, self.over = make, over
+    make: Callable[[Any], dict]
+    over: list
 
     def __len__(self) -> int:
         return len(self.over)
@@ -207,7 +209,7 @@ def connect(url: str, key: str, max_concurrency: int, timeout: float):
 
 
 async def _show_in_status(response: httpx2.Response) -> None:
-    """Says in status and header, by which openai decides, what only the body says."""
+    """Says in status and header, by which openai decides, what the body says."""
     await response.aread()
     if response.status_code == 200:
         try:
@@ -241,7 +243,7 @@ def url_of(base_url: str | None) -> str:
 
 
 def address(url: str) -> str:
-    """The address as files and messages name it. Raises ValueError if it holds a secret."""
+    """The address as files and messages name it. ValueError if it holds a secret."""
     parts = urlsplit(url)
     odd = parts.scheme not in ("http", "https") or not parts.hostname
     if odd or "@" in parts.netloc or parts.query:
