@@ -88,19 +88,20 @@ def final_text(text: str, ours: bool = True) -> str:
     A closing mark without its opening one ends reasoning too. Empty where reasoning was opened and
     never closed. Thinking blocks of our own form stay as far as `ours`.
     """
-    kept, open_, start = [], False, 0
+    kept, open_, start = [], "", 0
     for mark in _MARK.finditer(text):
         kind = mark.lastgroup
         if kind == "ours" and not ours:
             kind = "closes" if mark[0].startswith("</") else "opens"
-        if kind == "ours" or (kind == "answers" and not open_):
+        idle = {"ours": True, "answers": not open_, "titles": open_}
+        if idle.get(kind):
             continue
         if not open_:
             kept.append(text[start : mark.start()])
-            if kind == "closes":
-                kept.clear()
-        open_, start = kind == "opens", mark.end()
-    if open_:
+        if kind == "closes" and open_ != "opens":
+            kept.clear()
+        open_, start = kind if kind in ("opens", "titles") else "", mark.end()
+    if open_ == "opens":
         return ""
     turns = _TURN.split("\n".join([*kept, text[start:]]))
     return next(filter(None, map(str.strip, turns)), "")

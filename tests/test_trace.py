@@ -179,6 +179,14 @@ REASONED = [
     "analysisWe need A.assistantfinal{}",
     "<|channel>thought\nA<channel|>{}",
     "Here is my thought process:\nA\nHere is my response:\n{}",
+    "<thought_process>A</thought_process>{}",
+    "<reasoning_content>A</reasoning_content>{}",
+    "<inner_thoughts>A</inner_thoughts>{}",
+    "< think >A</ think >{}",
+    "<|thought_start|>A<|thought_end|>{}",
+    "Thinking...\nA\n...done thinking.\n\n{}",
+    "**Reasoning:**\nA\n\n**Answer:**\n{}",
+    "<think>\n## Analysis\nA\n## Answer\nB</think>{}",
 ]
 
 
@@ -186,6 +194,18 @@ REASONED = [
 @pytest.mark.parametrize("form", REASONED)
 def test_reasoning_in_any_wrapper_is_not_the_final_text(form, final):
     assert trace.final_text(form.format(final)) == final
+
+
+@pytest.mark.parametrize(
+    ("text", "final"),
+    [
+        ("## Answer\nC\n\n## Reasoning\nA fails", "## Answer\nC\n\n\n\nA fails"),
+        ("**Reasoning:**\nA fails\n**Answer: C**", "A fails\n**Answer: C**"),
+        ("<treason>a</treason>", "<treason>a</treason>"),
+    ],
+)
+def test_a_title_of_reasoning_alone_hides_no_answer(text, final):
+    assert trace.final_text(text) == final
 
 
 TURNS = ["<|im_end|>", "</s>", "<|endoftext|>", "<|eot_id|>", "<end_of_turn>", "<|end|>", "<eos>"]

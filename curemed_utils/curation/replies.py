@@ -24,7 +24,7 @@ _LETTER = re.compile(
     r"([A-D])"
     r"(?=\s*$|\s*\n|[^\w\s?])"  # alone or before a stop …
     r"(?!\W*[A-D]\b(?!-\w))"  # … and not before another letter, …
-    r"(?![-‐‑–'’/+]|\.[ ]?(?-i:[a-z]{2})|\.\w\.)",  # … nor the start of a term
+    r"(?!\+|[-‐‑–'’/]\w|\.[ ]?(?-i:[a-z]{2})|\.\w\.)",  # … nor the start of a term
     re.IGNORECASE,
 )
 Letter = Literal["A", "B", "C", "D"]

@@ -73,8 +73,7 @@ def release_file(root: Path, split: str, language: str) -> Path:
     """The file of a split and language; for test the first CSV of outputs."""
     if split != "test":
         return root / "datasets" / f"{split.upper()}_data" / f"{language}.jsonl"
-    folder = root / "baseline_inference"
-    pattern = f"*_logic_evaluation/{language}_*.csv"
+    folder, pattern = root / "baseline_inference", f"*_logic_evaluation/{language}_*.csv"
     for path in sorted(folder.rglob(pattern)):
         return path
     raise DataError(f"{paths.show(folder)} has no {pattern}{ADVICE}")
@@ -87,17 +86,11 @@ def _test_rows(path: Path, language: languages.Language) -> list[Row]:
         table = pd.read_csv(text, usecols=columns, dtype=str, keep_default_na=False)[columns]
     except ValueError as error:
         raise DataError(f"{paths.show(path)}: {error}") from None
-    source = f"release-test-{language.code}"
-    records = []
+    source, records = f"release-test-{language.code}", []
     for number, (question, answer) in enumerate(table.itertuples(index=False)):
-        record = {
-            "id": f"{source}-{number}",
-            "language": language.name,
-            "question": question,
-            "answer": trace.render_answer(answer.strip()) if answer.strip() else "",
-            "source": source,
-        }
-        records.append(record)
+        record = {"id": f"{source}-{number}", "language": language.name, "source": source}
+        answer = trace.render_answer(answer.strip())
+        records.append(record | {"question": question, "answer": answer})
     return _checked(records, paths.show(path))
 
 
@@ -117,7 +110,7 @@ def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
         records = []
         for number, cells in enumerate(table):
             record = {"id": f"hub-{split}-{number}", "source": f"hub-{split}"}
-            record |= {name: cell for name, cell in cells.items() if cell is not None}
-            records.append(record)
+            filled = {name: cell for name, cell in cells.items() if cell is not None}
+            records.append(record | filled)
         parts[split] = _checked(records, f"{dataset}, split {split!r}")
     return parts

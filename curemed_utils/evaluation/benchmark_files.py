@@ -194,33 +194,31 @@ def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> list[str]:
-    """The right letters, by the first of RIGHT that the row has; DataError if others differ."""
+    """The right letters, on which all fields of RIGHT that name options agree."""
     by_key = {letter.lower(): letter for letter in options} | letter_of
     by_text = {}
     for letter, text in reversed(options.items()):
         labelled = [f"{letter}{sign} {text}" for sign in ".):"]
         by_text |= dict.fromkeys(map(_name, [text, *labelled]), letter)
-    letters_of = {}
-    for field in RIGHT:
-        if not _missing(record.get(field)):
-            # where a key is also a text, the right side counts
-            letter_by = by_key | by_text if field == "answer" else by_text | by_key
-            letters_of[field] = _letters(record[field], letter_by, letter_of, field != "answer")
-    if not letters_of:
+    # where a key is also a text, the right side counts; a number is no text
+    texts = {name: letter for name, letter in by_text.items() if not name.isdigit()}
+    letter_by = dict.fromkeys(RIGHT, texts | by_key) | {"answer": by_key | by_text}
+    fields = [field for field in RIGHT if not _missing(record.get(field))]
+    if not fields:
         raise DataError(f"says no right option under {', '.join(RIGHT)}; {_fields(record)}")
-    first, *others = letters_of
-    shown = f"{first} is {record[first]!r}"
-    if not letters_of[first]:
+    right = [_letters(record[field], letter_by[field], letter_of) for field in fields]
+    shown = f"{fields[0]} is {record[fields[0]]!r}"
+    if not right[0]:
         wanted = f"none of the options {', '.join(options)} or their texts"
         raise DataError(f"{shown}, which names {wanted} (a number: their keys)")
-    right = {_name(options[letter]) for letter in letters_of[first]}
-    for field in others:
-        if letters_of[field] and right != {_name(options[one]) for one in letters_of[field]}:
+    meant = [{_name(options[letter]) for letter in letters} for letters in right]
+    for field, texts in zip(fields, meant, strict=True):
+        if texts and texts != meant[0]:
             raise DataError(f"{shown}, but {field} is {record[field]!r}")
-    return sorted(letters_of[first])
+    return sorted(right[0])
 
 
-def _letters(value: object, letter_by: dict, letter_of: dict, digits_are_keys: bool) -> set[str]:
+def _letters(value: object, letter_by: dict, letter_of: dict) -> set[str]:
     """The letters that a field names; none where a part of it names no option."""
     if isinstance(value, str) and value.strip().startswith("["):
         value = _value_in(value)
@@ -229,6 +227,5 @@ def _letters(value: object, letter_by: dict, letter_of: dict, digits_are_keys: b
         parts = re.split(r"[,，、;；/\s]+", str(value).strip())
     letters = set()
     for part in parts:
-        is_key = not isinstance(part, str) or (digits_are_keys and _name(part).isdigit())
-        letters.add((letter_of if is_key else letter_by).get(_name(part)))
+        letters.add((letter_by if isinstance(part, str) else letter_of).get(_name(part)))
     return set() if None in letters else letters

@@ -94,15 +94,15 @@ def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
     _check("form", form, FORMS)
     rows = []
     for question in questions:
-        right = [question.options[key] for key in question.keys]
-        text = question.question
+        keys, text = question.keys, question.question
+        right = [question.options[key] for key in keys]
         accepted = [", ".join(right), "; ".join(right)]
         if form == "options":
             several = question.benchmark in SEVERAL
             text = prompts.with_options(text, question.options, several)
-            accepted = [", ".join(question.keys), ",".join(question.keys)]
+            accepted = [", ".join(keys), ",".join(keys)]
             if len(right) == 1:
-                accepted.append(f"{question.keys[0]}. {right[0]}")
+                accepted.append(f"{keys[0]}. {right[0]}")
         row = data.Row.model_construct(
             id=question.id,
             language=question.language,
@@ -122,8 +122,8 @@ def score_answers(
     """A verdict on each of the `responses` that `evaluation.evaluate` had to these questions.
 
     `rule`: 'letter' (the letters declared are exactly the right ones), 'text' (the right options'
-    texts stand in the answer, and no other's) or 'judge' (task 'logic'); the paper names none.
-    Added: benchmark, language, rule, correct (NA where nothing can be read), fault (why NA).
+    texts stand in the answer, and no other's) or 'judge' (task 'logic'). Adds benchmark, language,
+    rule, correct (NA where nothing can be read), fault (why NA).
     """
     _check("rule", rule, READERS)
     if (judge is None) == (rule == "judge"):
@@ -166,13 +166,12 @@ def _texts(question: Question, letters: Iterable[str]) -> set[str]:
 
 def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) -> None:
     table["correct"] = None
-    readable = table[table["fault"].isna()]
-    items = []
-    for name, response in zip(readable["id"], readable["response"], strict=True):
-        question = by_id[name]
+    readable, items = table[table["fault"].isna()], []
+    for line in readable.itertuples():
+        question = by_id[line.id]
         right = {key: question.options[key] for key in question.keys}
         text = f"{question.question}\n{prompts.lettered(question.options)}"
-        item = {"question": text, "reference": prompts.lettered(right), "response": response}
+        item = {"question": text, "reference": prompts.lettered(right), "response": line.response}
         items.append(item)
     judgements = judge.score("logic", items, progress="correct?")
     for place, judgement in zip(readable.index, judgements, strict=True):

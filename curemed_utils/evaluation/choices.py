@@ -16,8 +16,9 @@ from curemed_utils import trace
 
 _DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _CYRILLIC, _LATIN = "АВСЕ", "ABCE"  # look alike
-_BOXED = {start + n: chr(65 + n) for start in (0x1F150, 0x1F170, 0x1F1E6) for n in range(26)}
-_SIGNS = _BOXED | dict.fromkeys(map(ord, "❌✗✘✖"), " wrong ")
+_SIGNS = dict.fromkeys(map(ord, "❌✗✘✖"), " wrong ")
+for _start in (0x1F150, 0x1F170, 0x1F1E6):  # letters in circles, boxes and flags
+    _SIGNS |= {_start + n: chr(65 + n) for n in range(26)}
 _FIRST_MARK = 0xE000
 
 
@@ -30,8 +31,8 @@ def _pattern(name: str, kind: str) -> str:
     words = set()
     for language, word in product(_DATA["words"].values(), name.split("_")):
         words.update(language.get(word, "").split())
-    listed = "|".join(sorted(words, key=len, reverse=True))
-    return _pattern("any", kind).replace("WORDS", listed)
+    words = "|".join(sorted(words, key=len, reverse=True))
+    return _pattern("any", kind).replace("WORDS", words)
 
 
 @lru_cache
@@ -41,18 +42,16 @@ def _rule(name: str, kind: str = "marks") -> regex.Pattern:
 
 def _clean(text: str) -> str:
     text = unicodedata.normalize("NFKC", "\n".join(text.translate(_SIGNS).splitlines()))
-    text = _rule("json").sub("\nanswer:: ", _rule("invisible").sub("", text))
-    text = _rule("field").sub("\nanswer: ", text)
-    text = _rule("tag").sub("\n", _rule("form").sub("", text))
-    text = regex.sub("[*`]+", "", _rule("emphasised").sub(r" (\1) ", text))
+    for name, plain in _DATA["plain"].items():
+        text = _rule(name).sub(plain, text)
     return _rule("look_alike").sub(lambda one: _LATIN[_CYRILLIC.index(one[0])], text).strip()
 
 
 def given_answer(text: str) -> str:
     """Answer blocks of a response, else all but reasoning, up to a next turn ("Question 2:")."""
     turns = _rule("next_turn").split(trace.final_text(text, ours=False))
-    first = next(filter(None, map(str.strip, turns)), "")
-    return "\n".join(trace.blocks(first, "answer", cut_off=True) or [first]).strip()
+    first = next(filter(str.strip, turns), "")
+    return "\n".join(trace.blocks(first, "answer", cut_off=True) or [first])
 
 
 def unlabelled(options: dict[str, str]) -> dict[str, str]:

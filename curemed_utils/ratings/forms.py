@@ -52,8 +52,8 @@ def write_sheets(
     """A sheet for every language and rater, as CSV and as XLSX, and `<group>.json`: who got what.
 
     `raters` maps a language to its raters' names. Each gets up to `items_per_rater` rows (the
-    paper: 50-100), of which all share the part `overlap`. `fill(row, group, rater)` gives cells
-    filled in already. Sheets that exist stay; DataError if they are of another draw.
+    paper: 50-100), of which all share the part `overlap`. `fill(row, group, rater)` gives cells.
+    Sheets that exist stay; DataError if they are of another draw.
     """
     if group not in GROUPS:
         raise ValueError(f"group {group!r} is none of {', '.join(GROUPS)}")
@@ -62,20 +62,17 @@ def write_sheets(
     row_of, folder = {row.id: row for row in rows}, Path(folder)
     if len(row_of) < len(rows):
         raise DataError("some rows share an id: ids must name one row")
-    ids_of = {}
+    ids_of, written = {}, []
     for language, names in raters.items():
         ids_of[language] = _drawn(rows, language, names, items_per_rater, overlap, seed)
-    _note_draw(_draw_file(folder, group), ids_of)
-    written = []
+    _note_draw(folder, group, ids_of)
     for language, ids_of_rater in ids_of.items():
         for rater, ids in ids_of_rater.items():
             records = []
             for row in map(row_of.get, ids):
                 record = {"id": row.id, "language": language, "group": group, "rater": rater}
-                record |= for_raters(row)
-                if fill:
-                    record |= fill(row, group, rater)
-                records.append(record)
+                filled = fill(row, group, rater) if fill else {}
+                records.append(record | for_raters(row) | filled)
             for suffix in (".csv", ".xlsx"):
                 path = folder / f"{group}-{language}-{rater}{suffix}".replace(" ", "_")
                 if not path.exists():
@@ -122,16 +119,13 @@ def _drawn(rows, language, names, per_rater, overlap, seed) -> dict[str, list[st
     return ids_of
 
 
-def _draw_file(folder: Path, group: str) -> Path:
-    return folder / f"{group.replace(' ', '_')}.json"
+def _draw(folder: Path, group: str) -> tuple[Path, dict[str, dict[str, list[str]]]]:
+    path = folder / f"{group.replace(' ', '_')}.json"
+    return path, json_value(read_text(path), paths.show(path)) if path.exists() else {}
 
 
-def _draw(path: Path) -> dict[str, dict[str, list[str]]]:
-    return json_value(read_text(path), paths.show(path)) if path.exists() else {}
-
-
-def _note_draw(path: Path, ids_of: dict) -> None:
-    old = _draw(path)
+def _note_draw(folder: Path, group: str, ids_of: dict) -> None:
+    path, old = _draw(folder, group)
     if clash := [name for name in ids_of if old.get(name, ids_of[name]) != ids_of[name]]:
         where = f"{paths.show(path)}: holds another draw for {', '.join(clash)}"
         raise DataError(f"{where}, whose sheets may be out; use a new folder")
@@ -208,7 +202,7 @@ def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
     """(group, language, rater, id) of all that was given out."""
     assigned = set()
     for folder, group in product(folders, GROUPS):
-        for language, ids_of in _draw(_draw_file(folder, group)).items():
+        for language, ids_of in _draw(folder, group)[1].items():
             for rater, ids in ids_of.items():
                 assigned |= {(group, language, rater, id) for id in ids}
     return assigned
@@ -247,11 +241,10 @@ def _row_faults(cells: dict[str, str], row: Row, owner: tuple, assigned: set) ->
 def _settled(lines: list[Line], slips: list[Slip]) -> tuple[int | None, str]:
     """One rating and all comments of a place; ratings that differ are none, and a slip."""
     rated = [Slip(*line[:2], line.cells["rating"]) for line in lines if line.cells["rating"]]
-    for slip in rated:
-        if slip.fault != rated[0].fault:
-            fault = f"rated {slip.fault} here, but elsewhere: {rated[0]}"
-            slips.append(slip._replace(fault=fault))
-    ratings = {slip.fault for slip in rated}
+    differ = [slip for slip in rated if slip.fault != rated[0].fault]
+    for slip in differ:
+        fault = f"rated {slip.fault} here, but elsewhere: {rated[0]}"
+        slips.append(slip._replace(fault=fault))
     comments = dict.fromkeys(line.cells["comment"] for line in lines)
-    rating = int(ratings.pop()) if len(ratings) == 1 else None
+    rating = int(rated[0].fault) if rated and not differ else None
     return rating, "; ".join(filter(None, comments))

@@ -55,8 +55,7 @@ def write_sheet(
     A workbook offers `choices` as drop-downs and has `instructions` on its first worksheet. No text
     can run as a formula. DataError for a text too long for a cell.
     """
-    path = Path(path)
-    table = []
+    path, table = Path(path), []
     for record in records:
         cells = [plain_text(str(record.get(name, ""))) for name in columns]
         if max(map(len, cells)) >= LONGEST:

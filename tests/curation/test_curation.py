@@ -441,6 +441,7 @@ def test_each_question_number_has_its_own_aspect_and_id(topics):
         "B<|im_end|>",
         "\u200bB\u200b",
         '{"answer": "B"}',
+        "'B'",
     ],
 )
 def test_a_vote_is_read(reply):
