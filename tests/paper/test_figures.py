@@ -285,6 +285,6 @@ def test_the_forgetting_matrix_writes_levels_and_changes():
     for model, row in levels.iterrows():
         for tier, value in row.items():
             change = value - best.loc[model, tier]
-            cells.append(f"{value:.2f}" + ("" if np.isnan(change) else f"\n({change:+.2f})"))
+            cells.append(f"{value:.2f}" + ("" if np.isnan(change) else f"\n({change:+z.2f})"))
     ax = drawn.figure("demo_forgetting").axes[0]
     assert [text.get_text() for text in ax.texts] == cells
