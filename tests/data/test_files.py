@@ -66,7 +66,7 @@ PARQUET = pd.DataFrame([LINE]).to_parquet()
     ("content", "fault"),
     [
         (POINTER, "is a Git LFS pointer: run git lfs pull"),
-        (gzip.compress(TEXT.encode()), "is packed by gzip: unpack it"),
+        (gzip.compress(TEXT.encode(), mtime=0), "is packed by gzip: unpack it"),
         (b"\x28\xb5\x2f\xfd\x24\x00\x01", "is packed by Zstandard: unpack it"),
         (bz2.compress(TEXT.encode()), "is packed by bzip2: unpack it"),
         (lzma.compress(TEXT.encode()), "is packed by xz: unpack it"),

@@ -77,8 +77,8 @@ def test_what_a_mac_adds_is_passed_over(tmp_path):
     ("name", "raw", "message"),
     [
         ("en.jsonl", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
-        ("en.jsonl", gzip.compress(LINE.encode()), "packed by gzip: unpack it"),
-        ("en.jsonl.gz", gzip.compress(LINE.encode()), "packed by gzip: unpack it"),
+        ("en.jsonl", gzip.compress(LINE.encode(), mtime=0), "packed by gzip: unpack it"),
+        ("en.jsonl.gz", gzip.compress(LINE.encode(), mtime=0), "packed by gzip: unpack it"),
         ("en.parquet", b"PAR1 and no more", "can't be read"),
         ("en.jsonl", b"", "en.jsonl: holds no question"),
         ("en.json", b"[]", "en.json: holds no question"),
