@@ -6,9 +6,15 @@ from pathlib import Path
 
 import make
 import pytest
+from hypothesis import settings
 
 from curemed_utils import data, paths
 from curemed_utils.training import tiny
+
+# A test draws the same examples every time; `pytest --hypothesis-profile explore` draws others.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)
+settings.load_profile("same")
 
 
 def pytest_collection_finish():
