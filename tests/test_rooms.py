@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -135,3 +136,14 @@ def test_readme_prints_the_tree_of_a_run():
 
 def test_readme_fits_on_a_few_screens():
     assert len((paths.ROOT / "README.md").read_text(encoding="utf-8").splitlines()) < 120
+
+
+def test_the_package_holds_every_file_beside_its_code():
+    """What pyproject.toml says is installed: a wheel without a data file fails at its first use."""
+    with (paths.ROOT / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["curemed_utils"]
+    package = paths.ROOT / "curemed_utils"
+    installed = {path for pattern in patterns for path in package.glob(pattern)}
+    present = {path for path in package.rglob("*.*") if path.is_file()}
+    code = {path for path in present if path.suffix in (".py", ".pyc")}
+    assert present - code <= installed
