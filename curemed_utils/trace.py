@@ -16,7 +16,7 @@ TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
 _STEP_TAG = re.compile(r"<(/?)step(\d+)>")
 _STEP_BEGUN = re.compile(r"</?step\d")
 _CODE = re.compile(r"(?<!`)`(?![^`\n<]*</step)[^`\n]+`(?!`)")  # no pair across a step's end
-_SHOWN = regex.compile(r"[^\s\p{Cc}\p{Cf}\p{DI}]")
+_INVISIBLE = regex.compile(r"(?V1)[[\p{Cc}\p{Cf}\p{DI}]--\s]")
 
 _MARKS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 _ROLE = r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?"
@@ -118,9 +118,14 @@ def without_tags(text: str) -> str:
     return TAG.sub("", text)
 
 
+def visible(text: str) -> str:
+    """The text without invisible characters."""
+    return _INVISIBLE.sub("", text)
+
+
 def is_blank(text: str) -> bool:
     """Whether the text holds nothing but tags, white space and invisible characters."""
-    return not _SHOWN.search(without_tags(text))
+    return not visible(without_tags(text)).strip()
 
 
 def numbered_lines(reasoning: str) -> str:

@@ -5,7 +5,8 @@ from functools import lru_cache
 
 import regex
 
-_INVISIBLE = regex.compile(r"(?V1)[[\p{Cc}\p{Cf}\p{DI}]--\s]")
+from curemed_utils import trace
+
 _TYPOGRAPHY = str.maketrans(
     {
         **dict.fromkeys("‘’‛`´ʹʻʼʽꞌ′", "'"),
@@ -30,15 +31,11 @@ def normalize(text: str) -> str:
     """Text for comparison: without case, width, invisible characters, typography of quotes and
     dashes; digits are 0-9, white space is one space (Unicode's NFKC_Casefold, and a little more).
     """
-    text = _visible(text).translate(_TYPOGRAPHY)
+    text = unicodedata.normalize("NFC", trace.visible(text)).translate(_TYPOGRAPHY)
     text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")
     text = unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY)
     text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0], digit[0])), text)
     return " ".join(text.split())
-
-
-def _visible(text: str) -> str:
-    return unicodedata.normalize("NFC", _INVISIBLE.sub("", text))
 
 
 @lru_cache(maxsize=10_000)
@@ -49,7 +46,8 @@ def forms_of(answer: str) -> frozenset[str]:
     degrees and the decimal sign do. There is one form for each reading of a capital I, which is ı
     in Turkish; none without a letter or number.
     """
-    text = _FRACTION.sub(" ", _POWER.sub("^", _visible(answer)))
+    text = unicodedata.normalize("NFC", trace.visible(answer))
+    text = _FRACTION.sub(" ", _POWER.sub("^", text))
     return frozenset(filter(None, map(_form, (text, text.replace("I", "ı")))))
 
 

@@ -57,7 +57,7 @@ def parse_score(reply: str) -> float:
 
 def _stated(reply: str, value: str) -> tuple[str, str]:
     """The value that stands at the head or the end of a reply, and the text around; else ''."""
-    text = _plain(_field(_visible(trace.final_text(reply))))
+    text = _plain(_field(trace.visible(trace.final_text(reply))))
     flags = re.IGNORECASE | re.ASCII
     head = re.match(rf"{_OPENS}{_LABEL}{{0,2}}{_OPENS}({value}){_THEN}", text, flags)
     start = rf"(?:(?:\A|\n){_OPENS}|[.,;!?] {_OPENS}(?={_LABEL})){_LABEL}{{0,2}}{_OPENS}"
@@ -81,10 +81,6 @@ def _field(text: str) -> str:
 
 def _plain(text: str) -> str:
     """In one width and without markup, white space in single ones."""
-    text = _visible(unicodedata.normalize("NFKC", text))
+    text = trace.visible(unicodedata.normalize("NFKC", text))
     text = re.sub(r"[^\S\n]+", " ", _MARKUP.sub(" ", text))
     return re.sub(r" ?\n[ \n]*", "\n", text).strip()
-
-
-def _visible(text: str) -> str:
-    return regex.sub(r"[^\P{C}\s]", "", text)
