@@ -222,7 +222,7 @@ def test_a_broken_profile_is_named(profiles, text, message):
         parameters.read_profile("broken")
 
 
-@pytest.mark.parametrize("name", ["demo", "ablation-demo", "qwen2.5-7b"])
+@pytest.mark.parametrize("name", ["demo", "ablation-demo", "small", "qwen2.5-7b"])
 def test_papermill_reads_a_file_of_ours_as_we_do(name):
     from papermill.iorw import read_yaml_file
 
