@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from curemed_utils import languages, prompts
 from curemed_utils.training import tiny
@@ -86,6 +86,12 @@ def test_the_checkpoint_loads_and_has_about_a_million_parameters(tiny_base, toke
     assert 0.5e6 <= sum(p.numel() for p in model.parameters()) <= 2e6
     assert model.config.vocab_size == len(tokenizer) == 2048
     assert model.generation_config.eos_token_id == tokenizer.eos_token_id
+
+
+def test_vllm_takes_its_heads(tiny_base):
+    config = AutoConfig.from_pretrained(tiny_base)
+    assert config.hidden_size == 32 * config.num_attention_heads  # vLLM reads no head_dim of Qwen2
+    assert "head_dim" not in config.to_diff_dict()
 
 
 def test_the_model_turns_a_prompt_into_tokens_of_its_vocabulary(tiny_base, tokenizer):
