@@ -186,8 +186,8 @@ def _sft(stage: stages.SFT, warm: int, parameters: int, device: str) -> dict:
         "tokens_per_second": rate,
         **share,
         "peak_GB": memory,
-        "attention": made["attention"],
-        "liger": made["liger"],
+        "attention": made["attn_implementation"],
+        "kernels": made["use_kernels"],
     }
 
 

@@ -49,6 +49,17 @@ def test_the_gpu_measurements_run_at_a_toys_size_without_one(benchmark):
     )
 
 
+def test_a_step_beside_a_busy_core_is_measured(benchmark, monkeypatch):
+    busy = benchmark("busy")
+    small = {"grpo_batch_size": 2, "grpo_micro_batch": 2, "num_generations": 2}
+    small |= {"max_completion_length": 4}
+    monkeypatch.setattr(busy.yaml12, "read_yaml", lambda _: small)
+    monkeypatch.setattr(busy, "ROUNDS", 1)
+    result = busy.measure()
+    assert set(result["seconds_per_step"]) == {"quiet", "busy", "libgomp's default"}
+    assert min(result["seconds_per_step"].values()) > 0 and result["busy to quiet"] > 0
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here is one")
 def test_without_a_gpu_nothing_is_recorded(benchmark, monkeypatch):
     gpu = benchmark("gpu")

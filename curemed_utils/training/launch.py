@@ -1,5 +1,6 @@
 """Starts a stage outside the notebook's process: one process, several, or Slurm's machines."""
 
+import importlib.util
 import json
 import os
 import re
@@ -104,6 +105,8 @@ def check_machines(processes: int, nodes: int, strategy: str) -> int:
         fault = f"processes is {processes}, but this machine has {n_gpus} GPU(s)"
     elif not n_gpus and strategy not in ("none", "ddp"):
         fault = f"strategy {strategy!r} needs GPUs, and this machine has none: choose 'ddp'"
+    elif "zero" in strategy and not importlib.util.find_spec("deepspeed"):
+        fault = f"strategy {strategy!r} needs DeepSpeed: pip install -e '.[gpu]'"
     if fault:
         raise ValueError(fault)
     return processes * nodes

@@ -45,22 +45,32 @@ def common(stage: Stage, part: Path) -> dict:
 
 
 def kernels() -> dict:
-    """This machine's fastest `attention`, and whether it has `liger`."""
-    import torch
-    from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
+    """How transformers loads the fastest attention and layers that this machine can have."""
+    from transformers.integrations import hub_kernels
+    from transformers.utils import is_flash_attn_2_available
 
-    cuda = torch.cuda.is_available()
-    flash = checkpoints.precision() == "bfloat16" and is_flash_attn_2_available()
-    return {
-        "attention": "flash_attention_2" if flash else "sdpa",
-        "liger": cuda and is_liger_kernel_available(),
-    }
+    fast = {"attn_implementation": "sdpa", "use_kernels": False}
+    if checkpoints.precision() != "bfloat16":
+        return fast
+    if is_flash_attn_2_available(kernels_fallback_ok=True):
+        fast["attn_implementation"] = "flash_attention_2"
+    try:  # else one that can't be fetched ends training
+        hub_kernels.register_kernel_mapping_transformers()
+        mapping = hub_kernels.get_kernel_mapping_transformers()
+        for layer in ("RMSNorm", "rotary_pos_emb", "SiLU"):
+            for repository in mapping[layer]["cuda"].values():
+                repository.load()
+        fast["use_kernels"] = True
+    except Exception as error:  # of many classes
+        print(f"no layers from the hub: {error}")
+    print(f"attention by {fast['attn_implementation']}: see docs/gpu.md", flush=True)
+    return fast
 
 
-def _loading(stage: Stage, attention: str) -> dict:
+def _loading(stage: Stage, fast: dict) -> dict:
     """What is trained is float32; weights that LoRA freezes take half of that on a GPU."""
     dtype = checkpoints.precision() if stage.lora_rank else "float32"
-    return {"attn_implementation": attention, "dtype": dtype}
+    return {"dtype": dtype, **fast}
 
 
 def _lora(stage: Stage):
@@ -98,9 +108,8 @@ def sft_trainer(stage: SFT, part: Path):
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         packing=stage.packing,
-        padding_free=fast["attention"] == "flash_attention_2" and stage.micro_batch > 1,
-        use_liger_kernel=fast["liger"],
-        model_init_kwargs=_loading(stage, fast["attention"]),
+        padding_free=fast["attn_implementation"] != "sdpa" and stage.micro_batch > 1,
+        model_init_kwargs=_loading(stage, fast),
     )
     trainer = _sft_class()(
         model=str(stage.start),
@@ -166,7 +175,7 @@ def grpo_trainer(stage: GRPO, part: Path):
         loss_type=stage.loss_type,
         beta=stage.beta,
         reward_weights=[*rules.weights.values(), 1.0],
-        model_init_kwargs=_loading(stage, kernels()["attention"]),
+        model_init_kwargs=_loading(stage, kernels()),
         log_completions=True,
         num_completions_to_print=0,
     )

@@ -1,3 +1,4 @@
+import importlib.util
 import os
 import signal
 import subprocess
@@ -66,6 +67,19 @@ def test_machines_that_are_not_there_are_refused_by_name(
         launch.check_machines(processes, 1, strategy)
 
 
+@pytest.mark.parametrize("strategy", launch.STRATEGIES)
+def test_a_strategy_of_deepspeeds_needs_deepspeed(machine, strategy, monkeypatch):
+    machine(8)
+    find = importlib.util.find_spec
+    lacking = lambda name, *more: None if name == "deepspeed" else find(name, *more)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", lacking)
+    if strategy in ("none", "ddp", "fsdp2"):
+        assert launch.check_machines(1, 1, strategy) == 1
+        return
+    with pytest.raises(ValueError, match=rf"'{strategy}' needs DeepSpeed: pip install"):
+        launch.check_machines(1, 1, strategy)
+
+
 def test_wrong_machines_are_refused_before_anything_starts(machine, tmp_path):
     machine(0)
     with pytest.raises(ValueError, match="processes is 0"):
@@ -122,6 +136,25 @@ def test_one_process_sees_one_gpu(machine, monkeypatch):
         launch._environment("none")["CUDA_VISIBLE_DEVICES"] == "3"
         and launch._environment("ddp")["CUDA_VISIBLE_DEVICES"] == "3,5"
     )
+
+
+# Threads that wait --------------------------------------------------------------------------------
+
+
+@pytest.mark.heavy
+@pytest.mark.skipif(sys.platform != "linux", reason="torch brings libgomp on Linux only")
+@pytest.mark.parametrize(
+    ("chosen", "spins"),
+    [({}, 4000), ({"GOMP_SPINCOUNT": "70"}, 70), ({"OMP_WAIT_POLICY": "PASSIVE"}, 0)],
+)
+def test_threads_that_wait_soon_sleep_unless_a_user_says_otherwise(chosen, spins):
+    """What libgomp itself says when torch loads it."""
+    waiting = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    plain = {name: value for name, value in os.environ.items() if name not in waiting}
+    environment = plain | {"OMP_DISPLAY_ENV": "VERBOSE"} | chosen
+    line = [sys.executable, "-c", "import curemed_utils, torch"]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, check=True)
+    assert f"GOMP_SPINCOUNT = '{spins}'" in done.stderr
 
 
 # What is checked before anything starts, and a pause ---------------------------------------------

@@ -1,8 +1,14 @@
 """SFT's data path: ids and masks as TRL makes them, and losses that no shortcut changes."""
 
+import functools
+import sys
+from types import SimpleNamespace
+
 import datasets
 import pytest
 import torch
+from transformers.integrations import hub_kernels
+from transformers.utils import import_utils
 from trl import SFTConfig, SFTTrainer
 
 from curemed_utils import data, languages, prompts
@@ -165,8 +171,8 @@ def test_precision_is_what_the_gpu_has(gpu, expected, stage, tmp_path, monkeypat
     assert checkpoints.precision() == expected
     taken = trainers.common(stage(), tmp_path)
     assert (taken["bf16"], taken["fp16"]) == (expected == "bfloat16", expected == "float16")
-    assert trainers._loading(stage(), "sdpa")["dtype"] == "float32"
-    assert trainers._loading(stage(lora_rank=2), "sdpa")["dtype"] == expected
+    assert trainers._loading(stage(), {})["dtype"] == "float32"
+    assert trainers._loading(stage(lora_rank=2), {})["dtype"] == expected
 
 
 def test_frozen_weights_are_half_and_trained_ones_whole(stage, tmp_path, monkeypatch):
@@ -179,18 +185,76 @@ def test_frozen_weights_are_half_and_trained_ones_whole(stage, tmp_path, monkeyp
     assert all(loss > 0 for loss in losses(trainer))
 
 
+class Hub:
+    """Stands in for the package `kernels`, whose hub gives what is in `has`."""
+
+    def __init__(self, *has: str):
+        self.has, self.asked = has, []
+
+    def get_kernel(self, name: str, **_):
+        self.asked.append(name)
+        if name not in self.has:
+            raise OSError(f"{name} can't be fetched")
+
+    def mapping(self) -> dict:
+        names = {"RMSNorm": "norm", "rotary_pos_emb": "rotary", "SiLU": "silu"}
+        load = {layer: functools.partial(self.get_kernel, name) for layer, name in names.items()}
+        return {layer: {"cuda": {"any": SimpleNamespace(load=load[layer])}} for layer in load}
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """A function that gives this machine a GPU of a capability, and a hub that it reaches."""
+
+    def make(capability, *has: str) -> Hub:
+        hub = Hub(*has)
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+        monkeypatch.setitem(sys.modules, "kernels", hub)
+        monkeypatch.setattr(import_utils, "is_kernels_available", lambda: True)
+        for name, answer in (("register", lambda: None), ("get", hub.mapping)):
+            name = f"{name}_kernel_mapping_transformers"
+            monkeypatch.setattr(hub_kernels, name, answer, raising=False)
+        import_utils.is_flash_attn_2_available.cache_clear()
+        return hub
+
+    yield make
+    import_utils.is_flash_attn_2_available.cache_clear()
+
+
+FLASH = "kernels-community/flash-attn2"  # as transformers calls it
+LAYERS = ("norm", "rotary", "silu")
+
+
+@pytest.mark.parametrize("capability", [None, (7, 5)])
+def test_without_bfloat16_nothing_is_fetched(hub, capability):
+    here = hub(capability, FLASH, *LAYERS)
+    assert trainers.kernels() == {"attn_implementation": "sdpa", "use_kernels": False}
+    assert here.asked == []
+
+
 @pytest.mark.parametrize(
-    ("gpu", "flash", "expected"),
+    ("has", "attention", "layers", "line"),
     [
-        (None, True, "sdpa"),
-        ((7, 5), True, "sdpa"),
-        ((8, 0), False, "sdpa"),
-        ((8, 0), True, "flash_attention_2"),
+        ((FLASH, *LAYERS), "flash_attention_2", True, "attention by flash_attention_2"),
+        (LAYERS, "sdpa", True, "attention by sdpa"),
+        (
+            (FLASH, "norm", "silu"),
+            "flash_attention_2",
+            False,
+            "no layers from the hub: rotary can't be",
+        ),
+        ((), "sdpa", False, "no layers from the hub: norm can't be fetched"),
     ],
 )
-def test_kernels_are_those_that_the_machine_has(gpu, flash, expected, monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu is not None)
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: gpu)
-    monkeypatch.setattr("transformers.utils.is_flash_attn_2_available", lambda: flash)
-    monkeypatch.setattr("transformers.utils.is_liger_kernel_available", lambda: True)
-    assert trainers.kernels() == {"attention": expected, "liger": gpu is not None}
+def test_what_the_hub_lacks_is_left_to_torch(hub, has, attention, layers, line, capsys):
+    hub((8, 0), *has)
+    loading = {"attn_implementation": attention, "use_kernels": layers}
+    assert trainers.kernels() == loading
+    assert line in capsys.readouterr().out
+
+
+def test_without_the_package_kernels_a_line_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(checkpoints, "precision", lambda: "bfloat16")
+    assert trainers.kernels() == {"attn_implementation": "sdpa", "use_kernels": False}
+    assert "requires `kernels` to be installed" in capsys.readouterr().out
