@@ -2,8 +2,10 @@
 equal rows and steps, answers the same questions.
 
 `python benchmarks/pretrained.py MODEL FOLDER` needs CUREMED_RELEASE. It trains and asks in FOLDER,
-skips what is done there, and writes benchmarks/data/pretrained.csv, a line a response, and
-"pretrained" in benchmarks/results.json: intervals over questions, and arms compared in pairs.
+skips what is done there, and writes benchmarks/data/pretrained.csv, a line a response, and what
+follows from it: "pretrained" in benchmarks/results.json and figures/source_data/real_*.csv.
+Without MODEL it writes the latter two again. `--run DIR` writes real_training.csv instead: the
+losses and rewards of the stages that are done in the run directory DIR.
 """
 
 import argparse
@@ -15,10 +17,13 @@ from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
+from pretrained_tables import pairs_in, tables_of, training_of
 
-from curemed_utils import data, evaluation, paths, rewards
+from curemed_utils import data, evaluation, paths, rewards, run
 from curemed_utils.data import splits
 from curemed_utils.evaluation import comparisons, intervals, verdicts
+from curemed_utils.paper.sources import HOW_TO_SEAL
+from curemed_utils.training import curricula, stages
 
 HERE = Path(__file__).parent
 VERDICTS = HERE / "data" / "pretrained.csv"
@@ -31,11 +36,11 @@ ARMS = {  # rows, settings of SFT, seeds
     "released": ("released", {}, 2),
     "released, 4,160 rows": ("all_released", MORE, 1),
 }
-PAIRS = [
-    ("monolingual", "code-switched"),
-    ("released", "code-switched"),
-    ("released", "released, 4,160 rows"),
-]
+THEN_GRPO = {"code-switched, then GRPO": ("code-switched", 3)}  # the arm to start from, seeds
+GRPO = stages.from_parameters("grpo", run.read_profile("small"))
+SOURCE = (
+    "Gemma 3 270M, benchmarks/data/pretrained.csv: greedy, at most {limit} tokens, offline check"
+)
 LEARNT, ASKED = 12, 20  # released rows to learn and test questions, of each language
 LIMIT = 512  # tokens of a response
 KEPT = ("id", "language", "tier", "finish_reason", "n_tokens", "answer")
@@ -44,17 +49,34 @@ KEPT += ("well_formed", "complete", "in_language", "correct")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", type=Path, help="a checkpoint with a chat template")
-    parser.add_argument("folder", type=Path, help="for rows and checkpoints")
+    parser.add_argument("model", type=Path, nargs="?", help="a checkpoint with a chat template")
+    parser.add_argument("folder", type=Path, nargs="?", help="for rows and checkpoints")
+    parser.add_argument("--run", type=Path, help="a run directory, for its losses and rewards")
     places = parser.parse_args()
-    questions = write_rows(places.folder)
-    tables = [ask("base", 0, places.model, questions)]
+    if places.run:
+        write_table("real_training", training_of(places.run))
+        return
+    if places.model and not places.folder:
+        parser.error("MODEL needs a FOLDER")
+    if places.model:
+        table = measure(places.model, places.folder)
+        table.to_csv(VERDICTS, index=False, lineterminator="\n")
+    record(pd.read_csv(VERDICTS))
+
+
+def measure(model: Path, folder: Path) -> pd.DataFrame:
+    """Trains every arm with every seed; a line a response."""
+    questions = write_rows(folder)
+    tables = [ask("base", 0, model, questions)]
     for arm, (rows, settings, n_seeds) in ARMS.items():
         for seed in range(n_seeds):
-            checkpoint = train(arm, seed, places.model, places.folder, rows, settings)
+            checkpoint = train(arm, seed, model, folder, rows, settings)
             tables.append(ask(arm, seed, checkpoint, questions))
-    pd.concat(tables).to_csv(VERDICTS, index=False, lineterminator="\n")
-    record(pd.read_csv(VERDICTS))
+    for arm, (start, n_seeds) in THEN_GRPO.items():
+        for seed in range(n_seeds):
+            checkpoint = reinforce(start, seed, folder)
+            tables.append(ask(arm, seed, checkpoint, questions))
+    return pd.concat(tables)
 
 
 def write_rows(folder: Path) -> list[data.Row]:
@@ -68,6 +90,7 @@ def write_rows(folder: Path) -> list[data.Row]:
         "sample": sample["sft"],
         "released": drawn(released["sft"], LEARNT),
         "all_released": released["sft"],
+        "stage1_high": curricula.pool(sample["rft"], "stage1_high", "retain", 0.85),
     }
     for name, rows in learnt.items():
         data.write_jsonl(rows, folder / f"{name}.jsonl")
@@ -86,15 +109,30 @@ def drawn(rows: list[data.Row], n: int) -> list[data.Row]:
 
 
 def train(arm: str, seed: int, model: Path, folder: Path, rows: str, settings: dict) -> Path:
-    """The checkpoint of an arm, by the command that the notebooks start."""
+    """The checkpoint of an arm."""
     output = paths.checkpoint(folder / f"{arm}, seed {seed}", "sft")
     places = {"start": model, "train_file": folder / f"{rows}.jsonl", "output": output}
-    config = places | SFT | settings | {"seed": seed}
+    return start_stage("sft", folder, places | SFT | settings | {"seed": seed})
+
+
+def reinforce(arm: str, seed: int, folder: Path) -> Path:
+    """The checkpoint after the first stage of GRPO from an arm's."""
+    run_dir = folder / f"{arm}, seed {seed}"
+    places = {
+        "start": paths.checkpoint(run_dir, "sft"),
+        "train_file": folder / "stage1_high.jsonl",
+        "output": paths.checkpoint(run_dir, "stage1_high"),
+    }
+    return start_stage("grpo", folder, places | GRPO | {"seed": seed})
+
+
+def start_stage(kind: str, folder: Path, config: dict) -> Path:
+    """Trains by the command that the notebooks start; returns the checkpoint."""
     file = folder / "config.json"
     file.write_text(json.dumps(config, default=str))
-    command = [sys.executable, "-m", "curemed_utils.training", "sft", str(file)]
+    command = [sys.executable, "-m", "curemed_utils.training", kind, str(file)]
     subprocess.run(command, check=True)
-    return output
+    return config["output"]
 
 
 def ask(arm: str, seed: int, checkpoint: Path, questions: list[data.Row]) -> pd.DataFrame:
@@ -106,10 +144,19 @@ def ask(arm: str, seed: int, checkpoint: Path, questions: list[data.Row]) -> pd.
 
 
 def record(table: pd.DataFrame) -> None:
-    """Writes what the lines say of the released test questions."""
+    """Writes what the lines say."""
     results = json.loads(RESULTS.read_text())
     results["pretrained"] = results_of(table)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    for name, made in tables_of(table).items():
+        write_table(name, made.assign(source=SOURCE.format(limit=LIMIT)))
+
+
+def write_table(name: str, table: pd.DataFrame) -> None:
+    """Writes a table of the figures, to be proofread and sealed."""
+    file = paths.SOURCE_DATA / f"{name}.csv"
+    table.to_csv(file, index=False, lineterminator="\n")
+    print(f"{file.name}: proofread it, then: {HOW_TO_SEAL}")
 
 
 def results_of(table: pd.DataFrame) -> dict:
@@ -126,7 +173,7 @@ def results_of(table: pd.DataFrame) -> dict:
         arms[arm]["mean_tokens"] = round(of_arm["n_tokens"].mean())
         arms[arm]["seeds"] = of_arm["sample"].nunique()
     changes = {}
-    for line in comparisons.compare_all(of_runs, PAIRS, "lc").itertuples():
+    for line in comparisons.compare_all(of_runs, pairs_in(table), "lc").itertuples():
         change = [round(x, 1) for x in (line.difference, line.low, line.high)]
         changes[f"{line.second} minus {line.first}"] = change
     return {"questions": table["id"].nunique(), "arms": arms, "lc_difference": changes}

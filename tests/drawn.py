@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from curemed_utils import languages, paper
+from curemed_utils import languages, paper, paths
 from curemed_utils.paper import beside, curves, figures_data, figures_method, figures_results, style
 
 P = paper.published
@@ -62,7 +62,10 @@ COMMITTED = (  # the files in figures/
     "demo_rewards",
     "demo_forgetting",
     "demo_tier_gap",
+    "real_arms",
 )
+if (paths.SOURCE_DATA / "real_training.csv").exists():
+    COMMITTED += ("real_sft_loss", "real_rewards")
 WITH_A_RUN = (
     "fig04_tradeoff run",
     "fig05_scaling run",
@@ -127,6 +130,12 @@ def _draw(name: str) -> Figure:
             return curves.forgetting_curves(demo_levels)
         case "demo_tier_gap":
             return figures_results.tier_gap({"mean reward x 100": 100 * demo_levels})
+        case "real_arms":
+            return figures_data.real_arms(P("real_arms"), P("real_pairs"), P("table03"))
+        case "real_sft_loss":
+            return curves.sft_loss(P("real_training").query("stage == 'sft'"))
+        case "real_rewards":
+            return curves.reward_curves(P("real_training").query("stage != 'sft'"))
         case "tier_gap":
             return figures_results.tier_gap({"mean reward x 100": 100 * LEVELS})
         case "rating_intervals":

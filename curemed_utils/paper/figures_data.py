@@ -1,4 +1,4 @@
-"""Figure 8, Table 5 as a picture, and how far published verdicts can be trusted."""
+"""Figure 8, Table 5 as a picture, how far verdicts can be trusted, and one real model."""
 
 import textwrap
 
@@ -147,4 +147,31 @@ def verifier_agreement(table: pd.DataFrame) -> Figure:
     drawn, (ax,) = style.figure(PAGE, 0.9 + 0.3 * len(values), alt)
     style.heat_map(ax, values)
     ax.set_title(f"Agreement with published verdicts (%), {mean:.1f} over all")
+    return drawn
+
+
+@style.applied()
+def real_arms(arms: pd.DataFrame, pairs: pd.DataFrame, table03: pd.DataFrame) -> Figure:
+    """Language consistency of a real model's arms and pairs (of benchmarks/pretrained.py)."""
+    model = arms["source"][0].partition(",")[0]
+    arms, pairs = arms.set_index("arm"), pairs.set_index("pair")
+    told = pd.concat([arms["lc"], pairs["lc"]]).round(1).to_dict()
+    alt = f"Language consistency of {model} in percent: {told}"
+    drawn, (top, below) = style.figure(PAGE, 5, alt, rows=2, height_ratios=(9, 5))
+    lc = table03.query("metric == 'lc' and model_size == '1.5B'").set_index("variant")["mean"][:3]
+    top.plot(lc, "Table 3, 1.5B: " + lc.index.str.replace("_", " "), "o", label="published", **RING)
+    below.plot(lc.diff().iloc[-1], "Table 3, 1.5B: traces", "o", **RING)
+    size, band = pairs["lc_detectable"], {"color": GREY, "alpha": 0.4, "linewidth": 7}
+    top.hlines(arms.index, arms["lc_wrong"], arms["lc_right"], **band)
+    below.hlines(pairs.index, -size, size, **band)
+    for ax, table in ((top, arms), (below, pairs)):
+        ax.hlines(table.index, table["lc_low"], table["lc_high"], color=RED)
+        ax.plot(table["lc"], table.index, "D", color=RED, markersize=4, label=model)
+        ax.invert_yaxis()
+    top.plot(arms["lc_complete"], arms.index, "k|", label="complete answers alone")
+    top.legend(loc="upper right")
+    top.set(
+        xlabel="in the language of the question (%); grey: if all undecided were wrong, or right"
+    )
+    below.set(xlabel="paired difference (points); grey: too small to be told from 0")
     return drawn

@@ -257,6 +257,28 @@ def test_the_agreement_is_its_table_s():
         assert shown.loc[row.model, row.language] == row.agreement
 
 
+def test_a_real_model_s_arms_stand_beside_table_3():
+    table03 = published("table03").query("metric == 'lc' and model_size == '1.5B'")
+    naive, switched = table03["mean"].iloc[[1, 2]]
+    top, below = drawn.figure("real_arms").axes
+    arms, pairs = published("real_arms"), published("real_pairs")
+    for ax, table, printed in (
+        (top, arms, table03["mean"].iloc[:3].tolist()),
+        (below, pairs, [switched - naive]),
+    ):
+        rings, marks = ax.lines[:2]
+        assert rings.get_xdata().tolist() == pytest.approx(printed)
+        assert marks.get_xdata().tolist() == table["lc"].tolist()
+        assert labels(ax, "y")[len(printed) :] == table[table.columns[0]].tolist()
+        ends = [segment[:, 0].tolist() for segment in ax.collections[1].get_segments()]
+        assert np.array(ends) == pytest.approx(table[["lc_low", "lc_high"]].to_numpy())
+    bounds = [segment[:, 0].tolist() for segment in top.collections[0].get_segments()]
+    assert np.array(bounds) == pytest.approx(arms[["lc_wrong", "lc_right"]].to_numpy())
+    sizes = [segment[:, 0].tolist() for segment in below.collections[0].get_segments()]
+    assert np.array(sizes)[:, 1] == pytest.approx(pairs["lc_detectable"])
+    assert top.lines[2].get_xdata().tolist()[1:] == arms["lc_complete"].tolist()[1:]
+
+
 def test_one_changed_number_changes_its_figure():
     table = published("table02").replace({"lc_mean": {18.70: 81.70}})
     changed = style.as_png(figures_results.tradeoff(table))[0]
