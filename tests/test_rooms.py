@@ -16,7 +16,7 @@ from curemed_utils import paths
 MODULE = Path(curemed_utils.__file__).parent
 FILES = sorted(file for file in MODULE.rglob("*.py") if "tasks" not in file.parts)
 ROOMS = sorted(file.parent.name for file in MODULE.glob("*/__init__.py"))
-LONGEST = {"course/answers.py": 400}  # lines; elsewhere 300
+LONGEST = 300  # lines
 
 
 def name_of(file: Path) -> str:
@@ -111,7 +111,7 @@ def test_rooms_load_without_torch():
 @pytest.mark.parametrize("file", FILES, ids=name_of)
 def test_a_file_is_short(file):
     n_lines = len(file.read_text(encoding="utf-8").splitlines())
-    assert n_lines <= LONGEST.get(name_of(file), 300)
+    assert n_lines <= LONGEST
 
 
 def test_half_of_the_lines_are_under_60_characters():

@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 
 from curemed_utils import languages, paths
-from curemed_utils.course.answers import EXERCISES, MORALS
+from curemed_utils.course import answers
 
 OPEN = "open, it returns nothing yet. Replace the dots with a `return` and run the cell again."
 _SOLUTION = re.compile(r"<summary>Solution</summary>\n\n```python\n(.*?)\n```", re.DOTALL)
@@ -29,19 +29,19 @@ def check(answer: Callable) -> None:
     Prints that it is right, or open while it returns nothing; else raises Off.
     """
     name = getattr(answer, "__name__", type(answer).__name__)
-    if name not in EXERCISES:
+    if name not in answers.MORALS:
         raise Off(f"no exercise is called {name!r}: give the function itself, named as in its cell")
-    judged = _inspected if EXERCISES[name].fault else _tried
+    judged = _inspected if name in answers.INSPECTIONS else _tried
     fault = judged(name, answer)
     if fault:
         raise Off(fault)
-    print(f"{name}: {OPEN if fault is None else f'right. {MORALS[name]}'}")
+    print(f"{name}: {OPEN if fault is None else f'right. {answers.MORALS[name]}'}")
 
 
 def solution(name: str) -> Callable:
     """The right function, out of the folded solution of the notebook that has the exercise."""
     for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
-        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+        for cell in json.loads(path.read_bytes())["cells"]:
             folded = _SOLUTION.search("".join(cell["source"]))
             if folded and f"def {name}(" in folded[1]:
                 scope = {"languages": languages}
@@ -53,13 +53,14 @@ def solution(name: str) -> Callable:
 
 def _inspected(name: str, answer: Callable) -> str | None:
     try:
-        return EXERCISES[name].fault(answer)
+        return answers.INSPECTIONS[name](answer)
     except Exception as error:
         return f"{name} ends in {type(error).__name__}: {error}"
 
 
 def _tried(name: str, answer: Callable) -> str | None:
-    cases, mistakes, _, tolerance = EXERCISES[name]
+    cases = [tuple(case) for case in answers.CASES[name]]
+    tolerance = answers.TOLERANCES.get(name, 1e-6)
     values = []
     for case in cases:
         try:
@@ -75,10 +76,10 @@ def _tried(name: str, answer: Callable) -> str | None:
         return ""
     case, value, due = [_short(each[wrong[0]]) for each in (cases, values, expected)]
     told = f"{name}{case} gives {value}, but {due} is right"
-    for sentence, mistake in (mistakes or {}).items():
+    for kind, mistake in answers.MISTAKES[name].items():
         mistaken = [_call(mistake, (right, *case)) for case in cases]
         if not _differences(values, mistaken, tolerance):
-            return f"{told}. {sentence}"
+            return f"{told}. {answers.SENTENCES[name][kind]}"
     return f"{told} ({len(wrong)} of {len(values)} cases are off)"
 
 

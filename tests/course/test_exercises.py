@@ -16,11 +16,10 @@ import pytest
 
 from curemed_utils import data, paths, prompts, trace
 from curemed_utils.course import exercises
-from curemed_utils.course.answers import EXERCISES, MORALS
+from curemed_utils.course.answers import CASES, INSPECTIONS, MISTAKES, MORALS, SENTENCES, TOLERANCES
 from curemed_utils.training import checkpoints, stages
 
 NOTEBOOKS = {path.stem[:2]: nbformat.read(path, as_version=4) for path in paths.notebooks()}
-LISTED = {name: exercise for name, exercise in EXERCISES.items() if exercise.cases}
 CHECK = re.compile(r"^exercises\.check\((\w+)\)$", re.MULTILINE)
 SOLUTION = "<details><summary>Solution</summary>\n\n```python\n"
 
@@ -51,13 +50,16 @@ def named(name, function):
 def test_every_notebook_has_two_to_four_exercises_and_every_exercise_its_notebook():
     assert all(2 <= len(stubs(notebook)) <= 4 for notebook in NOTEBOOKS.values())
     assert sum(len(stubs(notebook)) for notebook in NOTEBOOKS.values()) == len(STUBS)
-    assert set(STUBS) == set(EXERCISES) == set(MORALS)
+    assert set(STUBS) == set(MORALS)
 
 
 def test_an_exercise_has_cases_or_an_inspection_and_two_mistakes_at_most():
-    for exercise in EXERCISES.values():
-        assert bool(exercise.cases) != bool(exercise.fault)
-        assert len(exercise.mistakes or {}) <= 2
+    assert set(MORALS) == set(CASES) ^ set(INSPECTIONS)
+    assert set(MISTAKES) == set(CASES) >= set(TOLERANCES)
+    for name, mistakes in MISTAKES.items():
+        assert 1 <= len(mistakes) <= 2
+        assert [*mistakes] == [*SENTENCES[name]]
+    assert set(SENTENCES) == set(MISTAKES)
 
 
 def test_a_solution_that_is_gone_is_missed_by_name(monkeypatch, tmp_path):
@@ -66,7 +68,7 @@ def test_a_solution_that_is_gone_is_missed_by_name(monkeypatch, tmp_path):
         exercises.check(named("holm", sorted))
 
 
-@pytest.mark.parametrize("name", EXERCISES)
+@pytest.mark.parametrize("name", MORALS)
 class TestEach:
     def test_its_cells_state_time_and_task_and_fold_a_solution(self, name):
         task, stub, solution = STUBS[name]
@@ -91,18 +93,20 @@ class TestEach:
                 exercises.check(named(name, lambda *_, wrong=wrong: wrong))
 
 
-@pytest.mark.parametrize("name", LISTED)
+@pytest.mark.parametrize("name", CASES)
 class TestListed:
     def test_its_mistakes_are_refused_and_named(self, name):
         right = exercises.solution(name)
-        for sentence, mistake in LISTED[name].mistakes.items():
+        for kind, mistake in MISTAKES[name].items():
             with pytest.raises(exercises.Off, match="is right") as off:
                 exercises.check(named(name, functools.partial(mistake, right)))
-            assert str(off.value).endswith(f". {sentence}") and f"{name}(" in str(off.value)
+            assert str(off.value).endswith(f". {SENTENCES[name][kind]}") and f"{name}(" in str(
+                off.value
+            )
 
     def test_one_wrong_case_is_found_and_shown(self, name):
         right = exercises.solution(name)
-        for wrong_case in LISTED[name].cases:
+        for wrong_case in map(tuple, CASES[name]):
 
             def answer(*case, wrong_case=wrong_case):
                 return "wrong" if case == wrong_case else right(*case)
@@ -119,7 +123,7 @@ class TestListed:
             return value * 1.02 + 1e-3
 
         right = exercises.solution(name)
-        values = [exercises.plain(right(*case)) for case in LISTED[name].cases]
+        values = [exercises.plain(right(*case)) for case in CASES[name]]
         if moved(values) != values:
             with pytest.raises(exercises.Off):
                 exercises.check(named(name, lambda *case: moved(exercises.plain(right(*case)))))
@@ -174,10 +178,10 @@ def test_what_an_answer_changes_in_place_spoils_no_case():
         p.sort()
         return p
 
-    cases = repr(EXERCISES["holm"].cases)
+    cases = repr(CASES["holm"])
     with pytest.raises(exercises.Off):
         exercises.check(holm)
-    assert repr(EXERCISES["holm"].cases) == cases
+    assert repr(CASES["holm"]) == cases
 
 
 def test_a_fraction_is_a_number_too():
