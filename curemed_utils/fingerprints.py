@@ -47,7 +47,7 @@ def is_done(name: str, parameters: dict, directory: Path) -> bool:
     files = [mark(name, directory), summary, paths.executed(directory, name)]
     if not all(file.exists() for file in files):
         return False
-    recorded = json.loads(summary.read_text(encoding="utf-8"))
+    recorded = json.loads(summary.read_bytes())
     made = [directory / output for output in recorded["outputs"]]
     if recorded.get("unanswered") or not all(path.exists() for path in made):
         return False
@@ -59,7 +59,7 @@ def of_notebook(name: str, given: dict, directory: Path) -> str:
     """A digest of notebook, modules and parameters, and of all that they read, by content."""
     notebook = paths.NOTEBOOKS / f"{name}.ipynb"
     parameters = complete(given, declared(notebook))
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    cells = json.loads(notebook.read_bytes())["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     counted = _that_count(parameters)
     release = os.environ.get("CUREMED_RELEASE")
@@ -102,7 +102,7 @@ def _results(name: str, directory: Path) -> str:
     file = paths.summary_file(directory, name)
     if not file.exists():
         return ""
-    summary = json.loads(file.read_text(encoding="utf-8"))
+    summary = json.loads(file.read_bytes())
     results = {key: value for key, value in summary.items() if key not in MADE_WHEN}
     results["outputs"] = {each: content(directory / each) for each in summary["outputs"]}
     return json.dumps(results, sort_keys=True)

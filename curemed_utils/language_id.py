@@ -23,7 +23,7 @@ PASSAGE = 4 * WORD  # more than this in one stretch is no longer a term
 TERM = 3  # words in the longest name
 GRAM = 6  # bytes in the longest sequence that the second detector knows
 
-_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
 _ENGLISH = frozenset(_DATA["english_words"].split())
 _ANY_ENGLISH = [*_ENGLISH, *_DATA["english_elsewhere"].split()]

@@ -122,7 +122,7 @@ def summary(run_dir: Path, notebook: str) -> dict:
     if not file.exists():
         run = f"run notebook {notebook[:2]} with the same run_dir first"
         raise FileNotFoundError(f"{paths.show(file)} is missing: {run}")
-    return json.loads(file.read_text(encoding="utf-8"))
+    return json.loads(file.read_bytes())
 
 
 def commit() -> str:

@@ -18,7 +18,7 @@ _STEP_BEGUN = re.compile(r"</?step\d")
 _CODE = re.compile(r"(?<!`)`(?![^`\n<]*</step)[^`\n]+`(?!`)")  # no pair across a step's end
 _INVISIBLE = regex.compile(r"(?V1)[[\p{Cc}\p{Cf}\p{DI}]--\s]")
 
-_MARKS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_MARKS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 _ROLE = r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?"
 _TURN = re.compile(f"(?:{'|'.join(_MARKS.pop('turn'))}){_ROLE}", re.IGNORECASE)
 _KINDS = [f"(?P<{kind}>{'|'.join(marks)})" for kind, marks in _MARKS.items()]

@@ -14,7 +14,7 @@ from curemed_utils.audit import duplicates
 from curemed_utils.data import Row
 from curemed_utils.data.sources import release_file
 
-_TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 CHECKS = {**_TEXTS["defects"], **_TEXTS["advisory"]}
 # leaks go from training, as contaminated
 DEFECTS = tuple(check for check in _TEXTS["defects"] if check != "test_in_train")

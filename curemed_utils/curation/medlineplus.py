@@ -16,7 +16,7 @@ from curemed_utils import paths
 from curemed_utils.data import DataError
 
 SAMPLE_TOPICS = paths.SAMPLE / "topics.xml"  # our own; addresses start with sample:
-LICENCES = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_text(encoding="utf-8"))
+LICENCES = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_bytes())
 
 _PUBLIC = re.compile("|".join(LICENCES["public_pages"]))
 _NOTICE = re.compile("|".join(LICENCES["notices"]), re.IGNORECASE)

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from curemed_utils import paths
 
-KINDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+KINDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 LINE_END = re.compile(r"\r\n|\n|\r")  # others may stand inside a JSON string
 
 

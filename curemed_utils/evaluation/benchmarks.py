@@ -14,7 +14,7 @@ from curemed_utils.data import DataError, splits
 from curemed_utils.evaluation import benchmark_files, choices
 from curemed_utils.judge import Judge
 
-LANGUAGES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+LANGUAGES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 FORMS = ("open", "options")
 SEVERAL = ("MMedBench",)  # may have several right options
 READERS = {"letter": choices.by_letter, "text": choices.by_text, "judge": None}

@@ -14,7 +14,7 @@ import yaml
 
 from curemed_utils import trace
 
-_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 _CYRILLIC, _LATIN = "АВСЕ", "ABCE"  # look alike
 _SIGNS = dict.fromkeys(map(ord, "❌✗✘✖"), " wrong ")
 for _start in (0x1F150, 0x1F170, 0x1F1E6):  # letters in circles, boxes and flags

@@ -63,7 +63,7 @@ def results_of(run: Path) -> RunResults:
 
 def _levels(run: Path) -> pd.DataFrame | None:
     file = paths.summary_file(run, LEVELS_FROM)
-    summary = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    summary = json.loads(file.read_bytes()) if file.exists() else {}
     return pd.DataFrame(summary["lab"]) if summary.get("lab") else None
 
 

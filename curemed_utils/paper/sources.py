@@ -57,7 +57,7 @@ def per_tier(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 def check_sources() -> None:
     """Raises SourceChanged that names every row that differs from what was proofread."""
-    sealed = json.loads((paths.SOURCE_DATA / SEALS).read_text(encoding="utf-8"))
+    sealed = json.loads((paths.SOURCE_DATA / SEALS).read_bytes())
     present = _digests()
     faults = []
     for name in sorted(sealed.keys() | present.keys()):

@@ -9,7 +9,7 @@ from pandas.io.formats.style import Styler
 from curemed_utils import paper
 from curemed_utils.paper import beside
 
-TEXTS = yaml.safe_load(Path(__file__).with_name("tables.yaml").read_text(encoding="utf-8"))
+TEXTS = yaml.safe_load(Path(__file__).with_name("tables.yaml").read_bytes())
 VARIANTS = TEXTS["variants"]
 TITLES = {"lc": "consistency (LC, %)", "la": "accuracy (LA, %)"}
 WITH_A_RUN = (2, 6, 7, 8, 9, 10)

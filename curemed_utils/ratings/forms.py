@@ -84,7 +84,7 @@ def write_sheets(
 def instructions(group: str) -> list[str]:
     """What a rater of the group reads first, a paragraph a line."""
     file = Path(__file__).with_name("instructions.yaml")
-    texts = yaml.safe_load(file.read_text(encoding="utf-8"))
+    texts = yaml.safe_load(file.read_bytes())
     return texts["page"].format(group=group, **texts[group]).splitlines()
 
 
