@@ -27,7 +27,8 @@ NEVER_COUNT = {"run_dir", "curation_max_usd", "eval_max_usd", *stages.IDLE}
 for _kind in stages.KINDS:
     NEVER_COUNT |= {f"{_kind}_{name}" for name in stages.IDLE}
 # Where a file or folder of this name is there, its content counts.
-FILES = ("questions_file", "topics_file", "ratings_dir", "model_id", "hub_dataset", "ood_data")
+FILES = ("questions_file", "topics_file", "ratings_dir", "model_id", "chat_template")
+FILES += ("hub_dataset", "ood_data")
 # They check answers and settings of a reader, and make no result.
 CHECKS = ("curemed_utils.course.exercises", "curemed_utils.parameters")
 DATA = re.compile(r'"([\w/]*\.\w+|ood|tasks)"')  # names of files, and two folders

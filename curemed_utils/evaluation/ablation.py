@@ -24,7 +24,12 @@ _NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")
 
 
 def train_arms(
-    run_dir: Path, seeds: list[int], model_id: str, retain: float, parameters: dict
+    run_dir: Path,
+    seeds: list[int],
+    model_id: str,
+    retain: float,
+    parameters: dict,
+    chat_template: str = "",
 ) -> None:
     """Trains every arm for every seed under `<run_dir>/ablation/seed<n>`; what is done stays done.
 
@@ -40,7 +45,7 @@ def train_arms(
     first_steps = grpo["steps"]
     for seed in seeds:
         folder = paths.seed_directory(run_dir, seed)
-        checkpoints.prepare_base(model_id, folder, sft_rows, seed)
+        checkpoints.prepare_base(model_id, folder, sft_rows, seed, chat_template)
         sft["seed"] = grpo["seed"] = seed
         for name, traces in _TRACES.items():
             _stage("sft", folder, name, "base", parameters, sft | {"traces": traces})

@@ -14,7 +14,6 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field, field_validator
 
-from curemed_utils import paths
 from curemed_utils.judge import Client, price_of
 from curemed_utils.judge.wire import Reply, ending
 from curemed_utils.training import checkpoints, templates, weights
@@ -119,8 +118,7 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
     try:
         return templates.render(tokenizer, prompt)
     except ValueError as error:
-        name = paths.show(tokenizer.name_or_path)
-        raise ValueError(f"{name}: {error}; prompt_style 'plain' needs none") from None
+        raise ValueError(f"{error}; prompt_style 'plain' needs none") from None
 
 
 def _transformers(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings):

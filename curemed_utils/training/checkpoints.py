@@ -18,13 +18,16 @@ NOT_FETCHED = ("*.bin", "*.pth", "*.gguf", "*.h5", "*.msgpack", "original/*", "c
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
 
 
-def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int = 0) -> Path:
-    """Makes the run's checkpoint `base`: `tiny` from `rows`, or a link to a folder or hub id."""
+def prepare_base(
+    model_id: str, run_dir: Path, rows: list[data.Row], seed: int = 0, chat_template: str = ""
+) -> Path:
+    """Makes the run's checkpoint `base`: `tiny` from `rows`, or by `link`."""
     base = paths.checkpoint(run_dir, "base")
     if model_id != "tiny":
-        return link(base, model_id)
+        return link(base, model_id, chat_template)
     from curemed_utils.training import tiny
 
+    template = templates.named(chat_template)
     turns = []
     for row in rows:
         turns += prompts.messages(row) + prompts.completion(row)
@@ -33,19 +36,23 @@ def prepare_base(model_id: str, run_dir: Path, rows: list[data.Row], seed: int =
         "model_id": "tiny",
         "seed": seed,
         "texts": digest("\n".join(texts).encode()),
-        "recipe": digest(Path(tiny.__file__).read_bytes()),
+        "recipe": digest(Path(tiny.__file__).read_bytes() + template.encode()),
     }
     if not is_made_from(base, made_from):
         part = partial(base)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
         tiny.build(texts, part, seed)
+        load_tokenizer(part, chat_template).save_pretrained(part)
         finish(part, base, {"made_from": made_from})
     return base
 
 
-def link(base: Path, model_id: str) -> Path:
-    """Makes `base` a link to a local model or to a hub id's fetched files."""
+def link(base: Path, model_id: str, chat_template: str = "") -> Path:
+    """Makes `base` a link to a local model or to a hub id's fetched files.
+
+    Where its tokenizer is to be settled, `base` is a folder of links beside the settled one.
+    """
     from huggingface_hub import snapshot_download
 
     source = paths.resolve(model_id)
@@ -57,13 +64,31 @@ def link(base: Path, model_id: str) -> Path:
             raise FileNotFoundError(f"model_id {model_id!r} is {tried}: {error}") from error
     weights.check(source, f"model_id {model_id!r}: ", model_id)
     source = source.resolve()
-    if source != base.resolve():
+    if source != base.resolve() or base.is_symlink():
         if source.parent == base.parent.resolve():
             raise ValueError(f"model_id {model_id!r} is of this run: train it in another run_dir")
         base.parent.mkdir(parents=True, exist_ok=True)
-        set_aside(base)
-        base.symlink_to(source, target_is_directory=True)
+        if not _settled(source, base, chat_template):
+            set_aside(base)
+            base.symlink_to(source, target_is_directory=True)
     return base
+
+
+def _settled(source: Path, base: Path, chat_template: str) -> bool:
+    tokenizer = _tokenizer(source)
+    if not templates.settle(tokenizer, chat_template):
+        return False
+    template = digest(tokenizer.chat_template.encode())
+    made_from = {"model": identity(source), "chat_template": template}
+    if not is_made_from(base, made_from):
+        part = partial(base)
+        shutil.rmtree(part, ignore_errors=True)
+        tokenizer.save_pretrained(part)
+        for file in weights.files(source):
+            if not (part / file.name).exists():
+                (part / file.name).symlink_to(file)
+        finish(part, base, {"made_from": made_from})
+    return True
 
 
 def find(run_dir: Path, name: str | Path) -> Path:
@@ -114,13 +139,20 @@ def add_results(checkpoint: str | Path, results: pd.DataFrame, rules: str) -> No
         card.write_results(Path(checkpoint) / "README.md", results, rules)
 
 
-def load_tokenizer(start: str | Path):
+def load_tokenizer(start: str | Path, chat_template: str = ""):
     """The checkpoint's tokenizer, padding on the left, its chat template by `templates.settle`."""
+    tokenizer = _tokenizer(start)
+    templates.settle(tokenizer, chat_template)
+    return tokenizer
+
+
+def _tokenizer(start: str | Path):
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(start, padding_side="left", trust_remote_code=False)
-    templates.settle(tokenizer)
-    return tokenizer
+    try:
+        return AutoTokenizer.from_pretrained(start, padding_side="left", trust_remote_code=False)
+    except Exception as error:  # transformers raises many classes
+        raise ValueError(f"{paths.show(start)}: its tokenizer can't be loaded: {error}") from error
 
 
 def precision() -> str:
@@ -132,7 +164,7 @@ def precision() -> str:
     return "bfloat16" if torch.cuda.get_device_capability() >= (8, 0) else "float16"
 
 
-def check_start(start: Path, row: data.Row, traces: str = "code_switched") -> None:
+def check_start(start: Path, row: data.Row) -> None:
     """FileNotFoundError for no model, ValueError for one that can't be trained.
 
     Such a one is quantised, or its tokenizer loses tags or turns of `row`.
@@ -141,23 +173,18 @@ def check_start(start: Path, row: data.Row, traces: str = "code_switched") -> No
     if weights.config(start).get("quantization_config"):
         what = "is quantised, so it can't be trained: give the model that it was made from"
         raise ValueError(f"start {paths.show(start)} {what}")
-    its = f"start {paths.show(start)}: its tokenizer"
-    try:
-        tokenizer = load_tokenizer(start)
-    except Exception as error:  # transformers raises many classes
-        raise ValueError(f"{its} can't be loaded: {error}") from error
+    its, tokenizer = f"start {paths.show(start)}: its tokenizer", load_tokenizer(start)
     if not tokenizer.chat_template:
-        raise ValueError(f"{its} has no chat template; choose an instruction-tuned model")
+        raise ValueError(f"{its} has no chat template: give one, as in `chat_template` 'plain'")
     tagged = trace.render(["a", "b"], "c")
     ids = tokenizer(tagged, add_special_tokens=False)["input_ids"]
     kept = tokenizer.decode(ids, skip_special_tokens=True)
     if "".join(kept.split()) != "".join(tagged.split()):
         cure = "add them as ordinary tokens (tokenizer.add_tokens), not as special ones"
         raise ValueError(f"{its} turns the tags {tagged!r} into {kept!r}; {cure}")
-    try:
-        templates.check(tokenizer, prompts.messages(row), prompts.completion(row, traces))
-    except ValueError as error:
-        raise ValueError(f"start {paths.show(start)}: {error}") from None
+    templates.render(tokenizer, prompts.messages(row))
+    if not templates.around(tokenizer)[1].strip().startswith(str(tokenizer.eos_token)):
+        raise ValueError(f"{its} has no token that ends an answer of its chat template")
 
 
 def digest(raw: bytes) -> str:

@@ -196,9 +196,8 @@ def check_files(stage: Stage) -> None:
     if not stage.train_file.exists():
         raise FileNotFoundError(f"train_file {file} is missing: run notebook 01 first")
     rows = data.read_jsonl(stage.train_file)
-    traces = getattr(stage, "traces", "code_switched")
-    checkpoints.check_start(stage.start, rows[0], traces)
-    naive = traces == "monolingual"
+    checkpoints.check_start(stage.start, rows[0])
+    naive = getattr(stage, "traces", "") == "monolingual"
     if naive and not all(row.reasoning_monolingual for row in rows):
         raise data.DataError(f"traces is 'monolingual', but rows of {file} have no such trace")
     by_list = getattr(stage, "accuracy_by", "") == "accepted" and stage.accuracy_weight

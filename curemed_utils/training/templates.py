@@ -1,41 +1,66 @@
 """Chat templates: made to take a system turn, and tried on turns before anything starts."""
 
-FIXED = {
-    "enable_thinking": "{% set enable_thinking = false %}",
-    "strftime_now": "{% macro strftime_now(form) %}26 Jul 2024{% endmacro %}",  # as Llama's own
-}
-JOINED = (
-    "{% if messages[0]['role'] == 'system' %}{% set messages = [{'role': 'user', 'content': "
-    "messages[0]['content'] + '\\n\\n' + messages[1]['content']}] + messages[2:] %}{% endif %}"
-)
+import re
+from pathlib import Path
+
+import yaml
+
+from curemed_utils import paths
+
+PARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 ROLES = ("system", "user", "assistant")
 PROBE = [{"role": role, "content": f"Words of the {role}."} for role in ROLES]
 
 
-def settle(tokenizer) -> None:
-    """Makes the chat template take a system turn, and render alike on every day.
+def named(name: str) -> str:
+    """The template `plain` of `templates.yaml`, the text of a file; none of ''."""
+    if name in ("", "plain"):
+        return PARTS.get(name, "")
+    file = paths.resolve(name)
+    if not file.is_file():
+        raise FileNotFoundError(f"chat_template {name!r} is neither 'plain' nor a file")
+    return file.read_text(encoding="utf-8")
 
-    Where it loses or refuses a system turn, its text goes before the user's. Thinking is off and
-    the date is fixed where the template asks for them. A trained model keeps all this.
+
+def settle(tokenizer, name: str = "") -> bool:
+    """Gives our turns one rendering, by its own or the named template; returns if that is new.
+
+    A system turn that it refuses joins the user's. Thinking is off, the date fixed. An empty
+    thought before the answer joins the prompt, where an opened one is closed. What ends an answer
+    becomes `eos_token`.
     """
-    template = tokenizer.chat_template
+    before = tokenizer.chat_template, tokenizer.eos_token
+    template = named(name) or before[0]
     if isinstance(template, dict):
         template = template.get("default")
     if not template:
-        return
-    for name, line in FIXED.items():
-        if name in template and line not in template:
-            template = line + template
-    for tokenizer.chat_template in (template, JOINED + template, template):
-        if _takes_turns(tokenizer):
-            return
-
-
-def _takes_turns(tokenizer) -> bool:
-    try:
-        return bool(render(tokenizer, PROBE[:2]) and render(tokenizer, PROBE))
-    except ValueError:
         return False
+    for read, line in PARTS["fixed"].items():
+        if read in template and line not in template:
+            template = line + template
+    for tokenizer.chat_template in (template, PARTS["joined"] + template, template):
+        try:
+            between, tail = around(tokenizer)
+        except ValueError:
+            continue
+        if between.strip():
+            line = "{% if add_generation_prompt %}{{ " + repr(between) + " }}{% endif %}"
+            tokenizer.chat_template = tokenizer.chat_template.removesuffix("\n") + line
+        tokens = map(str, tokenizer.added_tokens_decoder.values())
+        ends = filter(tail.strip().startswith, tokens)
+        tokenizer.eos_token = max(ends, key=len, default=tokenizer.eos_token)
+        break
+    return before != (tokenizer.chat_template, tokenizer.eos_token)
+
+
+def around(tokenizer) -> tuple[str, str]:
+    """What stands between a prompt of generation and its answer, and behind the answer."""
+    start = render(tokenizer, PROBE[:2])
+    head, _, tail = render(tokenizer, PROBE).rpartition(PROBE[-1]["content"])
+    if head.startswith(start):
+        return head.removeprefix(start), tail
+    opened = re.search(PARTS["opened"], start)
+    return opened.expand(PARTS["closed"]) if opened else "", tail
 
 
 def render(tokenizer, turns: list[dict[str, str]]) -> str:
@@ -43,23 +68,12 @@ def render(tokenizer, turns: list[dict[str, str]]) -> str:
 
     ValueError where the chat template raises or leaves a turn out.
     """
-    asks = turns[-1]["role"] == "user"
+    asks, its = turns[-1]["role"] == "user", f"{paths.show(tokenizer.name_or_path)}: its"
     try:
         text = tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=asks)
     except Exception as error:  # a template may raise anything
-        raise ValueError(f"its chat template fails: {error}") from None
+        raise ValueError(f"{its} chat template fails: {error}") from None
     for turn in turns:
         if turn["content"].strip() not in text:
-            raise ValueError(f"its chat template leaves out the turn of the {turn['role']}")
+            raise ValueError(f"{its} chat template leaves out the turn of the {turn['role']}")
     return text
-
-
-def check(tokenizer, prompt: list[dict[str, str]], completion: list[dict[str, str]]) -> None:
-    """ValueError where a completion isn't right behind the prompt of generation, or has no end."""
-    start, text = render(tokenizer, prompt), render(tokenizer, prompt + completion)
-    between, answer, end = text.removeprefix(start).partition(completion[0]["content"].strip())
-    if not text.startswith(start) or between.strip() or not answer:
-        place = f"its chat template ends a prompt in {start[-30:]!r}, where a completion doesn't"
-        raise ValueError(f"{place} follow, as in models that think first: choose one that doesn't")
-    if not end.strip():
-        raise ValueError("its chat template marks no end of an answer, so none would be learnt")

@@ -10,7 +10,7 @@ import numpy as np
 
 from curemed_utils import data, judge, paths, prompts
 from curemed_utils.rewards import filled
-from curemed_utils.training import checkpoints, curricula, sft
+from curemed_utils.training import checkpoints, curricula, sft, templates
 from curemed_utils.training.stages import GRPO, SFT, Stage
 
 SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see
@@ -216,8 +216,7 @@ def _grpo_class() -> type:
 
 
 def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:
-    posed = [prompts.messages(row) for row in rows]
-    texts = tokenizer.apply_chat_template(posed, tokenize=False)
+    texts = [templates.render(tokenizer, prompts.messages(row)) for row in rows]
     tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
     kept = [row for row, ids in zip(rows, tokens, strict=True) if len(ids) <= max_length]
     _some(kept, rows, f"max_prompt_length {max_length}")

@@ -89,11 +89,12 @@ def test_longer_rows_are_left_out_whole(rows, tiny_base):
     assert left_out == len(rows) - len(kept) > 0
 
 
-def test_a_template_that_would_teach_another_prompt_is_refused(rows, tiny_base):
+def test_a_row_is_learnt_behind_the_prompt_of_generation(rows, tiny_base):
     tokenizer = checkpoints.load_tokenizer(tiny_base)
     tokenizer.chat_template = tiny.CHATML.replace("assistant\n{", "assistant, think first\n{")
-    with pytest.raises(ValueError, match=r"renders the prompt of row '.+' otherwise"):
-        sft.encode(tokenizer, rows, 4096)
+    (example,), _ = sft.encode(tokenizer, rows[:1], 4096)
+    text = tokenizer.decode(example["input_ids"])
+    assert f"assistant, think first\n{rows[0].reasoning}" in text
 
 
 # Losses ------------------------------------------------------------------------------------------
