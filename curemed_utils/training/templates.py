@@ -7,7 +7,7 @@ import yaml
 
 from curemed_utils import paths
 
-PARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+PARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 ROLES = ("system", "user", "assistant")
 PROBE = [{"role": role, "content": f"Words of the {role}."} for role in ROLES]
 
