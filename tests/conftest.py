@@ -11,6 +11,12 @@ from hypothesis import settings
 from curemed_utils import data, paths
 from curemed_utils.training import tiny
 
+# What trl and transformers deprecate of what training asks fails in the processes that tests start,
+# too. Python takes whole names of modules here.
+OURS = ("curemed_utils.training.trainers", "curemed_utils.training.process")
+ASKED = (*OURS, "transformers.training_args", "transformers.trainer")
+os.environ.setdefault("PYTHONWARNINGS", ",".join(f"error::FutureWarning:{one}" for one in ASKED))
+
 # A test draws the same examples every time; `pytest --hypothesis-profile explore` draws others.
 settings.register_profile("same", derandomize=True, deadline=None)
 settings.register_profile("explore", max_examples=1000, deadline=None, print_blob=True)

@@ -33,7 +33,7 @@ def common(stage: Stage, part: Path) -> dict:
         bf16=half == "bfloat16",
         fp16=half == "float16",
         use_cpu=not cuda,
-        gradient_checkpointing=cuda,
+        activation_checkpointing=cuda,
         dataloader_pin_memory=cuda,
         logging_steps=1,
         save_strategy="steps" if stage.save_steps else "no",

@@ -39,7 +39,7 @@ def plain_trainer(base, tokenizer, rows, part, **settings):
         output_dir=str(part),
         use_cpu=True,
         bf16=False,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         report_to="none",
         max_length=4096,
         **settings,

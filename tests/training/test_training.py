@@ -442,7 +442,8 @@ def test_a_process_count_that_was_not_started_is_refused(kind, config, grpo):
 def test_trl_takes_the_settings_of_every_engine(grpo, tmp_path):
     def taken(**chosen):
         settings = trainers._engine(stages.settings("grpo", grpo | chosen))
-        config = GRPOConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **settings)
+        plain = {"use_cpu": True, "bf16": False, "activation_checkpointing": False}
+        config = GRPOConfig(output_dir=str(tmp_path), **plain, **settings)
         assert config.use_vllm and config.vllm_max_model_length == 1024 + 8
         return config
 
