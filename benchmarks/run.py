@@ -27,8 +27,9 @@ def main() -> None:
         results["gpu"] = importlib.import_module("gpu").measure()
     elif "gpu" in recorded:
         results["gpu"] = recorded["gpu"]
-    if "pretrained" in recorded:  # pretrained.py needs a model
-        results["pretrained"] = recorded["pretrained"]
+    for name in ("pretrained", "memory"):  # pretrained.py and memory.py need a model
+        if name in recorded:
+            results[name] = recorded[name]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
 
 

@@ -105,9 +105,8 @@ def estimate(
         "rollouts": plan.rollouts(),
         "kept free": (2 + 0.05 * machine.gpu) * GIB if machine.gpu else 0,
     }
-    training = parts["activations"] + parts["LM head"]
-    process = parts["model states"] + parts["reference model"] + parts["kept free"]
-    process += max(training, parts["rollouts"])
+    either = parts["activations"] + parts["LM head"], parts["rollouts"]  # in turn
+    process = sum(parts.values()) - min(either)
     rows = [(name, size, None) for name, size in parts.items()]
     if machine.gpu:
         rows.append((GPU, process, machine.gpu))
@@ -123,7 +122,7 @@ class _Plan:
     def __init__(self, stage: Stage, processes: int, nodes: int, strategy: str, gpu: float):
         self.stage, self.strategy, self.gpu = stage, strategy, gpu
         self.processes, self.nodes, self.world = processes, nodes, processes * nodes
-        self.zero = strategy.startswith("zero")
+        self.zero, self.whole = strategy.startswith("zero"), strategy in ("none", "ddp", "zero2")
         self.model = shape(stage.start)
         self.trained, self.frozen = self.model.total, 0
         if stage.lora_rank:
@@ -131,20 +130,25 @@ class _Plan:
         config = json.loads((stage.start / "config.json").read_text(encoding="utf-8"))
         self.config = config.get("text_config", config)
         self.size, self.inner = self.config["hidden_size"], self.config["intermediate_size"]
+        n_heads = self.config["num_attention_heads"]
+        self.heads = n_heads * (self.config.get("head_dim") or self.size // n_heads)
         self.layers, self.vocabulary = self.config["num_hidden_layers"], self.config["vocab_size"]
         if isinstance(stage, SFT):
             self.length = stage.max_length
         else:
             self.length = stage.max_prompt_length + stage.max_completion_length
         self.tokens = stage.micro_batch * self.length
-        self.activation = 2 if gpu else 4  # bytes: half precision or float32; frozen weights too
+        self.activation = 2 if gpu else 4  # bytes, of frozen weights too
 
     def states(self) -> float:
         trained, frozen, largest = self.trained, self.frozen, self.model.largest
         held = self.activation * frozen
+        if self.stage.load_in_4bit:  # all but embeddings and head
+            held = 0.52 * frozen + 2 * self.activation * self.vocabulary * self.size
+        each = 18 if self.gpu else 16  # without autocast's copy
         return {
-            "none": 18 * trained + held,
-            "ddp": 22 * trained + held,
+            "none": each * trained + held,
+            "ddp": (each + 4) * trained + held,
             "zero2": 2 * (trained + frozen) + 18 * trained / self.world,
             "zero3": 4 * largest + (18 * trained + 2 * frozen) / self.world,
             "zero3_offload": 4 * largest,
@@ -166,19 +170,24 @@ class _Plan:
     def reference(self) -> float:
         if not getattr(self.stage, "beta", 0) or self.frozen:
             return 0
-        whole = self.strategy in ("none", "ddp", "zero2")
-        return (2 if self.zero else 4) * self.model.total / (1 if whole else self.world)
+        shards = 1 if self.whole else self.world
+        return (2 if self.zero else 4) * self.model.total / shards
 
     def activations(self) -> float:
         if not self.gpu:
-            return self.layers * 4 * self.tokens * (13 * self.size + 4 * self.inner)
+            each = 10 * self.size + 7 * self.heads + 4 * self.inner
+            return 4 * self.layers * self.tokens * each
         inputs = self.layers * self.tokens * self.size * (2 if self.zero else 4)
         return inputs + 4 * self.tokens * (8 * self.size + 4 * self.inner)
 
     def head(self) -> float:
-        tile = min(self.tokens, 4096) * 32768 * self.activation
-        weights = (4 if self.frozen else 8) * self.vocabulary * self.size
-        return tile + 4 * self.tokens * self.size + weights
+        tile = min(self.tokens, 4096) * min(self.vocabulary, 32768) * self.activation
+        if not self.gpu:  # copies of SFT's whole logits, of GRPO's tile
+            logits = 12 * self.tokens * self.vocabulary
+            tile = logits if isinstance(self.stage, SFT) else 8 * tile
+        weights = 0 if self.frozen else 4  # gradient; gathered where sharded
+        weights += 0 if self.whole else 4
+        return tile + 4 * self.tokens * self.size + weights * self.vocabulary * self.size
 
     def rollouts(self) -> float:
         engine, config = getattr(self.stage, "engine", ""), self.config
@@ -186,8 +195,8 @@ class _Plan:
             return self.stage.vllm_memory * self.gpu * GIB
         if engine != "transformers":
             return 0
-        head = config.get("head_dim") or self.size // config["num_attention_heads"]
-        token = 2 * self.activation * self.layers * config["num_key_value_heads"] * head
+        width = self.heads // config["num_attention_heads"] * config["num_key_value_heads"]
+        token = 2 * self.activation * self.layers * width
         each = self.length * token + 16 * self.vocabulary
         gathered = 2 * self.model.total if self.strategy.startswith("zero3") else 0
         return self.stage.batch_size // self.world * each + gathered

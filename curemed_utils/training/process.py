@@ -49,6 +49,9 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
         checkpoints.prepare(part, checkpoints.fingerprint(made_from))
     build = {"sft": trainers.sft_trainer, "grpo": trainers.grpo_trainer}[kind]
     trainer, made = build(stage, part)
+    for weight in trainer.model.parameters():
+        if stage.load_in_4bit and weight.requires_grad:  # bfloat16 by TRL: no scaler takes it
+            weight.data = weight.data.float()
     trainer.remove_callback(PrinterCallback)
     trainer.accelerator.wait_for_everyone()
     stop_file = Path(stage.stop_file or paths.stop_file(stage.run_dir))

@@ -29,7 +29,8 @@ class Stage(pydantic.BaseModel):
 
     `batch_size` counts sequences per step over all processes; `warmup` is a share of all steps.
     Every `save_steps` steps (0: never) a checkpoint is saved. `lora_rank` above 0 trains adapters
-    on all linear layers and merges them. `stop_file` is by default the run's.
+    on all linear layers and merges them, with `load_in_4bit` beside weights of 4 bits (QLoRA).
+    `stop_file` is by default the run's.
     """
 
     model_config = pydantic.ConfigDict(
@@ -48,6 +49,7 @@ class Stage(pydantic.BaseModel):
     micro_batch: PositiveInt = 1  # sequences that one process holds at a time
     world_size: PositiveInt = 1
     lora_rank: NonNegativeInt = 0
+    load_in_4bit: bool = False
     save_steps: NonNegativeInt = 0
     keep_checkpoints: int = Field(2, ge=2)  # the newest may be half written
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = "none"
@@ -57,6 +59,8 @@ class Stage(pydantic.BaseModel):
         if self.batch_size % (self.micro_batch * self.world_size):
             held = f"micro_batch {self.micro_batch} x {self.world_size} process(es)"
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of {held}")
+        if self.load_in_4bit and not self.lora_rank:
+            raise ValueError("load_in_4bit needs a lora_rank")
         return self
 
     @property
@@ -200,6 +204,9 @@ def check_files(stage: Stage) -> None:
     naive = getattr(stage, "traces", "") == "monolingual"
     if naive and not all(row.reasoning_monolingual for row in rows):
         raise data.DataError(f"traces is 'monolingual', but rows of {file} have no such trace")
+    usual = 10 * type(stage).model_fields["learning_rate"].default
+    if stage.lora_rank and stage.learning_rate < usual / 2:
+        print(f"{stage.output.name}: LoRA wants a learning_rate of about {usual:g}", flush=True)
     by_list = getattr(stage, "accuracy_by", "") == "accepted" and stage.accuracy_weight
     without = [row for row in rows if not row.accepted]
     if by_list and without:
@@ -239,6 +246,8 @@ def made_from(stage: Stage) -> dict:
     made = {name: value for name, value in stage if name not in IDLE}
     if made.get("judge_model"):
         made["judge_prompt"] = prompts.judge_fingerprint()
+    if not stage.load_in_4bit:
+        del made["load_in_4bit"]  # unknown to older checkpoints
     made["start"] = checkpoints.identity(stage.start)
     made["train_file"] = checkpoints.digest(stage.train_file.read_bytes())
     made["prompt"] = prompts.system_fingerprint()

@@ -69,8 +69,15 @@ def kernels() -> dict:
 
 def _loading(stage: Stage, fast: dict) -> dict:
     """What is trained is float32; weights that LoRA freezes take half of that on a GPU."""
-    dtype = checkpoints.precision() if stage.lora_rank else "float32"
-    return {"dtype": dtype, **fast}
+    half = checkpoints.precision()
+    loading = {"dtype": half if stage.lora_rank else "float32", **fast}
+    if stage.load_in_4bit:
+        from transformers import BitsAndBytesConfig
+
+        four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+        four |= {"load_in_4bit": True, "bnb_4bit_compute_dtype": half}
+        loading["quantization_config"] = BitsAndBytesConfig(**four)
+    return loading
 
 
 def _lora(stage: Stage):

@@ -18,6 +18,7 @@ from curemed_utils.training import memory, stages
 # hidden size, layers, heads, key-value heads, intermediate size, vocabulary, tied embeddings;
 # parameters in billions, of the model cards
 QWEN = {
+    "0.5b": (896, 24, 14, 2, 4864, 151936, True, 0.494),
     "1.5b": (1536, 28, 12, 2, 8960, 151936, True, 1.54),
     "3b": (2048, 36, 16, 2, 11008, 151936, True, 3.09),
     "7b": (3584, 28, 28, 4, 18944, 152064, False, 7.62),
@@ -184,7 +185,27 @@ def test_lora_of_7b_fits_24_gib(make_stage, models, kind):
     assert needed["model states"] * memory.GIB == pytest.approx(frozen + trained)
     assert needed[memory.GPU] < 24
     on_cpu = sizes(stage, 1, "none", machine=BIG._replace(gpu=0))
-    assert on_cpu["model states"] * memory.GIB == pytest.approx(2 * frozen + trained)
+    assert on_cpu["model states"] * memory.GIB == pytest.approx(2 * frozen + trained * 16 / 18)
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_qlora_of_7b_fits_a_t4(make_stage, models, kind):
+    stage = make_stage(kind, lora_rank=16, load_in_4bit=True)
+    needed = sizes(stage, 1, "none", machine=BIG._replace(gpu=15))
+    assert needed[memory.GPU] < 15
+    adapters = 18 * 16 * memory.shape(models / "7b").adapters
+    frozen = needed["model states"] * memory.GIB - adapters
+    linear = 28 * (2 * 3584 * (3584 + 512) + 3 * 3584 * 18944)
+    exact = 0.52 * linear + 2 * (PARAMETERS - linear)  # NF4 with its constants; the rest halves
+    assert exact < frozen < 1.15 * exact
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_the_small_file_fits_a_t4(make_stage, kind):
+    profile = run.read_profile("small")
+    assert profile["model_id"] == "Qwen/Qwen2.5-0.5B-Instruct"
+    stage = make_stage(kind, "0.5b", **stages.from_parameters(kind, profile))
+    assert sizes(stage, 1, "none", machine=BIG._replace(gpu=15))[memory.GPU] < 15
 
 
 def test_each_kept_checkpoint_takes_disk(make_stage):
@@ -265,7 +286,7 @@ def stage_of(kind, size, make_stage):
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
-@pytest.mark.parametrize("size", QWEN)
+@pytest.mark.parametrize("size", list(QWEN)[1:])
 def test_a_parameter_file_fits_the_machine_it_names(make_stage, size, kind):
     text = (paths.PROFILES / f"qwen2.5-{size}.yaml").read_text()
     stage, profile = stage_of(kind, size, make_stage)
@@ -279,7 +300,7 @@ def test_a_parameter_file_fits_the_machine_it_names(make_stage, size, kind):
     assert table.set_index("item")["needed"][memory.DISK] > disk / 2
 
 
-@pytest.mark.parametrize("size", QWEN)
+@pytest.mark.parametrize("size", list(QWEN)[1:])
 def test_a_parameter_file_is_the_papers(make_stage, size):
     (sft, profile), (grpo, _) = (stage_of(kind, size, make_stage) for kind in ("sft", "grpo"))
     run.check_parameters(profile, run.known_parameters())
@@ -301,7 +322,7 @@ def page_row(name):
 
 def test_the_pages_needs_are_the_estimates(make_stage):
     columns = []
-    for size in QWEN:
+    for size in list(QWEN)[1:]:
         needed = {}
         for kind in ("sft", "grpo"):
             stage, profile = stage_of(kind, size, make_stage)

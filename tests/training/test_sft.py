@@ -174,6 +174,9 @@ def test_precision_is_what_the_gpu_has(gpu, expected, stage, tmp_path, monkeypat
     assert (taken["bf16"], taken["fp16"]) == (expected == "bfloat16", expected == "float16")
     assert trainers._loading(stage(), {})["dtype"] == "float32"
     assert trainers._loading(stage(lora_rank=2), {})["dtype"] == expected
+    four = trainers._loading(stage(lora_rank=2, load_in_4bit=True), {})["quantization_config"]
+    assert str(four.bnb_4bit_compute_dtype) == f"torch.{expected}"
+    assert (four.bnb_4bit_quant_type, four.bnb_4bit_use_double_quant) == ("nf4", True)
 
 
 def test_frozen_weights_are_half_and_trained_ones_whole(stage, tmp_path, monkeypatch):

@@ -190,6 +190,25 @@ def test_files_that_are_there_pass(config):
     check(config)
 
 
+@pytest.mark.parametrize(("rate", "told"), [(1e-5, True), (2e-5, True), (1e-4, False)])
+def test_a_rate_too_low_for_adapters_is_told(config, rate, told, capsys):
+    low = "sft: LoRA wants a learning_rate of about 0.0001"
+    stages.check_files(stages.settings("sft", config | {"learning_rate": rate, "lora_rank": 2}))
+    assert (low in capsys.readouterr().out) == told
+    stages.check_files(stages.settings("sft", config | {"learning_rate": rate}))
+    assert "LoRA" not in capsys.readouterr().out
+
+
+def test_four_bits_need_adapters_and_shape_the_weights(config):
+    with pytest.raises(ValueError, match="load_in_4bit needs a lora_rank"):
+        stages.settings("sft", config | {"load_in_4bit": True})
+    plain = stages.made_from(stages.settings("sft", config))
+    assert "load_in_4bit" not in plain  # as in checkpoints made before there was such a setting
+    lora = stages.made_from(stages.settings("sft", config | {"lora_rank": 2}))
+    four = stages.settings("sft", config | {"lora_rank": 2, "load_in_4bit": True})
+    assert stages.made_from(four) == lora | {"load_in_4bit": True}
+
+
 def test_a_missing_train_file_says_which_notebook_makes_it(config, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jsonl is missing: run notebook 01"):
         check(config, train_file=tmp_path / "nowhere.jsonl")

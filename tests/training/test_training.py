@@ -430,6 +430,40 @@ def test_adapters_are_merged_into_a_whole_model(trained, config):
 
 
 @pytest.mark.parametrize("kind", ["sft", "grpo"])
+def test_adapters_learn_on_frozen_weights_of_four_bits(kind, config, grpo, monkeypatch):
+    pytest.importorskip("bitsandbytes", reason="QLoRA needs the extra qlora")
+    seen, save = {}, process._save
+    draw = np.random.default_rng(0)  # rewards that differ, so that GRPO has something to learn
+    monkeypatch.setattr(trainers, "filled", lambda known, weights: draw.random(known.shape))
+
+    def note(trainer, *places):
+        for weight in trainer.model.parameters():
+            seen.setdefault(weight.requires_grad, set()).add(weight.dtype)
+        save(trainer, *places)
+
+    monkeypatch.setattr(process, "_save", note)
+    config = {"sft": config, "grpo": grpo}[kind] | {"lora_rank": 4, "load_in_4bit": True}
+    stage = stages.settings(kind, config)
+    output = process.train(kind, stage)
+    assert seen[True] == {torch.float32}
+    assert torch.uint8 in seen[False]  # two weights of 4 bits each
+    start, merged = (load_file(path / "model.safetensors") for path in (stage.start, output))
+    assert {name: weight.dtype for name, weight in merged.items()} == {
+        name: weight.dtype for name, weight in start.items()
+    }
+    changed = {name for name in start if not torch.equal(start[name], merged[name])}
+    assert changed and all("proj" in name for name in changed)
+
+
+def test_without_bitsandbytes_four_bits_are_refused_by_its_name(config, monkeypatch):
+    package = "transformers.quantizers.quantizer_bnb_4bit.is_bitsandbytes_available"
+    monkeypatch.setattr(package, lambda: False)
+    stage = stages.settings("sft", config | {"lora_rank": 4, "load_in_4bit": True})
+    with pytest.raises(ImportError, match="requires bitsandbytes"):
+        process.train("sft", stage)
+
+
+@pytest.mark.parametrize("kind", ["sft", "grpo"])
 def test_a_process_count_that_was_not_started_is_refused(kind, config, grpo):
     config = {"sft": config, "grpo": grpo}[kind] | {"world_size": 2, "micro_batch": 1}
     with pytest.raises(RuntimeError, match=r"world_size is 2, but 1 process\(es\) started"):
