@@ -5,19 +5,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
 from curemed_utils import data, evaluation, languages, paths
 from curemed_utils.training import checkpoints, curricula, launch, stages
 
-ARMS = {
-    "base": "the model as it came",
-    "naive_sft": "SFT on monolingual traces",
-    "codeswitch_sft": "SFT on code-switched traces",
-    "naive_rft": "naive SFT, then GRPO on all languages at once",
-    "retain": "code-switched SFT, then GRPO in three stages by the released pools",
-    "mixture": "the same, a share alpha of every batch from the phase before",
-    "plateau": "the same as retain, but a stage ends when its reward stops rising",
-}
+ARMS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
 _TRACES = {"naive_sft": "monolingual", "codeswitch_sft": "code_switched"}
 _MEASURES = ["lc", "la", "reward", "well_formed"]
 _NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")

@@ -4,8 +4,6 @@ An item is a set and an id, a run a seed and a sample. `groups` maps ids to what
 parallel, such as a topic in all languages: they vary together, so groups are what is drawn.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 import pandas as pd
 
@@ -61,15 +59,17 @@ def estimates(
                 "n_groups": judged["group"].nunique(),
                 "n_unknown": truths[metric].iloc[place].isna().sum(),
             }
-            drawn = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in draws))
-            of_runs = _Tally(names.tolist(), *(sums[:, names.index, m] for sums in runs))
-            each_run = of_runs.statistics()
-            limits = _limits(drawn, n_groups.to_numpy(), counts["n_groups"])
+            of_runs = _statistics(names, *(sums[:, names.index, m] for sums in runs))
+            cells = [sums[:, names.index, m] for sums in draws]
+            drawn, rates = _statistics(names, *cells), _divided(*cells)
+            observed = pd.Series(rates[0], names).dropna()
+            lowest = observed.idxmin() if len(observed) else ""
+            limits = _limits(drawn, rates, n_groups.to_numpy(), counts["n_groups"])
             for statistic, (value, low, high) in limits.items():
                 line = {"model": model, "metric": metric, "statistic": statistic}
                 line |= {"value": 100 * value, "low": 100 * low, "high": 100 * high}
-                line["sd"] = 100 * pd.Series(each_run[statistic]).std()
-                line["worst"] = drawn.lowest() if statistic == "worst" else ""
+                line["sd"] = 100 * pd.Series(of_runs[statistic]).std()
+                line["worst"] = lowest if statistic == "worst" else ""
                 lines.append(line | counts)
     return pd.DataFrame(lines)
 
@@ -138,32 +138,19 @@ def _sums(code: np.ndarray, values: np.ndarray, size: int = 0) -> np.ndarray:
     return np.stack([np.bincount(code, column, size) for column in values.T], axis=1)
 
 
-class _Tally(NamedTuple):
-    """Right answers and those with a verdict: draws (or runs) x languages."""
-
-    names: list[str]
-    right: np.ndarray
-    known: np.ndarray
-
-    def rates(self) -> np.ndarray:
-        return _divided(self.right, self.known)
-
-    def lowest(self) -> str:
-        observed = self.rates()[0]
-        return "" if np.isnan(observed).all() else self.names[np.nanargmin(observed)]
-
-    def statistics(self) -> dict[str, np.ndarray]:
-        rates = self.rates()
-        statistics = {
-            "micro": _divided(self.right.sum(axis=1), self.known.sum(axis=1)),
-            "macro": _mean_of_known(rates),
-            "worst": np.fmin.reduce(rates, axis=1),
-        }
-        tiers = np.array([languages.get(name).tier for name in self.names])
-        if {"high", "low"} <= set(tiers):
-            high, low = rates[:, tiers == "high"], rates[:, tiers == "low"]
-            statistics["tier_gap"] = _mean_of_known(high) - _mean_of_known(low)
-        return statistics
+def _statistics(names: pd.Series, right: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
+    """Of right answers and those with a verdict: draws (or runs) x languages."""
+    rates = _divided(right, known)
+    statistics = {
+        "micro": _divided(right.sum(axis=1), known.sum(axis=1)),
+        "macro": _mean_of_known(rates),
+        "worst": np.fmin.reduce(rates, axis=1),
+    }
+    tiers = np.array([languages.get(name).tier for name in names])
+    if {"high", "low"} <= set(tiers):
+        high, low = rates[:, tiers == "high"], rates[:, tiers == "low"]
+        statistics["tier_gap"] = _mean_of_known(high) - _mean_of_known(low)
+    return statistics
 
 
 def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -175,16 +162,15 @@ def _mean_of_known(rates: np.ndarray) -> np.ndarray:
     return _divided(np.nansum(rates, axis=1), np.isfinite(rates).sum(axis=1))
 
 
-def _limits(draws: _Tally, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
+def _limits(statistics: dict, rates: np.ndarray, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
     """Value and limits of each statistic; `n_groups` in each language, `n` in all."""
-    statistics = draws.statistics()
     if not n:
         return dict.fromkeys(statistics, (np.nan, np.nan, np.nan))
     limits = {}
     for name in ("micro", "macro"):
         low, high = _wilson(statistics[name][:, None], np.array([n]), 0.05)
         limits[name] = statistics[name][0], low[0], high[0]
-    rates, sizes = draws.rates()[:, n_groups > 0], n_groups[n_groups > 0]
+    rates, sizes = rates[:, n_groups > 0], n_groups[n_groups > 0]
     low, _ = _wilson(rates, sizes, 0.05)
     _, high = _wilson(rates, sizes, 0.05 / len(sizes))
     limits["worst"] = statistics["worst"][0], low.min(), high.min()

@@ -82,7 +82,6 @@ def _bars() -> Iterator[tuple]:
 
 def _per_language() -> Iterator[tuple]:
     """Tables 6 and 7: gains from their parts, cells as whole counts, averages against Table 2."""
-    n = paper.published("figure08").set_index("language")["n_test"]
     main = paper.published("table02").set_index("model")
     for name, size in (("table06", "7B"), ("table07", "3B")):
         table = paper.published(name).set_index("language")
@@ -96,22 +95,27 @@ def _per_language() -> Iterator[tuple]:
                 yield claim, printed, gain, "CURE-MED less base in the same row", 0.01, source
             for part, model in models.items():
                 cells = table[f"{metric}_{part}"]
-                yield from _whole(f"{where} of {part}", cells, n, source)
+                yield from _whole(f"{where} of {part}", cells, source)
                 claim, of = f"Table 2: {metric.upper()} of {model}", f"{name}, a single run"
-                yield from _averages(claim, main.loc[model], f"{metric}_mean", cells, n, of)
+                yield from _averages(claim, main.loc[model], f"{metric}_mean", cells, of)
 
 
-def _whole(where: str, cells: pd.Series, n: pd.Series, source: str) -> Iterator[tuple]:
+def _questions() -> pd.Series:
+    return paper.published("figure08").set_index("language")["n_test"]
+
+
+def _whole(where: str, cells: pd.Series, source: str) -> Iterator[tuple]:
     """A single run's rate is a whole number of right answers over the language's questions."""
+    n = _questions()
     for language, value in cells.items():
         count = round(value * n[language] / 100)
         rule = f"{count} of {n[language]} questions: a single run"
         yield f"{where}, {language}", value, 100 * count / n[language], rule, 0.005, source
 
 
-def _averages(where: str, row: pd.Series, column: str, cells: pd.Series, n: pd.Series, of: str):
+def _averages(where: str, row: pd.Series, column: str, cells: pd.Series, of: str):
     """A published average as micro average (over questions) and as macro (over languages)."""
-    n = n.reindex(cells.index)
+    n = _questions()[cells.index]
     averages = {"micro": (cells * n).sum() / n.sum(), "macro": cells.mean()}
     for kind, value in averages.items():
         claim, rule = f"{where}, as {kind} average", f"{kind} average of {of}"
@@ -120,14 +124,13 @@ def _averages(where: str, row: pd.Series, column: str, cells: pd.Series, n: pd.S
 
 def _proprietary() -> Iterator[tuple]:
     """Table 8 as averages of Tables 9 and 10, whose cells are whole counts."""
-    n = paper.published("figure08").set_index("language")["n_test"]
     overall = paper.published("table08").set_index("model")
     for name, metric in (("table09", "la"), ("table10", "lc")):
         for model, part in paper.published(name).groupby("model", sort=False):
             cells = part.set_index("language")[metric]
             of = f"{metric.upper()} of {model}"
-            yield from _whole(f"Table {int(name[-2:])}: {of}", cells, n, part["source"].iloc[0])
-            yield from _averages(f"Table 8: {of}", overall.loc[model], metric, cells, n, name)
+            yield from _whole(f"Table {int(name[-2:])}: {of}", cells, part["source"].iloc[0])
+            yield from _averages(f"Table 8: {of}", overall.loc[model], metric, cells, name)
 
 
 def _sizes() -> Iterator[tuple]:

@@ -11,7 +11,7 @@ from curemed_utils.paper import beside
 
 TEXTS = yaml.safe_load(Path(__file__).with_name("tables.yaml").read_bytes())
 VARIANTS = TEXTS["variants"]
-TITLES = {"lc": "consistency (LC, %)", "la": "accuracy (LA, %)"}
+TITLES = TEXTS["titles"]
 WITH_A_RUN = (2, 6, 7, 8, 9, 10)
 
 
@@ -54,14 +54,8 @@ def write(folder: str | Path, scores: pd.DataFrame = beside.NO_RUN) -> list[Path
 def _styled(frame: pd.DataFrame) -> Styler:
     """Decimals have two digits, and LaTeX's characters are escaped."""
     no_name = {"index": [None] * frame.index.nlevels, "columns": [None] * frame.columns.nlevels}
-    styler = frame.map(_written).rename_axis(**no_name).style.format(escape="latex")
+    styler = frame.rename_axis(**no_name).style.format(precision=2, na_rep="", escape="latex")
     return styler.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
-
-
-def _written(value) -> str:
-    if pd.isna(value):
-        return ""
-    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def _mark(styler: Styler, cells: pd.DataFrame, css: str = "font-weight: bold") -> Styler:
@@ -73,16 +67,10 @@ def _with_deviation(rows: pd.DataFrame, measure: str = "") -> list[str]:
     return [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in columns]
 
 
-def _datasets(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
-    rows["size"] = [f"{float(size):,.0f}" for size in rows["size"]]
-    return _with_words(rows.set_index("dataset"))
-
-
-def _ratings(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
-    return _with_words(rows.set_index("language"))
-
-
-def _with_words(frame: pd.DataFrame) -> Styler:
+def _as_it_is(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+    if "size" in rows:
+        rows["size"] = [f"{float(size):,.0f}" for size in rows["size"]]
+    frame = rows.set_index(rows.columns[0])
     return _styled(frame.rename(columns=lambda name: name.replace("_", " ")))
 
 
@@ -147,11 +135,11 @@ def _models(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
 
 
 MAKERS = {
-    1: _datasets,
+    1: _as_it_is,
     2: _main,
     3: _ablation,
     4: _ood,
-    5: _ratings,
+    5: _as_it_is,
     6: _per_language,
     7: _per_language,
     8: _overall,
