@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, product
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -95,11 +95,8 @@ def plan(topics: list[Topic], language_names: Iterable[str], settings: Settings)
     names = [languages.get(name).name for name in language_names]
     if not topics or not names:
         raise DataError("nothing to curate: give one topic and one language or more")
-    planned = []
-    for topic in topics:
-        for number in range(1, settings.questions + 1):
-            planned += [Item(topic, number, name) for name in names]
-    return planned
+    places = product(topics, range(1, settings.questions + 1), names)
+    return [Item(topic, number, name) for topic, number, name in places]
 
 
 def at(items: list[Item], stage: str) -> list[Item]:
@@ -135,9 +132,11 @@ def compose_requests(items: list[Item], settings: Settings) -> Requests:
         shown = {"title": topic.title, "summary": topic.summary}
         shown["languages"] = [item.language for item in lacking]
         if done:
-            first = done[0]
-            written = {"language": first.language, "question": first.question}
-            shown["written"] = written | {"answer": first.right}
+            shown["written"] = {
+                "language": done[0].language,
+                "question": done[0].question,
+                "answer": done[0].right,
+            }
         # Without its number a repeat might be answered from the file.
         if tries := max(item.tries for item in lacking):
             shown["try"] = tries + 1
@@ -194,8 +193,8 @@ def convert_requests(items: list[Item], settings: Settings) -> Requests:
 
     def make(item: Item) -> dict:
         shown = {"question": item.question, "options": item.options, "right": item.right}
-        fixed = ("convert", shown, settings.converter, CONVERT_TOKENS, 0.7)
-        request = _request(settings, *fixed, language=item.language)
+        asked = (settings.converter, CONVERT_TOKENS, 0.7)
+        request = _request(settings, "convert", shown, *asked, language=item.language)
         if item.tries:
             reply, fault = prompts.escaped(item.reply), prompts.escaped(item.fault)
             retry = prompts.filled(prompts.CURATION["retry"], number=str(item.tries), fault=fault)

@@ -147,4 +147,5 @@ def count(
     """Rows per language (or any key) and split, with a total."""
     counts = {name: Counter(map(by, rows)) for name, rows in splits.items()}
     table = pd.DataFrame(counts).fillna(0).astype(int).sort_index()
-    return pd.concat([table, table.sum().to_frame("all").T])
+    table.loc["all"] = table.sum()
+    return table

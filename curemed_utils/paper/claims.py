@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from curemed_utils import evaluation, paper
-from curemed_utils.paper import tables
+from curemed_utils.paper import beside, tables
 
 COLUMNS = ["claim", "published", "recomputed", "rule", "tolerance", "source"]
 PAPER = "arXiv:2601.13262"
@@ -63,8 +63,7 @@ def _main() -> Iterator[tuple]:
 def _bars() -> Iterator[tuple]:
     """Bars of Figure 6 from Tables 2, 4, 11 and 12."""
     main = paper.published("table02").set_index("model")
-    ood = pd.concat([paper.published(name) for name in ("table04", "table11", "table12")])
-    ood = ood[ood["variant"].eq("cure-med")]
+    ood = beside.benchmarks().query("variant == 'cure-med'")
     means = ood.groupby(["benchmark", "model_size"])["accuracy"].mean()
     names = tables.TEXTS["figure06"]
     for row in paper.published("figure06").itertuples():

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from curemed_utils import data, evaluation, languages, paths
+from curemed_utils.data import splits
 from curemed_utils.paper import curves
 from curemed_utils.training import checkpoints, memory
 
@@ -15,15 +16,10 @@ LEVELS_FROM = "06_grpo_stage3_low"  # the notebook that measures each checkpoint
 
 def count_rows(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
     """Figure 8's table. Columns: language, family, tier, n_sft, n_rft, n_test (rows)."""
-    lines = []
-    for language in languages.ALL:
-        line = {"language": language.name, "family": language.family, "tier": language.tier}
-        for name, rows in parts.items():
-            line[f"n_{name}"] = sum(row.language == language.name for row in rows)
-        lines.append(line)
-    table = pd.DataFrame(lines)
-    published = table["language"].isin(languages.PUBLISHED)
-    return table[published | table.filter(like="n_").any(axis=1)]
+    table = pd.DataFrame(languages.ALL).rename(columns={"name": "language"})
+    counts = splits.count(parts).reindex(languages.NAMES, fill_value=0).reset_index(drop=True)
+    shown = table["published"] | counts.any(axis=1)
+    return table[["language", "family", "tier"]].join(counts.add_prefix("n_"))[shown]
 
 
 class RunResults(NamedTuple):
@@ -44,9 +40,9 @@ class RunResults(NamedTuple):
 
 def results_of(run: Path) -> RunResults:
     """The results of the run in `run`, as far as it has come."""
-    splits = {name: paths.rows_file(run, name) for name in data.SPLITS}
+    parts = {name: paths.rows_file(run, name) for name in data.SPLITS}
     logs = {stage: paths.training_log(run, stage) for stage in languages.STAGES}
-    needed = [*splits.values(), *logs.values()]
+    needed = [*parts.values(), *logs.values()]
     needed.append(paths.verdicts_file(run, languages.CHECKPOINTS[-1]))
     names = [file.relative_to(run).as_posix() for file in needed if not file.exists()]
     missing = [f"{name}: notebook {paths.maker(name)}" for name in names]
@@ -54,8 +50,8 @@ def results_of(run: Path) -> RunResults:
     if levels is None:
         missing.append(f"the levels of each tier: notebook {LEVELS_FROM[:2]}")
     counts = None
-    if all(file.exists() for file in splits.values()):
-        counts = count_rows({name: data.read_jsonl(file) for name, file in splits.items()})
+    if all(file.exists() for file in parts.values()):
+        counts = count_rows({name: data.read_jsonl(file) for name, file in parts.items()})
     logs = {stage: pd.read_json(file, lines=True) for stage, file in logs.items() if file.exists()}
     rewards = curves.rewards(logs) if logs else None
     return RunResults(_scores(run, missing), counts, rewards, levels, missing)
