@@ -19,6 +19,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from curemed_utils import paths
+from curemed_utils.data.files import write_whole
 from curemed_utils.paper import curves, style
 from curemed_utils.parameters import check_notebook
 from curemed_utils.training import checkpoints, memory
@@ -109,10 +110,8 @@ def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) ->
         "versions": {name: importlib.metadata.version(name) for name in checkpoints.PACKAGES},
         "outputs": sorted(str(Path(path).relative_to(run_dir)) for path in outputs),
     }
-    file = paths.summary_file(run_dir, notebook)
-    file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(made | summary, indent=1, ensure_ascii=False, default=_plain)
-    file.write_text(text, encoding="utf-8")
+    file = write_whole(paths.summary_file(run_dir, notebook), text)
     print(f"recorded in summary/{file.name}: {', '.join(summary)}")
 
 

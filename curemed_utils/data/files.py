@@ -47,6 +47,14 @@ def text_of(raw: bytes, name: str) -> str:
         raise DataError(f"{name}, line {line}: {fault}; save the file as UTF-8") from None
 
 
+def write_whole(path: Path, text: str) -> Path:
+    """Writes a text file in UTF-8, whole or not at all; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    return part.replace(path)
+
+
 def json_objects(
     text: str, name: str, faults: list[str], unit: str = ""
 ) -> Iterator[tuple[str, dict]]:

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError, field_validator
 
 from curemed_utils import languages, paths, trace
-from curemed_utils.data.files import DataError, json_objects, read_text
+from curemed_utils.data.files import DataError, json_objects, read_text, write_whole
 from curemed_utils.data.normal import forms_of
 
 SPLITS = ("sft", "rft", "test")
@@ -114,12 +114,8 @@ def listed(faults: Sequence[str]) -> str:
 
 def write_jsonl(rows: Iterable[Row | dict], path: str | Path) -> Path:
     """Writes rows as UTF-8 JSON Lines, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        for row in rows:
-            record = row.model_dump(exclude_defaults=True) if isinstance(row, Row) else row
-            file.write(json.dumps(record, ensure_ascii=False) + "\n")
-    part.replace(path)
-    return path
+    lines = []
+    for row in rows:
+        record = row.model_dump(exclude_defaults=True) if isinstance(row, Row) else row
+        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
+    return write_whole(Path(path), "".join(lines))

@@ -183,8 +183,7 @@ def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) ->
 def accuracy_table(scored: pd.DataFrame) -> pd.DataFrame:
     """`accuracy` per model, benchmark, language and rule, in percent of `n - n_unread`."""
     groups = scored.groupby(["model", "benchmark", "language", "rule"], sort=False)["correct"]
-    counts = {"right": groups.sum(), "read": groups.count(), "n": groups.size()}
-    table = pd.DataFrame(counts).astype(int)
+    table = groups.agg(right="sum", read="count", n="size").astype(int)
     table["accuracy"] = 100 * table["right"] / table["read"]
     table["n_unread"] = table["n"] - table["read"]
     return table[["accuracy", "n", "n_unread"]].reset_index()

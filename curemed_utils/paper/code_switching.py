@@ -7,9 +7,7 @@ from curemed_utils.language_id import FUNCTION_WORDS, WORD, bare, evidence, own_
 
 SWITCH = 5.0  # nats that a change of language must bring, so that doubtful words don't flicker
 SURE = 2 * SWITCH
-ARGUMENT = """
-means mean makes suggests indicates points explains shows fits low high likely acute
-"""
+ARGUMENT = "means mean makes suggests indicates points explains shows fits low high likely acute"
 ENGLISH = frozenset(ARGUMENT.split())  # besides the function words
 ROLES = ("english", "target")
 

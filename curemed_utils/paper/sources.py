@@ -6,6 +6,7 @@ import json
 import pandas as pd
 
 from curemed_utils import languages, paths
+from curemed_utils.data.files import write_whole
 
 SEALS = "seals.json"  # beside the tables: a digest of every row that was proofread
 HOW_TO_SEAL = "python -c 'from curemed_utils import paper; paper.seal()'"
@@ -68,11 +69,8 @@ def check_sources() -> None:
         elif sealed[name] != present[name]:
             faults += _changed_rows(name, sealed[name], present[name])
     if faults:
-        listed = "\n".join(faults)
-        raise SourceChanged(
-            f"the source data of the figures changed\n{listed}\n"
-            f"put the number back, or, where the change is meant and proofread: {HOW_TO_SEAL}"
-        )
+        advice = f"put the number back, or, where the change is meant and proofread: {HOW_TO_SEAL}"
+        raise SourceChanged("\n".join(["the source data of the figures changed", *faults, advice]))
 
 
 def _changed_rows(name: str, sealed: list[str], present: list[str]) -> list[str]:
@@ -86,8 +84,7 @@ def _changed_rows(name: str, sealed: list[str], present: list[str]) -> list[str]
 
 def seal() -> None:
     """Declares `figures/source_data` as it is now to be proofread."""
-    text = json.dumps(_digests(), indent=0) + "\n"
-    (paths.SOURCE_DATA / SEALS).write_text(text, encoding="utf-8")
+    write_whole(paths.SOURCE_DATA / SEALS, json.dumps(_digests(), indent=0) + "\n")
 
 
 def _digests() -> dict[str, list[str]]:

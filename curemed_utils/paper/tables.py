@@ -7,6 +7,7 @@ import yaml
 from pandas.io.formats.style import Styler
 
 from curemed_utils import paper
+from curemed_utils.data.files import write_whole
 from curemed_utils.paper import beside
 
 TEXTS = yaml.safe_load(Path(__file__).with_name("tables.yaml").read_bytes())
@@ -40,14 +41,10 @@ def latex(styler: Styler, label: str) -> str:
 
 def write(folder: str | Path, scores: pd.DataFrame = beside.NO_RUN) -> list[Path]:
     """Writes `<folder>/table01.tex` … `table12.tex`."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     files = []
     for number in MAKERS:
-        file = folder / f"table{number:02d}.tex"
         text = latex(numbered(number, scores), f"tab:curemed-{number:02d}")
-        file.write_text(text, encoding="utf-8")
-        files.append(file)
+        files.append(write_whole(Path(folder) / f"table{number:02d}.tex", text))
     return files
 
 

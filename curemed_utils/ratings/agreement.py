@@ -20,11 +20,10 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     """
     if ratings.table.empty:
         raise DataError(f"no rating to read; faults: {len(ratings.faults)}")
+    places = pd.concat([ratings.table, ratings.table.assign(language="all")])
     lines = []
-    for group, of_group in ratings.table.groupby("group"):
-        for language, of_language in of_group.groupby("language"):
-            lines.append(_group_means(group, language, of_language, seed))
-        lines.append(_group_means(group, "all", of_group, seed))
+    for (group, language), part in places.groupby(["group", "language"]):
+        lines.append(_group_means(group, language, part, seed))
     return pd.DataFrame(lines)
 
 

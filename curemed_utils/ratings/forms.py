@@ -14,7 +14,7 @@ import yaml
 
 from curemed_utils import languages, paths, trace
 from curemed_utils.data import DataError, Row, normalize, splits
-from curemed_utils.data.files import json_value, read_text
+from curemed_utils.data.files import json_value, read_text, write_whole
 from curemed_utils.ratings import sheets
 from curemed_utils.ratings.sheets import Line, Slip
 
@@ -129,10 +129,7 @@ def _note_draw(folder: Path, group: str, ids_of: dict) -> None:
     if clash := [name for name in ids_of if old.get(name, ids_of[name]) != ids_of[name]]:
         where = f"{paths.show(path)}: holds another draw for {', '.join(clash)}"
         raise DataError(f"{where}, whose sheets may be out; use a new folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(old | ids_of, ensure_ascii=False, indent=1), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, json.dumps(old | ids_of, ensure_ascii=False, indent=1))
 
 
 def example_sheets(rows: list[Row], folder: str | Path, seed: int = 0) -> list[Path]:
