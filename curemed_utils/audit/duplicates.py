@@ -115,7 +115,7 @@ def between_rows(
     """The checks that rows fail beside others; see `audit_splits`."""
     findings = defaultdict(list)
     held = _evaluation_sets(rows, against, findings)
-    seen, first = Index(), {"sft": {}, "rft": {}}
+    seen, first = Index(), defaultdict(dict)
     for place in rows:
         if place.split != "test":
             item = sketch(place.row.question)
@@ -147,17 +147,17 @@ def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
 def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple[str, str]]:
     """A training row against those before it, which it then joins."""
     checks, split, language = [], place.split, place.row.language
-    key = (language, item.text)
-    if not any(key in of_split for of_split in first.values()):
+    equal = first[language, item.text]  # the first by split
+    if not equal:
         if near := seen.near(item, language):
             checks.append(("near_duplicates", _as(*near[0])))
         else:
             seen.add(item, language, place)
-    if key in first[split]:
-        checks.append((f"duplicates_{split}", f"as row {first[split][key].number}"))
-    if split == "rft" and key in first["sft"]:
-        checks.append(("rft_in_sft", _as(first["sft"][key])))
-    first[split].setdefault(key, place)
+    if split in equal:
+        checks.append((f"duplicates_{split}", f"as row {equal[split].number}"))
+    if split == "rft" and "sft" in equal:
+        checks.append(("rft_in_sft", _as(equal["sft"])))
+    equal.setdefault(split, place)
     return checks
 
 

@@ -15,7 +15,6 @@ import numpy as np
 import yaml
 
 from curemed_utils import trace
-from curemed_utils.course import inspections
 
 
 def _texts(name: str) -> dict:
@@ -40,12 +39,6 @@ CASES["micro_macro"] = [
     [[("French", True), ("French", None), ("Hausa", False)]],
     [[("Thai", None), ("Hausa", True), ("Hausa", False), ("Hausa", False), ("French", True)]],
 ]
-# Where no list of cases can tell, a function looks at the reader's.
-INSPECTIONS = {
-    "near_miss": inspections.near_miss,
-    "held_out": inspections.held_out,
-    "loophole": inspections.loophole,
-}
 TOLERANCES = {  # relative; else 1e-6
     "half_width": 5e-3,
     "group_advantages": 5e-3,

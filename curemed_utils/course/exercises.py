@@ -9,7 +9,7 @@ from numbers import Real
 import numpy as np
 
 from curemed_utils import languages, paths
-from curemed_utils.course import answers
+from curemed_utils.course import answers, inspections
 
 OPEN = "open, it returns nothing yet. Replace the dots with a `return` and run the cell again."
 _SOLUTION = re.compile(r"<summary>Solution</summary>\n\n```python\n(.*?)\n```", re.DOTALL)
@@ -31,7 +31,7 @@ def check(answer: Callable) -> None:
     name = getattr(answer, "__name__", type(answer).__name__)
     if name not in answers.MORALS:
         raise Off(f"no exercise is called {name!r}: give the function itself, named as in its cell")
-    judged = _inspected if name in answers.INSPECTIONS else _tried
+    judged = _tried if name in answers.CASES else _inspected
     fault = judged(name, answer)
     if fault:
         raise Off(fault)
@@ -53,7 +53,7 @@ def solution(name: str) -> Callable:
 
 def _inspected(name: str, answer: Callable) -> str | None:
     try:
-        return answers.INSPECTIONS[name](answer)
+        return getattr(inspections, name)(answer)
     except Exception as error:
         return f"{name} ends in {type(error).__name__}: {error}"
 

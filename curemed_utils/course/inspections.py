@@ -1,4 +1,4 @@
-"""Exercises that no list of cases can check: a function for each says what is off.
+"""Exercises that no list of cases can check: a function of the same name says what is off.
 
 '' for nothing, None while the reader's function returns nothing.
 """
@@ -16,8 +16,7 @@ _FOUR = ("French", "Amharic", "Japanese", "Yoruba")
 
 def near_miss(answer: Callable) -> str | None:
     """A response to a row that earns all but accuracy."""
-    for row in _malaria():
-        text = answer(row)
+    for row, text in _responses(answer):
         if text is None:
             return None
         parts = rewards.score(text, row)
@@ -60,8 +59,7 @@ def held_out(answer: Callable) -> str | None:
 
 def loophole(answer: Callable) -> str | None:
     """A response that the loose format rule pays although nothing was thought."""
-    for row in _malaria():
-        text = answer(row)
+    for row, text in _responses(answer):
         if text is None:
             return None
         around = trace.without_blocks(text, "answer")
@@ -80,6 +78,8 @@ def loophole(answer: Callable) -> str | None:
     return ""
 
 
-def _malaria() -> list[data.Row]:
-    rows = data.read_folder(paths.SAMPLE, "sample")
-    return [row for row in rows if row.topic == "malaria" and row.language in _FOUR]
+def _responses(answer: Callable):
+    """Rows of one topic in four languages, each with what the reader's function makes of it."""
+    for row in data.read_folder(paths.SAMPLE, "sample"):
+        if row.topic == "malaria" and row.language in _FOUR:
+            yield row, answer(row)
