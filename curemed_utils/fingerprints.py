@@ -28,7 +28,7 @@ for _kind in stages.KINDS:
     NEVER_COUNT |= {f"{_kind}_{name}" for name in stages.IDLE}
 # Where a file or folder of this name is there, its content counts.
 FILES = ("questions_file", "topics_file", "ratings_dir", "model_id", "chat_template")
-FILES += ("hub_dataset", "ood_data")
+FILES += ("hub_dataset", "ood_data", "judge_rates")
 # They check answers and settings of a reader, and make no result.
 CHECKS = ("curemed_utils.course.exercises", "curemed_utils.parameters")
 DATA = re.compile(r'"([\w/]*\.\w+|ood|tasks)"')  # names of files, and two folders

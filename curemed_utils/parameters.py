@@ -45,6 +45,7 @@ NARROWER = {  # than what the parameters cell declares
     "curation_models": Annotated[dict, AfterValidator(_curation)],
     "curriculum": Literal[*curricula.NAMES],
     "data_source": Literal[*splits.SOURCES],
+    "judge_rates": File,
     "eval_engine": Literal["", "transformers", "vllm", "server"],
     "model_servers": dict[str, str],
     "ood_data": dict[Literal[*benchmarks.LANGUAGES], str],

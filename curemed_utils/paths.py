@@ -90,6 +90,11 @@ def judge_cache(run_dir: Path) -> Path:
     return run_dir / "judge.sqlite"
 
 
+def judge_rates(run_dir: Path, model: str) -> Path:
+    name = re.sub(r"[^\w.-]+", "_", model).strip("_")
+    return run_dir / "judges" / f"{name}.csv"
+
+
 def answers_folder(run_dir: Path, model: str, into: str = "evaluation") -> Path:
     """Responses and verdicts of one model; `into` is evaluation, probe or ood."""
     return run_dir / into / model

@@ -7,7 +7,7 @@ import regex
 
 from curemed_utils import data, trace
 from curemed_utils.evaluation import rates
-from curemed_utils.evaluation.release import read_released, released_files
+from curemed_utils.evaluation.release import METRICS, read_released, released_files
 from curemed_utils.language_id import Check, check_language
 
 _COLUMNS = {"Question": "question", "Response": "reference", "Test Response": "response"}
@@ -18,19 +18,19 @@ _THAI_END = regex.compile(r"(?=\p{L})\p{Thai}\P{L}*$")
 _DANGLING = regex.compile(rf"(?:[\p{{Ps}}\p{{Pi}}\p{{Pd}},:;/]|{_THAI_OPEN})[*_\s]*$")
 
 
-def released_outputs(root: str | Path | None = None) -> pd.DataFrame:
-    """Every released output with its published verdict on language consistency (Tables 8-10).
+def released_outputs(root: str | Path | None = None, task: str = "language") -> pd.DataFrame:
+    """Every released output with its published verdict on a judge's `task` (Tables 8-10).
 
     Columns: model, language, row (of the CSV, from 0), question, reference, response, published
     (boolean, NA where blank).
     """
     parts = []
     for path, model, metric, language in released_files(root):
-        if metric == "lc":
+        if metric == METRICS[task]:
             rows = read_released(path, metric, tuple(_COLUMNS))
             parts.append(rows.assign(model=model, language=language, row=rows.index))
     if not parts:
-        raise FileNotFoundError("the release has no BaseModel_language_evaluation folder")
+        raise FileNotFoundError(f"the release has no BaseModel_{task}_evaluation folder")
     names = _COLUMNS | {"verdict": "published"}
     table = pd.concat(parts, ignore_index=True).rename(columns=names)
     return table[["model", "language", "row", *names.values()]]
@@ -78,8 +78,8 @@ def completeness(text: str, language: str) -> Check:
 def compare(judged: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
     """How far `in_language & complete` agrees with the published verdict, per group of `by`.
 
-    agreement (percent) and kappa are over the n_scored rows that both decided, false_* take the
-    published verdict for the truth, agreement_complete is of `in_language` in complete rows.
+    `rates.agreement`, the published verdict taken for the truth; agreement_complete is of
+    `in_language` in complete rows.
     """
     if judged.empty:
         raise data.DataError("no outputs to compare")
@@ -89,24 +89,16 @@ def compare(judged: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
 
 
 def _agreement(group: pd.DataFrame) -> dict:
-    ours = group["in_language"] & group["complete"]
-    theirs = group["published"]
+    ours, theirs = group["in_language"] & group["complete"], group["published"]
     scored = ours.notna() & theirs.notna()
-    a, b = ours[scored].astype(bool), theirs[scored].astype(bool)
     whole = group[group["complete"].fillna(False) & scored]
     equal = whole["in_language"] == whole["published"]
-    return {
+    return rates.agreement(ours, theirs) | {
         "n": len(group),
-        "n_scored": len(a),
-        "agreement": 100 * (a == b).mean(),
-        "kappa": rates.kappa(a, b),
-        "false_accept": (a & ~b).sum(),
-        "false_reject": (~a & b).sum(),
         "agreement_complete": 100 * equal.astype(float).mean(),
         "n_complete": len(equal),
         "n_undecided": ours.isna().sum(),
         "n_blank": theirs.isna().sum(),
-        "note": "" if min(a.nunique(), b.nunique()) > 1 else "no kappa: a side never varies",
     }
 
 

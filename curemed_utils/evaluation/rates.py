@@ -1,6 +1,7 @@
 """Agreement beyond chance, and a check's rate corrected by labels (Rogan and Gladen 1978)."""
 
 import math
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -17,14 +18,33 @@ class Rate(NamedTuple):
     reason: str = ""
 
 
-def kappa(a: pd.Series, b: pd.Series) -> float:
-    """Cohen's kappa of two raters' booleans, of pairs without NA; NaN if a rater never varies."""
-    pairs = pd.DataFrame({"a": list(a), "b": list(b)}).dropna().astype(bool)
-    if pairs.nunique().min() < 2:
-        return math.nan
-    a, b = pairs.to_numpy().T
-    chance = a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean())
-    return float(((a == b).mean() - chance) / (1 - chance))
+def agreement(verdicts: pd.Series, truths: pd.Series) -> dict:
+    """How booleans agree with another rater's, over the n_scored pairs without NA.
+
+    In percent, with 95% intervals (*_low, *_high) by a Bayesian bootstrap: agreement, sensitivity,
+    specificity, bias (accepted more). As shares: Cohen's kappa, NaN if a rater never varies.
+    """
+    pairs = pd.DataFrame({"truth": list(truths), "verdict": list(verdicts)}).dropna()
+    cells = pairs.value_counts()
+    counts = [cells.get(pair, 0) for pair in product([True, False], repeat=2)]
+    line = {"n_scored": len(pairs), "false_accept": counts[2], "false_reject": counts[1]}
+    drawn = np.random.default_rng(0).dirichlet(np.add(counts, 0.5), 4000)
+    with np.errstate(invalid="ignore"):
+        hit, missed, taken, rejected = np.vstack([counts / np.sum(counts), drawn]).T
+        true, accepted, equal = hit + missed, hit + taken, hit + rejected
+        chance = true * accepted + (1 - true) * (1 - accepted)
+        varies = 0 < true[0] < 1 and 0 < accepted[0] < 1
+        measures = {"agreement": equal, "sensitivity": hit / true, "bias": accepted - true}
+        measures["specificity"] = rejected / (1 - true)
+        measures["kappa"] = (equal - chance) / (1 - chance) / (100 if varies else np.nan)
+    for name, values in measures.items():
+        low, high = 100 * np.quantile(values[1:], [0.025, 0.975])
+        value = 100 * values[0]
+        line |= {name: value, f"{name}_low": np.minimum(low, value)}
+        line[f"{name}_high"] = np.maximum(high, value)
+    notes = ["no verdict", "no kappa: a side never varies", "no better than chance", ""]
+    line["note"] = notes[sum((len(pairs) > 0, varies, varies and line["kappa_low"] > 0))]
+    return line
 
 
 def rogan_gladen(apparent, sensitivity, specificity):
@@ -34,12 +54,19 @@ def rogan_gladen(apparent, sensitivity, specificity):
 
 
 def corrected_rate(
-    observed: pd.Series, labels: pd.DataFrame, seed: int = 0, draws: int = 4000
+    observed: pd.Series,
+    labels: pd.DataFrame,
+    seed: int = 0,
+    draws: int = 4000,
+    size: float | None = None,
+    by_verdict: bool = True,
 ) -> Rate:
     """The true share behind a check's verdicts `observed` (boolean, NA left out).
 
     `labels` are of `labels.weigh`. The interval is of a Bayesian bootstrap (Rubin 1981) of share,
-    sensitivity and specificity, with half a label of each truth added to each verdict.
+    sensitivity and specificity, with half a label of each truth added to each verdict. `observed`
+    counts as `size` independent ones (default: all). Labels not drawn `by_verdict` tell the share
+    that they accept no better than the rest.
     """
     seen = observed.dropna().to_numpy(bool)
     labels = labels.dropna(subset=["verdict", "truth"])
@@ -61,8 +88,11 @@ def corrected_rate(
 
     random = np.random.default_rng(seed)
     yes = [_drawn(truth[side], weight[side], draws, random) for side in (accepted, ~accepted)]
+    if not by_verdict:
+        share = random.beta(accepted.sum() + 0.5, (~accepted).sum() + 0.5, draws)
     sensitivity, specificity = _error_rates(share, *yes)
-    apparent = random.beta(seen.sum() + 0.5, (~seen).sum() + 0.5, draws)
+    yes = seen.mean() * (size or len(seen))
+    apparent = random.beta(yes + 0.5, (size or len(seen)) - yes + 0.5, draws)
     rates = rogan_gladen(apparent, sensitivity, specificity)
     low, high, reason = 0, 1, "the labels may mean chance"
     if np.isnan(rates).mean() <= 0.05:

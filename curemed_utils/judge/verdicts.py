@@ -47,7 +47,7 @@ class Judge(AbstractContextManager):
             raise ValueError("a judge needs a model name, e.g. gpt-4.1")
         fields = {"model": model, "temperature": 0.0, "max_tokens": 10} | (options or {})
         self.model = model
-        self._fields = {name: value for name, value in fields.items() if value is not None}
+        self.fields = {name: value for name, value in fields.items() if value is not None}
         self.client = Client(cache, base_url, api_key, **{"price": price_of(model)} | limits)
 
     def score(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:
@@ -76,7 +76,7 @@ class Judge(AbstractContextManager):
         """What `score` would send. `batch.submit` takes it, with PARSE[task]."""
 
         def make(item: dict) -> dict:
-            return self._fields | {"messages": prompts.judge_messages(task, item)}
+            return self.fields | {"messages": prompts.judge_messages(task, item)}
 
         items = list(items)
         _check(task, items)

@@ -130,8 +130,8 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
 
 
 @style.applied()
-def verifier_agreement(table: pd.DataFrame) -> Figure:
-    """Agreement (%) of the offline checks with the published GPT-4o verdicts on language.
+def verifier_agreement(table: pd.DataFrame, whose: str = "the offline check") -> Figure:
+    """Agreement (%) of the offline check, or of `whose`, with the published GPT-4o verdicts.
 
     `table` is `calibration.compare(…, ['model', 'language'])` with its index reset.
     """
@@ -139,7 +139,7 @@ def verifier_agreement(table: pd.DataFrame) -> Figure:
     mean = np.average(table["agreement"], weights=table["n_scored"])
     worst = table.loc[table["agreement"].idxmin()]
     alt = (
-        f"Agreement of the offline check with GPT-4o, {mean:.1f}% "
+        f"Agreement of {whose} with GPT-4o, {mean:.1f}% "
         f"over {table['n_scored'].sum():,} responses; "
         f"lowest {worst['agreement']:.0f}% for {worst['model']} in {worst['language']}"
     )

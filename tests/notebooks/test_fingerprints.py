@@ -72,7 +72,8 @@ def test_no_file_of_the_package_is_forgotten():
         "course/morals.yaml",
         "curation/__init__.py",
         "fingerprints.py",
-        "judge/batch.py",  # for users, no notebook has it
+        "judge/__main__.py",  # for users, as is batch
+        "judge/batch.py",
         "parameters.py",
         "run.py",
         "run_directory.txt",
