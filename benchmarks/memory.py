@@ -1,9 +1,10 @@
 """What a stage of a real model takes on a CPU, beside the estimate that is printed before it.
 
-`python benchmarks/memory.py MODEL FOLDER` trains two steps of each of STAGES in FOLDER and writes
-"memory" in benchmarks/results.json. Each stage runs twice, each time in a process of its own: one
-gives the process's peak, less what it held before the model was loaded, the other the peak of
-torch's own allocator. That leaves out weights which are read in place from their file.
+`python benchmarks/memory.py MODEL FOLDER` trains two steps of each of STAGES in FOLDER, each in a
+process of its own, and writes "memory" in benchmarks/results.json: the process's peak, less what it
+held before the model was loaded. Those of COUNTED run again under torch's profiler, whose records
+take memory themselves, for the peak of torch's own allocator; the weights are not in it, since they
+are read in place from their file.
 """
 
 import argparse
@@ -29,6 +30,7 @@ STAGES = {  # kind, times that a trace is repeated, settings
     "GRPO, 4 of 64, KL term": ("grpo", 1, GRPO | {"beta": 0.04}),
     "GRPO, 4 of 192, LoRA": ("grpo", 1, GRPO | {"max_completion_length": 192, "lora_rank": 16}),
 }
+COUNTED = ("SFT, 2 rows",)
 CPU = memory.Machine(gpu=0, main=0, disk=0)
 
 
@@ -40,7 +42,7 @@ def main() -> None:
     measured = {}
     for name, (kind, repeated, settings) in STAGES.items():
         stage = prepare(places.model, places.folder, kind, repeated, settings)
-        measured[name] = measure(kind, stage)
+        measured[name] = measure(kind, stage, name in COUNTED)
         print(name, measured[name], flush=True)
     results = json.loads(RESULTS.read_text())
     parameters = memory.shape(places.model).total
@@ -69,15 +71,15 @@ def prepare(model: Path, folder: Path, kind: str, repeated: int, settings: dict)
     return stages.settings(kind, places | settings | longest[kind])
 
 
-def measure(kind: str, stage: stages.Stage) -> dict:
-    """GB estimated, taken by the process, and in torch's allocator."""
+def measure(kind: str, stage: stages.Stage, counted: bool) -> dict:
+    """GB estimated, taken by the process, and of those counted, in torch's allocator."""
     table = memory.estimate(stage, 1, 1, "none", CPU).set_index("item")["needed"]
     estimated = table[memory.MAIN] * memory.GIB / 1e9
     file = stage.output.parents[1] / "config.json"
     file.write_text(stage.model_dump_json())
     settings = stage.model_dump(mode="json", exclude_defaults=True, exclude=set(stages.PLACES))
     measured = {"kind": kind, "settings": settings, "estimated_GB": round(float(estimated), 2)}
-    for what in ("process", "allocator"):
+    for what in ("process", "allocator")[: 1 + counted]:
         shutil.rmtree(stage.output, ignore_errors=True)
         command = [sys.executable, __file__, f"--{what}", kind, str(file)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)

@@ -335,6 +335,46 @@ def test_the_pages_needs_are_the_estimates(make_stage):
         assert page_row(name) == pytest.approx(values, rel=5e-3, abs=0.05), name
 
 
+# Beside a real model on a CPU -------------------------------------------------------------------
+
+
+def gemma(folder):
+    """A folder like that of Gemma 3 270M, without its content."""
+    config = {"hidden_size": 640, "intermediate_size": 2048, "num_hidden_layers": 18}
+    config |= {"num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 256}
+    config |= {"vocab_size": 262144, "tie_word_embeddings": True}
+    layer = {"q": [1024, 640], "k": [256, 640], "v": [256, 640], "o": [640, 1024]}
+    layer |= {"gate": [2048, 640], "up": [2048, 640], "down": [640, 2048]}
+    layer |= {"norm_q": [256], "norm_k": [256]}
+    layer |= {f"norm_{number}": [640] for number in range(4)}
+    weights = {"model.embed_tokens.weight": [262144, 640], "model.norm.weight": [640]}
+    for number in range(18):
+        weights |= {f"model.layers.{number}.{name}": size for name, size in layer.items()}
+    (folder / "config.json").write_text(json.dumps(config))
+    empty_weights(folder / "model.safetensors", weights)
+    return folder
+
+
+def test_the_estimate_is_what_a_real_model_took_on_a_cpu(tmp_path):
+    """The peaks of processes that benchmarks/memory.py recorded."""
+    results = json.loads((paths.ROOT / "benchmarks/results.json").read_text("utf-8"))["memory"]
+    model = gemma(tmp_path)
+    assert memory.shape(model).total == results["parameters"]
+    assert len(results["stages"]) >= 6
+    for name, measured in results["stages"].items():
+        output = paths.checkpoint(tmp_path, "x")
+        places = {"start": model, "train_file": "rows.jsonl", "output": output}
+        stage = stages.settings(measured["kind"], places | measured["settings"])
+        needed = sizes(stage, 1, "none", machine=BIG._replace(gpu=0))[memory.MAIN]
+        estimated = needed * memory.GIB / 1e9
+        assert estimated == pytest.approx(measured["estimated_GB"], abs=0.01), name
+        assert estimated == pytest.approx(measured["process_GB"], rel=0.25), name
+    counted = results["stages"]["SFT, 2 rows"]
+    weights = 4 * results["parameters"] / 1e9  # read in place, so not in torch's allocator
+    estimated = counted["estimated_GB"] - weights
+    assert estimated == pytest.approx(counted["allocator_GB"], rel=0.25)
+
+
 # Beside one GPU ----------------------------------------------------------------------------------
 
 MEASURED = {
