@@ -10,6 +10,7 @@ from pathlib import Path
 
 from curemed_utils import paths
 from curemed_utils.evaluation import models
+from curemed_utils.judge.models import LIMITS
 from curemed_utils.parameters import complete, declared
 from curemed_utils.training import checkpoints, stages
 
@@ -23,7 +24,7 @@ READ_BY = {
 }
 MADE_WHEN = ("time", "commit", "versions")  # in a summary, no results
 # Caps and places; of a stage, all that doesn't shape its weights.
-NEVER_COUNT = {"run_dir", "curation_max_usd", "eval_max_usd", *stages.IDLE}
+NEVER_COUNT = {"run_dir", "curation_max_usd", "eval_max_usd", *stages.IDLE, *LIMITS}
 for _kind in stages.KINDS:
     NEVER_COUNT |= {f"{_kind}_{name}" for name in stages.IDLE}
 # Where a file or folder of this name is there, its content counts.
@@ -80,7 +81,7 @@ def _that_count(parameters: dict) -> dict:
     """Without what never counts; with the content of the files and models that are named."""
     counted = {}
     for name, value in parameters.items():
-        if name in ("sft_options", "grpo_options"):
+        if name in ("sft_options", "grpo_options", "judge_options"):
             counted[name] = {key: value[key] for key in value if key not in NEVER_COUNT}
         elif name not in NEVER_COUNT:
             counted[name] = _by_content(value) if name in FILES else value

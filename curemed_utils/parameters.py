@@ -20,6 +20,7 @@ from curemed_utils import languages, paths
 from curemed_utils.curation import items
 from curemed_utils.data import DataError, splits, yaml12
 from curemed_utils.evaluation import benchmarks, models
+from curemed_utils.judge.models import Options, tell
 from curemed_utils.training import curricula, launch, stages
 
 
@@ -47,6 +48,8 @@ NARROWER = {  # than what the parameters cell declares
     "data_source": Literal[*splits.SOURCES],
     "judge_rates": File,
     "eval_engine": Literal["", "transformers", "vllm", "server"],
+    "judge_model": Annotated[str, AfterValidator(tell)],
+    "judge_options": Options,
     "model_servers": dict[str, str],
     "ood_data": dict[Literal[*benchmarks.LANGUAGES], str],
     "ood_form": Literal[*benchmarks.FORMS],

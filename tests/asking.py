@@ -13,7 +13,6 @@ context.set_forkserver_preload(
     [
         "openai",
         "aiohttp",
-        "aiolimiter",
         "httpx2",
         "tqdm.auto",
         "curemed_utils.judge.client",

@@ -31,6 +31,9 @@ class Server:
     to the requests with these keys, the first line first. `body` replaces the whole answer,
     `headers` and `error` are added to an error's.
 
+    `reasons` makes it a model that thinks for so many tokens: it refuses temperature and
+    max_tokens, and where max_completion_tokens are too few it has no content.
+
     `finished` counts, for each request, the answers sent whole. `again` has, for every request that
     came although it had been answered, when that was.
     """
@@ -49,7 +52,7 @@ class Server:
             {},
             {},
         )
-        self.replies = None
+        self.replies, self.reasons = None, 0
         vars(self).update(options)
         self.by_key = recorded(self.replies) if self.replies else {}
         self.seen, self.finished, self.flying, self.most_flying, self.keys = (
@@ -78,6 +81,12 @@ class Server:
             fault = self.fault(name, body.decode())
             if fault:
                 return await self.fail(fault, request)
+            refused = (
+                {"temperature", "max_tokens"} & json.loads(body).keys() if self.reasons else ()
+            )
+            if refused:
+                error = {"message": f"Unsupported parameter: {min(refused)!r}", "code": None}
+                return web.json_response({"error": error}, status=400)
             answer = self.answer(json.loads(body), name, request)
             response = (
                 web.json_response(answer) if self.body is None else web.Response(text=self.body)
@@ -143,6 +152,8 @@ class Server:
             "{question}", body["messages"][-1]["content"]
         )
         echo = f" {request.headers.get('Authorization')}" if self.echo_headers else ""
+        if self.reasons:
+            return self.reasoned(text, body)
         return {
             "id": "x",
             "object": "chat.completion",
@@ -157,6 +168,17 @@ class Server:
             ],
             "usage": {"prompt_tokens": 100, "completion_tokens": 2, "total_tokens": 102},
         }
+
+    def reasoned(self, text, body):
+        room = body.get("max_completion_tokens", 10**6)
+        is_cut = room < self.reasons + 2
+        used = room if is_cut else self.reasons + 2
+        usage = {"prompt_tokens": 100, "completion_tokens": used, "total_tokens": 100 + used}
+        usage["completion_tokens_details"] = {"reasoning_tokens": min(used, self.reasons)}
+        message = {"role": "assistant", "content": None if is_cut else text}
+        message["reasoning_content"] = "Let me think."
+        choice = {"index": 0, "message": message, "finish_reason": "length" if is_cut else "stop"}
+        return {"id": "x", "model": body["model"], "choices": [choice], "usage": usage}
 
     async def stats(self, request):
         counts = dict(

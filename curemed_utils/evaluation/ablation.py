@@ -32,6 +32,7 @@ def train_arms(
     """
     sft = settings_of(run_dir, "sft") | {"train_file": paths.rows_file(run_dir, "sft")}
     grpo = settings_of(run_dir, "stage1_high") | {"judge_cache": paths.judge_cache(run_dir)}
+    grpo["judge_options"] = parameters.get("judge_options", {}) | grpo.get("judge_options", {})
     sft["stop_file"] = grpo["stop_file"] = str(paths.stop_file(run_dir))
     sft_rows = data.read_jsonl(sft["train_file"])
     rft_rows = data.read_jsonl(paths.rows_file(run_dir, "rft"))

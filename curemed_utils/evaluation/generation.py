@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, Field, field_validator
 
-from curemed_utils.judge import Client, price_of
+from curemed_utils.judge import Client, models
 from curemed_utils.judge.wire import Reply, ending
 from curemed_utils.training import checkpoints, templates, weights
 
@@ -53,6 +53,7 @@ class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
     base_url: str = ""
     key_name: str = "OPENAI_API_KEY"
     request: dict | None = None
+    served: str = ""
     cache: Path = Path("responses.sqlite")
     max_usd: float | None = None
 
@@ -250,9 +251,13 @@ def _server(model, batches: list[list[_Prompt]], settings: GenerationSettings):
     key = os.environ.get(name)
     if name != "OPENAI_API_KEY" and not key:
         raise ValueError(f"{settings.base_url}: {name} is not set; it holds that server's key")
-    fields = {"model": model, "temperature": settings.temperature}
-    fields |= {"max_tokens": settings.max_new_tokens} | (settings.request or {})
-    limits = {"timeout": 600.0, "price": price_of(model), "max_usd": settings.max_usd}
+    longest = settings.max_new_tokens
+    fields = {"model": model, "temperature": settings.temperature, "max_tokens": longest}
+    for name, value in models.request_of(model, {}).items():
+        fields[name] = longest if type(value) is int else value  # the family's limit of tokens
+    fields |= settings.request or {}
+    limits = {"price": models.price_of(model), "max_usd": settings.max_usd}
+    limits |= {"timeout": 600.0, "served": settings.served}
     with Client(settings.cache, settings.base_url, key, **limits) as server:
         for batch in batches:
             requests = []

@@ -1,4 +1,5 @@
 from curemed_utils.judge.client import Client, Refused
+from curemed_utils.judge.models import price_of
 from curemed_utils.judge.verdicts import (
     PARSE,
     TASKS,
@@ -8,4 +9,3 @@ from curemed_utils.judge.verdicts import (
     parse_score,
     parse_truth,
 )  # fmt: skip
-from curemed_utils.judge.wire import price_of

@@ -17,7 +17,7 @@ import pandas as pd
 from filelock import FileLock
 
 from curemed_utils.data import DataError
-from curemed_utils.judge import wire
+from curemed_utils.judge import models, wire
 from curemed_utils.judge.cache import Cache
 from curemed_utils.judge.client import Refused
 
@@ -28,8 +28,8 @@ COLUMNS = ["file", "model", "requests", "batch", "status", "outcome"]
 
 
 def batch_price(model: str) -> tuple[float, float] | None:
-    """Half the price of `prices.yaml`, also for a quote."""
-    price = wire.price_of(model)
+    """Half the price of `models.yaml`, also for a quote."""
+    price = models.price_of(model)
     return price and (price[0] / 2, price[1] / 2)
 
 

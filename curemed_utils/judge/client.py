@@ -19,7 +19,7 @@ from typing import Any
 import httpx2
 
 from curemed_utils import paths
-from curemed_utils.judge import wire
+from curemed_utils.judge import models, wire
 from curemed_utils.judge.cache import CHUNK, Cache, Totals, Writer
 from curemed_utils.judge.tally import Call, NoAnswer, Refused, Tallies, Tally, progress_bar
 from curemed_utils.judge.wire import Answer, Reply
@@ -31,9 +31,9 @@ class Client(AbstractContextManager):
     """Asks an OpenAI-compatible server, at most `max_concurrency` requests at a time.
 
     `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. With neither, or with
-    `offline`, only `cache` answers. `requests_per_minute` is shared by the ranks of a distributed
-    run. `timeout` is in seconds, `price` in USD per million prompt and completion tokens. `max_usd`
-    caps the cost of all answers in the file. `tallies` say, for each model asked, which `served`.
+    `offline`, only `cache` answers. `timeout` is in seconds, `price` in USD per million prompt and
+    completion tokens. `max_usd` caps the cost of all answers in the file. `tallies` say, for each
+    model asked, which `served`; one that is neither asked nor named by `served` is Refused.
     """
 
     def __init__(
@@ -47,14 +47,14 @@ class Client(AbstractContextManager):
         price: tuple[float, float] | None = None,
         max_usd: float | None = None,
         offline: bool = False,
+        tokens_per_minute: float | None = None,
+        served: str = "",
     ):
-        for limit in (max_concurrency, requests_per_minute, timeout):
-            if limit is not None and limit <= 0:
-                names = "max_concurrency, requests_per_minute and timeout"
-                raise ValueError(f"{names} must be more than 0, not {limit}")
+        rates = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
+        models.Options(max_concurrency=max_concurrency, timeout=timeout, **rates)
         if max_usd is not None and price is None:
             ways = "price=(USD, USD) per million tokens, or add the model to"
-            raise ValueError(f"max_usd needs a price: give {ways} {paths.show(wire.PRICES)}")
+            raise ValueError(f"max_usd needs a price: give {ways} {paths.show(models.MODELS)}")
         key = (api_key or os.environ.get("OPENAI_API_KEY", "")).strip()
         if not (key.isascii() and key.isprintable()):
             raise ValueError("the API key holds characters that no key has: copy it again")
@@ -71,9 +71,9 @@ class Client(AbstractContextManager):
         self._wire = asyncio.Semaphore(max_concurrency)
         self._width = max_concurrency + CHUNK  # with those that wait for wire or disk
         self._writer = Writer(self._cache)
-        self.tallies = Tallies()
+        self.tallies = Tallies(self.server, served)
         self._asked_again: set[str] = set()  # keys of what was cut off
-        self._limiter = wire.limiter(requests_per_minute)
+        self._pace = wire.Pace(*rates.values())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -146,7 +146,8 @@ class Client(AbstractContextManager):
         await self._loop.shutdown_default_executor()
 
     async def _ask(self, requests: Iterable[dict], parse: Callable, progress: str) -> list[Reply]:
-        call, room = Call(parse, self.server), asyncio.Semaphore(self._width)
+        call = Call(parse, None if self._cache.read_only else self.server)
+        room = asyncio.Semaphore(self._width)
         looked_up = self._cache.look_up(requests, self.server)
         replies: list[Reply | None] = []
 
@@ -165,6 +166,7 @@ class Client(AbstractContextManager):
                             if reply:
                                 tally = self.tallies[str(request.get("model"))]
                                 tally.answer(reply.answer.served)
+                                await tally.check(call)
                                 bar.update()
                                 continue
                             await room.acquire()
@@ -212,12 +214,12 @@ class Client(AbstractContextManager):
                 return stored[key][attempt]
             tally = self.tallies[str(request.get("model"))]
             async with self._wire:
-                if self._limiter:
-                    await self._limiter.acquire()
+                await self._pace.wait(request)
                 while tally.takes_nothing() and tally.flying:
                     await asyncio.sleep(POLL)  # one of these may be answered
                 if call.down:
                     raise NoAnswer(Reply(error=f"not asked, {call.down}"))
+                await tally.check(call)
                 if tally.takes_nothing():
                     remedy = "the server takes no such request; check the options"
                     if not tally.faulty:
@@ -232,6 +234,7 @@ class Client(AbstractContextManager):
                     finally:
                         tally.flying -= 1
             await self._store(key, attempt, request, answer)
+            await tally.check(call)
             return answer
         finally:
             self._cache.release(key, attempt)

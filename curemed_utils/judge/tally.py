@@ -1,5 +1,6 @@
 """How requests fare: whether a server or a model is asked on, and which models answer."""
 
+import asyncio
 import sys
 import warnings
 from collections import Counter
@@ -7,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from curemed_utils.judge import wire
+from curemed_utils.judge import models, wire
 
 FAILURES = 3  # requests that fail with no answer in between: the others will fail too
 FEW, MANY = 8, 32  # refusals in a row
@@ -24,7 +25,7 @@ class NoAnswer(Exception):
 @dataclass
 class Call:
     parse: Callable[[str], Any]
-    server: str | None
+    server: str | None  # None: a replay
     answered_at: float = 0.0
     failures: int = 0
     down: str = ""  # why nobody is asked any more
@@ -49,10 +50,12 @@ class Tally:
     """
 
     model: str
+    accepted: str = ""  # another name of it
     refused: int = 0  # in a row
     faulty: int = 0  # of these, those not about their text
     flying: int = 0
     error: str = ""  # of the last one refused
+    other: str = ""  # a model that answered, but was not asked
     served: Counter = field(default_factory=Counter)  # answers by the model that the server named
 
     def refuse(self, error: str, about_text: str) -> None:
@@ -66,20 +69,38 @@ class Tally:
         return self.faulty >= FEW or self.refused >= MANY
 
     def answer(self, served: str) -> None:
-        """Warns of a model that is not the one asked, or not the one that answered before."""
+        """Warns of a model that is neither asked nor accepted, or of a second one."""
         self.refused = self.faulty = 0
         self.served[served] += 1
-        is_new = self.served[served] == 1 and served not in ("", "None")
-        if is_new and not (len(self.served) == 1 and wire.same_model(self.model, served)):
+        if self.served[served] > 1 or served in ("", "None", self.accepted):
+            return
+        if not wire.same_model(self.model, served):
+            self.other = served
+        if self.other or len(self.served) > 1:
             names = ", ".join(map(repr, self.served))
             warnings.warn(f"asked for model {self.model!r}, got answers of {names}", stacklevel=2)
 
+    async def check(self, call: Call) -> None:
+        """Refused where a model answers that was not asked, once all in flight are here; a replay
+        goes on."""
+        if self.other and call.server:
+            call.down = f"asked for model {self.model!r}, {self.other!r} answered"
+            same = f"if that is the same model, set judge_options {{served: {self.other}}}"
+            while self.flying:
+                await asyncio.sleep(0.05)
+            raise Refused(f"{call.down}: no more is sent; {same}")
+
 
 class Tallies(dict[str, Tally]):
-    """By the model asked."""
+    """By the model asked; of a new one `models.tell` warns, unless `server` is None."""
+
+    def __init__(self, server: str | None, accepted: str):
+        self.server, self.accepted = server, accepted
 
     def __missing__(self, model: str) -> Tally:
-        return self.setdefault(model, Tally(model))
+        if self.server:
+            models.tell(model, self.server)
+        return self.setdefault(model, Tally(model, self.accepted))
 
 
 def progress_bar(progress: str, items: Iterable):

@@ -1,14 +1,16 @@
 """Verdicts of a judge: True or False for evaluation (Appendix A), 0 to 1 as a reward (B.3)."""
 
+import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any, NamedTuple
 
 from curemed_utils import languages, prompts
+from curemed_utils.judge import models
 from curemed_utils.judge.cache import Totals
 from curemed_utils.judge.client import Client
-from curemed_utils.judge.wire import Reply, Requests, price_of
+from curemed_utils.judge.wire import Reply, Requests
 from curemed_utils.judge.words import parse_score, parse_truth
 
 PARSE = {task: parse_score if "reward" in task else parse_truth for task in prompts.JUDGE}
@@ -29,9 +31,8 @@ class Judge(AbstractContextManager):
     """One judge model behind an OpenAI-compatible server.
 
     `base_url`, `api_key`, `cache` and `limits` (max_concurrency, max_usd, …) are those of `Client`;
-    the price defaults to that of `prices.yaml`. `options` are further fields of the request beside
-    the paper's temperature 0 and 10 tokens; None takes a field out, as reasoning models want it:
-    {'max_tokens': None, 'temperature': None, 'max_completion_tokens': 2000}.
+    `options` are `models.Options`. Price and fields of a request are those of `models.yaml` before
+    the paper's temperature 0 and 10 tokens. A `base_url` of `options` gets no key but `key_name`'s.
     """
 
     def __init__(
@@ -45,10 +46,17 @@ class Judge(AbstractContextManager):
     ):
         if not model:
             raise ValueError("a judge needs a model name, e.g. gpt-4.1")
-        fields = {"model": model, "temperature": 0.0, "max_tokens": 10} | (options or {})
+        chosen = models.Options.model_validate(options or {})
+        fields = {"model": model, "temperature": 0.0, "max_tokens": 10}
+        fields |= models.request_of(model, chosen)
         self.model = model
         self.fields = {name: value for name, value in fields.items() if value is not None}
-        self.client = Client(cache, base_url, api_key, **{"price": price_of(model)} | limits)
+        defaults = {"base_url": base_url, "api_key": api_key, "price": models.price_of(model)}
+        limits = defaults | chosen.limits() | limits
+        key_name = limits.pop("key_name", "")
+        if key_name or chosen.base_url:
+            limits["api_key"] = os.environ.get(key_name) or "none"
+        self.client = Client(cache, **limits)
 
     def score(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:
         """A verdict on each item, in order: a dict with question, reference, response and

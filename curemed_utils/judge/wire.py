@@ -1,9 +1,11 @@
 """Requests and replies: what goes over the wire to a model, what comes back, what it costs."""
 
+import asyncio
 import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,6 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from curemed_utils import paths
 from curemed_utils.data import yaml12
 
 OPENAI = "https://api.openai.com/v1"
@@ -20,8 +21,7 @@ ATTEMPTS = 3  # answers asked for while none can be parsed
 RETRIES = 7  # of one request, while the server is busy, broken or slow
 NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
 BUSY = (408, 409, 425, 429)  # of the statuses below 500, those that pass
-PRICES = Path(__file__).with_name("prices.yaml")
-SERVERS = yaml12.read_yaml(PRICES.with_name("servers.yaml"))
+SERVERS = yaml12.read_yaml(Path(__file__).with_name("servers.yaml"))
 _FINAL = {  # the same request would end alike
     "length": "cut off: raise max_tokens, which reasoning uses up too (the next run asks again)",
     "content_filter": "refused, by the model or by a filter",
@@ -114,12 +114,13 @@ def _says(text: str, patterns: list[str]) -> bool:
 
 
 def same_model(asked: str, served: str) -> bool:
-    """Whether two names differ at most in path, case, alias or date: gpt-4o and
-    openai/gpt-4o-2024-08-06."""
+    """Whether two names differ at most in path, case, alias or a date that one of them has:
+    gpt-4o and openai/gpt-4o-2024-08-06."""
     last = [name.casefold().rpartition("/")[2] for name in (asked, served)]
     plain = [re.sub(r"[^a-z0-9]+", "-", name) for name in last]
-    first, second = (re.sub(r"(-latest|-free|-main|-\d\d[\d-]+)+$", "", name) for name in plain)
-    return first == second
+    names = [re.sub(r"(-latest|-free|-main)+$", "", name) for name in plain]
+    short, long = sorted(names, key=len)
+    return bool(re.fullmatch(rf"{short}(-\d\d[\d-]+)?", long))
 
 
 def read_answer(body: Any) -> Answer:
@@ -171,31 +172,24 @@ def tokens_of(request: dict) -> tuple[int, int]:
     return size // 3 + 8, request.get("max_completion_tokens") or request.get("max_tokens") or 1024
 
 
-def price_of(model: str) -> tuple[float, float] | None:
-    """USD per million prompt and completion tokens from `prices.yaml`; None if not listed."""
-    prices = yaml12.read_yaml(PRICES) or {}
-    if model not in prices:
-        return None
-    try:
-        prompt, completion = map(float, prices[model])
-        return prompt, completion
-    except (TypeError, ValueError):
-        needs = "needs two numbers, USD per million prompt and completion tokens"
-        raise ValueError(f"{paths.show(PRICES)}: {model!r} {needs}") from None
-
-
 def usd(price: tuple[float, float] | None, tokens: tuple[int, int]) -> float | None:
     """What prompt and completion tokens cost; None without a price."""
     return price and (tokens[0] * price[0] + tokens[1] * price[1]) / 1e6
 
 
-def limiter(requests_per_minute: float | None):
-    from aiolimiter import AsyncLimiter
+class Pace:
+    """Spaces requests by limits a minute, which ranks share; half a second's worth goes at once."""
 
-    if requests_per_minute is None:
-        return None
-    per_second = requests_per_minute / 60 / int(os.environ.get("WORLD_SIZE") or 1)
-    return AsyncLimiter(max(1.0, per_second), max(1.0, 1 / per_second))
+    def __init__(self, requests: float | None, tokens: float | None):
+        ranks = int(os.environ.get("WORLD_SIZE") or 1)
+        self._per_request = 60 * ranks / requests if requests else 0.0  # seconds
+        self._per_token = 60 * ranks / tokens if tokens else 0.0
+        self._due = 0.0
+
+    async def wait(self, request: dict) -> None:
+        due = max(self._due, time.monotonic() - 0.5)
+        self._due = due + max(self._per_request, self._per_token * sum(tokens_of(request)))
+        await asyncio.sleep(due - time.monotonic())
 
 
 def connect(url: str, key: str, max_concurrency: int, timeout: float):

@@ -7,6 +7,7 @@ import pydantic
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from curemed_utils import data, judge, languages, paths, prompts, rewards
+from curemed_utils.judge import models
 from curemed_utils.training import checkpoints, curricula
 
 PLACES = ("start", "train_file", "output", "world_size")  # given by `launch`, not by an option
@@ -92,8 +93,8 @@ class GRPO(Stage):
     weighs the KL term to the start: the paper gives none, DeepSeekMath has 0.04. `vllm_memory` is
     a share of each training GPU. Curriculum mixture takes `alpha` of every batch from earlier
     phases; plateau ends when the reward has not risen for `patience` steps. The rules of the
-    reward are those of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps the cost of
-    `judge_cache`, by default the run's.
+    reward are those of `rewards.Rewards`, `judge_options` those of `Judge`; `judge_max_usd` (0: no
+    limit) caps the cost of `judge_cache`, by default the run's.
     """
 
     learning_rate: NonNegativeFloat = 1e-6
@@ -121,6 +122,7 @@ class GRPO(Stage):
     language_over: str = "answer"
     strict_format: bool = True
     judge_model: str = ""
+    judge_options: models.Options = models.Options()
     judge_cache: Place | None = None
     judge_max_usd: NonNegativeFloat = 0.0
 
@@ -157,7 +159,7 @@ def settings(kind: str, config: dict) -> Stage:
 def _fault(kind: str, fault: dict) -> str:
     if not fault["loc"]:  # of several settings together
         return plain(fault)
-    name = fault["loc"][0]
+    name = ".".join(map(str, fault["loc"]))
     if fault["type"] == "missing":
         return f"{kind} needs a value for {name}"
     if fault["type"] == "extra_forbidden":
@@ -217,11 +219,12 @@ def check_files(stage: Stage) -> None:
         )
 
 
-def rules_of(run_dir: Path, judge_max_usd: float | None = None) -> rewards.Rewards:
+def rules_of(run_dir: Path, judge_max_usd: float | None = None, **judge_options) -> rewards.Rewards:
     """The reward by the rules of the run's first GRPO stage; the paper's before there is one.
 
     All checkpoints are measured by one rule, and the first stage's stays whatever comes later: it
-    says so where a later stage has others. A judge is asked only with a limit of cost (0: none).
+    says so where a later stage has others. A judge is asked only with a limit of cost (0: none); of
+    `judge_options` limits count.
     """
     first = None
     for name in languages.STAGES:
@@ -238,14 +241,18 @@ def rules_of(run_dir: Path, judge_max_usd: float | None = None) -> rewards.Rewar
     if not asks or judge_max_usd is None:
         return first.rewards()
     limits = {"cache": paths.judge_cache(run_dir), "max_usd": judge_max_usd or None}
-    return first.rewards(judge.Judge(first.judge_model, **limits))
+    options = dict(first.judge_options) | models.Options(**judge_options).limits()
+    return first.rewards(judge.Judge(first.judge_model, options=options, **limits))
 
 
 def made_from(stage: Stage) -> dict:
     """What shapes the stage's weights: settings, data, start and prompt."""
     made = {name: value for name, value in stage if name not in IDLE}
+    options = made.pop("judge_options", {})
     if made.get("judge_model"):
         made["judge_prompt"] = prompts.judge_fingerprint()
+        request = models.request_of(stage.judge_model, options)
+        made |= {"judge_options": request} if request else {}
     if not stage.load_in_4bit:
         del made["load_in_4bit"]  # unknown to older checkpoints
     made["start"] = checkpoints.identity(stage.start)

@@ -236,7 +236,8 @@ def _judge(stage: GRPO) -> judge.Judge | None:
     cache = stage.judge_cache or paths.judge_cache(stage.run_dir)
     if stage.world_size > int(os.environ.get("LOCAL_WORLD_SIZE", stage.world_size)):
         cache = cache.with_stem(f"{cache.stem}-{socket.gethostname()}")  # SQLite can't be shared
-    return judge.Judge(stage.judge_model, cache=cache, max_usd=stage.judge_max_usd or None)
+    limits = {"cache": cache, "max_usd": stage.judge_max_usd or None}
+    return judge.Judge(stage.judge_model, options=stage.judge_options, **limits)
 
 
 def _engine(stage: GRPO) -> dict:

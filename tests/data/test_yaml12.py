@@ -10,7 +10,7 @@ from curemed_utils import prompts
 from curemed_utils.data import DataError
 from curemed_utils.data.yaml12 import parse_yaml
 from curemed_utils.evaluation import models
-from curemed_utils.judge import wire
+from curemed_utils.judge import models as judge_models
 
 
 @pytest.mark.parametrize(
@@ -60,13 +60,13 @@ def test_any_text_is_read_or_refused_in_our_words(text):
 
 
 def test_a_price_or_model_that_stands_there_twice_is_named_with_its_line(tmp_path, monkeypatch):
-    file = tmp_path / "prices.yaml"
-    file.write_text("# USD\nmine: [1, 2]\nother: [1, 2]\nmine: [3, 4]\n")
-    monkeypatch.setattr(wire, "PRICES", file)
-    with pytest.raises(DataError, match=r"prices\.yaml: .*'mine' stands there twice .* line 4"):
-        wire.price_of("mine")
+    file = tmp_path / "models.yaml"
+    file.write_text("# USD\nmine: {price: [1, 2]}\nother: {}\nmine: {price: [3, 4]}\n")
+    monkeypatch.setattr(judge_models, "MODELS", file)
+    with pytest.raises(DataError, match=r"models\.yaml: .*'mine' stands there twice .* line 4"):
+        judge_models.price_of("mine")
     file.write_text("- name: A\n  id: x\n  id: y\n")
-    with pytest.raises(DataError, match=r"prices\.yaml: .*'id' stands there twice .* line 3"):
+    with pytest.raises(DataError, match=r"models\.yaml: .*'id' stands there twice .* line 3"):
         models.load_models(file)
     with pytest.raises(DataError, match="'a' stands there twice"):
         prompts.read_yaml(_written(file, "a: x\na: y\n"))

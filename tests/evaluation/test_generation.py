@@ -14,6 +14,7 @@ from curemed_utils import data, evaluation, paths, prompts
 from curemed_utils.data import DataError
 from curemed_utils.evaluation import generation, models
 from curemed_utils.evaluation.generation import GenerationSettings, Response
+from curemed_utils.judge import Refused
 from curemed_utils.training import checkpoints
 
 # Batches ------------------------------------------------------------------------------------------
@@ -319,9 +320,11 @@ def test_a_refusal_is_an_items_end(serve, make_row, tmp_path, options, words):
 def test_a_model_that_was_not_asked_is_named_in_the_table(serve, make_row, tmp_path):
     server = serve(body=json.dumps(OUTRIGHT | {"model": "served"}))
     asked = {"engine": "server", "base_url": server.url, "cache": tmp_path / "answers.sqlite"}
-    with pytest.warns(UserWarning, match="asked for model 'm', got answers of 'served'"):
-        table = evaluation.respond("m", [make_row(accepted=["x"])], **asked)
-    assert table["served"][0] == "served"
+    rows = [make_row(accepted=["x"])]
+    with pytest.warns(UserWarning), pytest.raises(Refused, match="for model 'm', 'served' answ"):
+        evaluation.respond("m", rows, **asked)
+    table = evaluation.respond("m", rows, served="served", **asked)
+    assert table["served"][0] == "served" and server.stats()["seen"] == 1
 
 
 def test_a_response_that_could_not_be_had_says_why(serve, ask, posed):

@@ -13,6 +13,7 @@ import time
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import closing
 from email.utils import formatdate
+from itertools import pairwise
 
 import asking
 import pytest
@@ -21,7 +22,7 @@ from asking import requests as ask_for
 
 from curemed_utils import paths
 from curemed_utils.judge import client as llm
-from curemed_utils.judge import wire
+from curemed_utils.judge import models, wire
 from curemed_utils.judge.cache import Cache
 
 KEY = "sk-made-up-0123456789abcdef"
@@ -338,10 +339,34 @@ def test_requests_per_minute_are_kept_and_shared_by_the_ranks(
     monkeypatch.setenv("WORLD_SIZE", ranks)
     client(server, requests_per_minute=per_minute).ask(ask_for(22))
     arrivals = server.stats()["arrivals"]
-    assert 1.0 < arrivals[-1] - arrivals[0] < 2.5  # 10 at once, then 10 a second
+    assert 1.0 < arrivals[-1] - arrivals[0] < 2.5  # 5 at once, then 10 a second
 
 
-@pytest.mark.parametrize("name", ["max_concurrency", "requests_per_minute", "timeout"])
+@pytest.mark.heavy
+@pytest.mark.parametrize(("per_minute", "ranks"), [(6000, "1"), (24000, "4")])
+def test_tokens_per_minute_are_kept_and_shared_by_the_ranks(
+    serve, client, monkeypatch, per_minute, ranks
+):
+    """100 prompt tokens by our estimate, 50 for the reply: one and a half seconds a request."""
+    server = serve()
+    monkeypatch.setenv("WORLD_SIZE", ranks)
+    client(server, tokens_per_minute=per_minute).ask(priced(4, max_tokens=50))
+    arrivals = server.stats()["arrivals"]
+    waits = [after - before for before, after in pairwise(arrivals)]
+    assert waits == pytest.approx([1.0, 1.5, 1.5], abs=0.3)  # half a second's worth goes at once
+
+
+def test_no_limit_holds_nothing_back(serve, client):
+    server = serve()
+    began = time.monotonic()
+    client(server).ask(priced(20, max_tokens=10**6))
+    assert time.monotonic() - began < 2
+
+
+LIMITS = ["max_concurrency", "requests_per_minute", "tokens_per_minute", "timeout"]
+
+
+@pytest.mark.parametrize("name", LIMITS)
 def test_a_limit_of_nothing_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=name):
         llm.Client(tmp_path / "cache.sqlite", "http://127.0.0.1:9/v1", **{name: 0})
@@ -752,13 +777,14 @@ def test_a_quote_is_what_the_run_will_cost(serve, client):
 
 
 def test_every_listed_price_is_two_numbers_and_a_broken_one_is_named(tmp_path, monkeypatch):
-    listed = yaml.safe_load(wire.PRICES.read_text(encoding="utf-8"))
-    assert all(prompt > 0 and completion > 0 for prompt, completion in map(wire.price_of, listed))
-    monkeypatch.setattr(wire, "PRICES", tmp_path / "prices.yaml")
+    listed = yaml.safe_load(models.MODELS.read_text(encoding="utf-8"))
+    prices = {name: models.price_of(name) for name, row in listed.items() if "price" in row}
+    assert prices["gpt-4o"] == (2.5, 10.0) and all(min(price) >= 0 for price in prices.values())
+    monkeypatch.setattr(models, "MODELS", tmp_path / "models.yaml")
     for broken in ("[0.1]", "0.1", "[a, b]", "[1, 2, 3]"):
-        wire.PRICES.write_text(f"mine: {broken}\n")
-        with pytest.raises(ValueError, match=r"prices.yaml: 'mine' needs two numbers"):
-            wire.price_of("mine")
+        models.MODELS.write_text(f"mine: {{price: {broken}}}\n")
+        with pytest.raises(ValueError, match=r"models.yaml: price of 'mine' needs two numbers"):
+            models.price_of("mine")
 
 
 def test_a_quote_without_prices_counts_tokens(client):

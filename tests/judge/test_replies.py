@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curemed_utils.judge import Client, Judge, Refused, parse_truth, wire
+from curemed_utils.judge.cache import Cache
 
 ITEM = {"question": "Q ?", "reference": "m", "response": "<answer>m</answer>", "language": "French"}
 
@@ -490,38 +491,67 @@ def test_one_model_has_several_names(asked, served):
         ("qwen2.5:7b", "qwen2.5:72b"),
         ("Qwen2.5-7B", "Qwen2.5-7B-Instruct"),
         ("gpt-4o", "m"),
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06"),
+        ("checkpoint-500", "checkpoint-1000"),
+        ("gemini-2.5-pro", "gemini-3.8-flash"),
     ],
 )
 def test_other_models_are_other_models(asked, served):
     assert not wire.same_model(asked, served)
 
 
-def test_an_answer_of_another_model_is_named_once_and_counted(planned, tmp_path):
-    planned.plan = lambda request: (200, completion("True", model="gpt-4o-mini"))
-    with Client(tmp_path / "cache.sqlite", planned.url) as client:
-        with pytest.warns(
-            UserWarning, match="model 'gpt-4o', got answers of 'gpt-4o-mini'"
-        ) as said:
-            client.ask(ask_for(5, model="gpt-4o"))
-        assert len(said) == 1 and client.tallies["gpt-4o"].served == {"gpt-4o-mini": 5}
-    with (
-        Client(tmp_path / "cache.sqlite") as client,
-        pytest.warns(UserWarning, match="gpt-4o-mini"),
-    ):
-        client.ask(ask_for(5, model="gpt-4o"))  # replayed
+def other_model(request):
+    return 200, completion("True", model="gpt-4o-mini")
+
+
+def test_another_model_than_asked_stops_with_both_names(planned, tmp_path):
+    planned.plan = other_model
+    both = r"asked for model 'm', 'gpt-4o-mini' answered: no more is sent.*{served: gpt-4o-mini}"
+    for _ in range(2):  # what was paid stays, and is no verdict of `m` later either
+        with Client(tmp_path / "cache.sqlite", planned.url, max_concurrency=2) as client:
+            with pytest.warns(UserWarning), pytest.raises(Refused, match=both):
+                client.ask(ask_for(40))
+            assert client.tallies["m"].served.keys() == {"gpt-4o-mini"}
+    assert len(planned.asked) == 2
+    with contextlib.closing(Cache(tmp_path / "cache.sqlite")) as stored:
+        assert stored.totals().requests == len(planned.asked)
+
+
+def test_another_name_of_the_model_can_be_accepted(planned, tmp_path):
+    planned.plan = other_model
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with Client(tmp_path / "cache.sqlite", planned.url, served="gpt-4o-mini") as client:
+            assert failed(client.ask(ask_for(5))) == []
+            assert client.tallies["m"].served == {"gpt-4o-mini": 5}
+        options = {"served": "gpt-4o-mini"}
+        with Judge("m", planned.url, cache=tmp_path / "j.sqlite", options=options) as judge:
+            assert judge.score("logic", [ITEM])[0].value is True
+
+
+def test_recorded_answers_of_another_model_are_replayed_with_a_warning(planned, tmp_path):
+    planned.plan = other_model
+    with Client(tmp_path / "cache.sqlite", planned.url, served="gpt-4o-mini") as client:
+        client.ask(ask_for(5))
+    named = pytest.warns(UserWarning, match="model 'm', got answers of 'gpt-4o-mini'")
+    with Client(tmp_path / "cache.sqlite") as client, named as told:
+        assert failed(client.ask(ask_for(5))) == []
+    assert len(told) == 1
 
 
 def test_two_snapshots_in_one_task_are_named(planned, tmp_path):
-    names = ["gpt-4o-2024-05-13", "gpt-4o-2024-08-06"]
+    names = ["stand-in-2024-05-13", "stand-in-2024-08-06"]
     planned.plan = lambda request: (200, completion("True", model=names[number(request) % 2]))
-    both = pytest.warns(UserWarning, match="answers of 'gpt-4o-2024-05-13', 'gpt-4o-2024-08-06'")
+    both = pytest.warns(
+        UserWarning, match="answers of 'stand-in-2024-05-13', 'stand-in-2024-08-06'"
+    )
     with Client(tmp_path / "cache.sqlite", planned.url, max_concurrency=1) as client, both:
-        client.ask(ask_for(4, model="gpt-4o"))
+        client.ask(ask_for(4, model="stand-in"))
 
 
-@pytest.mark.parametrize("name", ["gpt-4o-2024-08-06", None, ""])
+@pytest.mark.parametrize("name", ["stand-in-2024-08-06", None, ""])
 def test_the_same_or_no_name_is_no_news(planned, tmp_path, name):
     planned.plan = lambda request: (200, completion("True", model=name))
     with warnings.catch_warnings(), Client(tmp_path / "cache.sqlite", planned.url) as client:
         warnings.simplefilter("error")
-        assert failed(client.ask(ask_for(3, model="gpt-4o"))) == []
+        assert failed(client.ask(ask_for(3, model="stand-in"))) == []

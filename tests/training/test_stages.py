@@ -13,6 +13,7 @@ PLACES = {"start": "checkpoints/base", "train_file": "rows.jsonl", "output": "ch
 MACHINE = {"micro_batch", "world_size", "save_steps", "keep_checkpoints", "report_to", "stop_file"}
 COUNTED_BY_CONTENT = {"start", "train_file"}
 ELSEWHERE = {"output", "judge_cache", "judge_max_usd"}
+REASONS = {"temperature": None, "max_tokens": None, "max_completion_tokens": 2000}
 VLLM = {"vllm_memory", "vllm_tensor_parallel", "vllm_server_url"}
 
 
@@ -54,6 +55,12 @@ def test_settings_read_and_write_nothing(tmp_path):
         ("grpo", {"curriculum": "plateau"}, "curriculum 'plateau' needs a patience of 1 step"),
         ("grpo", {"alpha": 1.0}, "alpha is 1.0: input should be less than 1"),
         ("grpo", {"accuracy_by": "judge"}, "set judge_model"),
+        ("grpo", {"judge_options": {"timeout": "9"}}, "judge_options.timeout is '9': input should"),
+        ("grpo", {"judge_options": {"request_per_minute": 9}}, "like it: .'requests_per_minute'"),
+        ("grpo", {"judge_options": {"reasoning": {"effort": {1}}}}, "not a valid JSON value"),
+        ("grpo", {"judge_options": {"api_key": "sk"}}, "'api_key' is no option"),
+        ("grpo", {"judge_options": {"base_url": "h:8000/v1"}}, "must look like http://host"),
+        ("grpo", {"judge_options": [60]}, "judge_options is .60.: input should be a valid dict"),
         ("grpo", {"alpha": 2, "steps": 0}, "steps is 0: .*; alpha is 2: "),
     ],
 )
@@ -150,6 +157,8 @@ def test_a_setting_that_shapes_the_weights_makes_another_checkpoint(config, chan
         {"stop_file": "elsewhere"},
         {"output": "elsewhere"},
         {"vllm_memory": 0.5},
+        {"judge_options": {"requests_per_minute": 60, "tokens_per_minute": 1e5, "timeout": 9}},
+        {"judge_options": {"base_url": "http://h/v1", "key_name": "KEY", "served": "x"}},
     ],
 )
 def test_a_spend_cap_a_logger_a_path_or_a_machine_never_trains_again(config, change):
@@ -173,6 +182,19 @@ def test_the_judges_wording_counts_only_where_a_judge_rewards(config, monkeypatc
     monkeypatch.setitem(prompts.JUDGE, "reward_accuracy", "other words")
     same = [stages.made_from(stage) == made for stage, made in zip(chosen, before, strict=True)]
     assert same == [True, True, False]
+
+
+def test_a_judges_request_fields_shape_the_reward(config):
+    judged = config | {"accuracy_by": "judge", "judge_model": "m"}
+    plain = stages.made_from(stages.settings("grpo", judged))
+    assert "judge_options" not in plain
+    options = {"max_completion_tokens": 900, "temperature": None, "timeout": 9}
+    made = stages.made_from(stages.settings("grpo", judged | {"judge_options": options}))
+    assert made["judge_options"] == {"max_completion_tokens": 900, "temperature": None}
+    of_family = stages.made_from(stages.settings("grpo", judged | {"judge_model": "o3"}))
+    assert of_family["judge_options"] == REASONS
+    unasked = stages.made_from(stages.settings("grpo", config | {"judge_options": options}))
+    assert unasked == stages.made_from(stages.settings("grpo", config))
 
 
 def test_nothing_is_done_at_first(config):

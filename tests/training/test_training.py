@@ -208,6 +208,27 @@ def test_a_judge_behind_a_server_rewards_a_stage(grpo, tmp_path, monkeypatch):
     assert log(output, "reward")[0]["rewards/accuracy/mean"] == pytest.approx(0.5)
 
 
+def test_a_judge_that_reasons_rewards_a_stage_by_parameters_alone(grpo, tmp_path, monkeypatch):
+    """It takes neither temperature nor max_tokens, and thinks for 300 tokens first."""
+    options = {"temperature": None, "max_tokens": None, "max_completion_tokens": 400}
+    parameters = {"accuracy_by": "judge", "language_by": "judge", "judge_model": "stand-in"}
+    parameters |= {"judge_options": options | {"tokens_per_minute": 10**9, "max_concurrency": 4}}
+    parameters |= {"grpo_steps": 2, "max_completion_length": 12}
+    config = grpo | stages.from_parameters("grpo", parameters)
+    with running(reply="0.5", reasons=300) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        output = process.train("grpo", stages.settings("grpo", config))
+        assert server.stats()["twice"] == 0 < server.stats()["finished"]
+        assert server.stats()["most_flying"] <= 4
+        rules = stages.rules_of(tmp_path, 0.0, timeout=9.0, temperature=1.0)
+    shown = log(output, "reward")
+    assert [line["rewards/accuracy/mean"] for line in shown] == pytest.approx([0.5, 0.5])
+    assert checkpoints.info(output)["made_from"]["judge_options"] == options
+    with rules.judge as judge:  # that of later notebooks asks as the stage did
+        (request,) = judge.requests("reward_language", [{"response": "x", "language": "French"}])
+        assert "temperature" not in request and request["max_completion_tokens"] == 400
+
+
 def test_trl_s_own_sum_is_ours_and_its_log_keeps_parts_unknown(grpo, tmp_path):
     grpo = grpo | {"batch_size": 6, "micro_batch": 6, "num_generations": 3}
     stage = stages.settings("grpo", grpo | {"language_weight": 0.2, "format_weight": 0.1})
