@@ -81,7 +81,7 @@ class Judge(AbstractContextManager):
         return self.client.quote(self.requests(task, items), PARSE[task])
 
     def requests(self, task: str, items: Iterable[dict]) -> Requests:
-        """What `score` would send. `batch.submit` takes it, with PARSE[task]."""
+        """What `score` would send."""
 
         def make(item: dict) -> dict:
             return self.fields | {"messages": prompts.judge_messages(task, item)}

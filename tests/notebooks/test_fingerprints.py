@@ -72,8 +72,7 @@ def test_no_file_of_the_package_is_forgotten():
         "course/morals.yaml",
         "curation/__init__.py",
         "fingerprints.py",
-        "judge/__main__.py",  # for users, as is batch
-        "judge/batch.py",
+        "judge/__main__.py",  # for users
         "parameters.py",
         "run.py",
         "run_directory.txt",
