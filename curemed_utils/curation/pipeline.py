@@ -37,7 +37,7 @@ class Curated(NamedTuple):
 
 
 class Unanswered(data.DataError):
-    """A client has no server, and its file lacks answers: any client can have its `requests` answered."""
+    """A client has no server, and its file lacks answers to these `requests`."""
 
     def __init__(self, message: str, requests: list[dict], parse: Callable[[str], Any]):
         super().__init__(message)
