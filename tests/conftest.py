@@ -55,6 +55,27 @@ def tiny_base(sample, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tiny_trained(tiny_base, sample, tmp_path_factory) -> Path:
+    """That checkpoint after enough steps for its most likely token to be no toss of a coin."""
+    from curemed_utils.training import process, stages
+
+    run = tmp_path_factory.mktemp("trained")
+    train_file = data.write_jsonl(sample[::4], run / "rows.jsonl")
+    config = {"start": tiny_base, "train_file": train_file, "output": paths.checkpoint(run, "sft")}
+    config |= {"batch_size": 13, "micro_batch": 13, "max_steps": 40, "learning_rate": 5e-3}
+    return process.train("sft", stages.settings("sft", config))
+
+
+@pytest.fixture(scope="session")
+def served(tiny_trained, tmp_path_factory):
+    """The address of vLLM's own server of that checkpoint."""
+    import vllm_serve
+
+    with vllm_serve.serving(tiny_trained, tmp_path_factory.mktemp("vllm") / "log") as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def server_process():
     import server
 

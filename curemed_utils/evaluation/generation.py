@@ -1,12 +1,14 @@
 """Responses of a model by one of three engines, from prompt, seed and model alone.
 
 A batch changes only last digits of logits: they hardly ever matter in float32, now and then in
-bfloat16 and under vLLM.
+bfloat16.
 """
 
+import asyncio
 import gc
 import hashlib
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,19 +95,19 @@ def in_batches(
         return
     if settings.prompt_style == "user_only":
         prompts = [[{"role": "user", "content": _joined(prompt)}] for prompt in prompts]
-    ids = [()] * len(prompts)
+    ids, tokenizer = [()] * len(prompts), None
     if settings.engine != "server":
         weights.check(Path(model))
         tokenizer = checkpoints.load_tokenizer(model)
         prompts = [_text(prompt, tokenizer, settings.prompt_style) for prompt in prompts]
         ids = tokenizer(prompts, add_special_tokens=False)["input_ids"]
     asked = list(map(_Prompt, range(len(prompts)), seeds, prompts, ids))
-    if settings.engine == "transformers":
-        asked.sort(key=lambda each: -len(each.ids))  # what doesn't fit into memory fails at once
+    asked.sort(key=lambda each: -len(each.ids))  # what doesn't fit into memory fails at once
     engine = {"transformers": _transformers, "vllm": _vllm, "server": _server}[settings.engine]
     size = settings.batch_size or BATCH[settings.engine]
     batches = [asked[first : first + size] for first in range(0, len(asked), size)]
-    for batch, responses in zip(batches, engine(model, batches, settings), strict=True):
+    given = model, batches, settings, tokenizer
+    for batch, responses in zip(batches, engine(*given), strict=True):
         yield dict(zip([each.place for each in batch], responses, strict=True))
 
 
@@ -122,19 +124,15 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
         raise ValueError(f"{error}; prompt_style 'plain' needs none") from None
 
 
-def _transformers(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings):
+def _transformers(checkpoint, batches, settings: GenerationSettings, tokenizer):
     import torch
     from transformers import AutoModelForCausalLM, LogitsProcessorList
 
     cuda = torch.cuda.is_available()
     how = {"dtype": checkpoints.precision(), "device_map": "auto" if cuda else None}
     model = AutoModelForCausalLM.from_pretrained(checkpoint, **how).eval()
-    n_new, longest = settings.max_new_tokens, len(batches[0][0].ids)
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if context and longest + n_new > context:
-        longest = f"the longest prompt ({longest} tokens) and max_new_tokens {n_new}"
-        raise ValueError(f"{longest} exceed the model's {context} tokens")
-    tokenizer = checkpoints.load_tokenizer(checkpoint)
+    n_new = settings.max_new_tokens
+    _room(model.config.get_text_config(), len(batches[0][0].ids), n_new)
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     ends = model.generation_config.eos_token_id
     ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
@@ -168,6 +166,14 @@ def _transformers(checkpoint, batches: list[list[_Prompt]], settings: Generation
     torch.cuda.empty_cache()  # for the next model's engine, which may be another process
 
 
+def _room(config, longest: int, n_new: int) -> int:
+    context = getattr(config, "max_position_embeddings", None)
+    if context and longest + n_new > context:
+        both = f"the longest prompt ({longest} tokens) and max_new_tokens {n_new}"
+        raise ValueError(f"{both} exceed the model's {context} tokens")
+    return longest + n_new
+
+
 class _Sampler:
     """Leaves each row one token, drawn by a number of its own in `draws` (rows x new tokens)."""
 
@@ -185,52 +191,76 @@ class _Sampler:
         return scores.scatter(1, token, float("inf"))
 
 
+def _seed(asked: _Prompt) -> int:
+    seeded = f"{asked.seed}\n{asked.prompt}".encode(errors="surrogatepass")
+    return int.from_bytes(hashlib.sha256(seeded).digest()[:7], "big")
+
+
 def _draws(asked: _Prompt, n: int):
     import torch
 
-    seeded = f"{asked.seed}\n{asked.prompt}".encode(errors="surrogatepass")
-    digest = hashlib.sha256(seeded).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    generator = torch.Generator().manual_seed(_seed(asked))
     return torch.rand(n, dtype=torch.float64, generator=generator)
 
 
-def _response(tokens: list[int], ends: set[int], tokenizer, n_prompt_tokens: int) -> Response:
+def _response(tokens: list[int], ends, tokenizer, n_prompt_tokens: int) -> Response:
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
     reason = "length" if end is None else "stop"
     return Response(text, reason, len(tokens[:end]), n_prompt_tokens)
 
 
-def _vllm(checkpoint, batches: list[list[_Prompt]], settings: GenerationSettings):
+def _vllm(checkpoint, batches, settings: GenerationSettings, tokenizer):
     try:
-        from vllm import LLM, SamplingParams
+        from vllm import AsyncEngineArgs, AsyncLLMEngine
     except ImportError as error:
-        hint = "pip install -e '.[vllm]' on Linux with a GPU, or take another engine"
-        raise ModuleNotFoundError(f"engine 'vllm' can't be imported ({error}): {hint}") from None
+        hint = "pip install -c constraints-vllm.txt -e '.[vllm]'"
+        raise ModuleNotFoundError(f"engine 'vllm': {error}; {hint}") from None
     import torch
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(checkpoint).get_text_config()
-    heads = getattr(config, "num_attention_heads", 1)
+    heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
-    n_gpus = tensor_parallel(heads, kv_heads, torch.cuda.device_count())
-    how = {"tensor_parallel_size": n_gpus, "dtype": checkpoints.precision()}
-    model = LLM(model=str(checkpoint), **how)
-    limits = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
+    n_gpus = torch.cuda.device_count()
+    shared = tensor_parallel(heads, kv_heads, n_gpus)
+    how = {"tensor_parallel_size": shared, "dtype": checkpoints.precision()}
+    how["data_parallel_size"] = n_gpus // shared or 1  # copies
+    how["max_model_len"] = _room(config, len(batches[0][0].ids), settings.max_new_tokens)
+    if torch.cuda.is_available():  # other models may hold memory
+        free, whole = torch.cuda.mem_get_info()
+        how["gpu_memory_utilization"] = 0.9 * free / whole
+    else:
+        how["enable_chunked_prefill"] = False  # seeds fail at a cut prompt
+    engine = AsyncLLMEngine.from_engine_args(AsyncEngineArgs(str(checkpoint), **how))
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, daemon=True).start()  # a notebook's own is busy
     try:
         for batch in batches:
-            prompts = [{"prompt_token_ids": each.ids} for each in batch]
-            sampling = [SamplingParams(seed=each.seed, **limits) for each in batch]
-            outputs = model.generate(prompts, sampling, use_tqdm=False)
-            yield [_from_vllm(*pair) for pair in zip(batch, outputs, strict=True)]
+            asked = [_ask(engine, each, settings, tokenizer) for each in batch]
+            tasks = [asyncio.run_coroutine_threadsafe(each, loop) for each in asked]
+            yield [task.result() for task in tasks]
     finally:
-        model.llm_engine.engine_core.shutdown()  # else its process keeps the GPUs' memory
+        engine.shutdown()  # else its processes keep the GPUs' memory
+        loop.call_soon_threadsafe(loop.stop)
+
+
+async def _ask(engine, asked: _Prompt, settings: GenerationSettings, tokenizer) -> Response:
+    from vllm.sampling_params import RequestOutputKind, SamplingParams
+
+    how = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
+    how |= {"detokenize": False, "output_kind": RequestOutputKind.FINAL_ONLY}
+    sampling = SamplingParams(seed=_seed(asked), **how)
+    prompt = {"prompt_token_ids": asked.ids}
+    async for output in engine.generate(prompt, sampling, str(asked.place)):
+        last = output.outputs[0]
+        ends = last.token_ids[-1:] if last.finish_reason == "stop" else []
+        return _response(last.token_ids, ends, tokenizer, len(asked.ids))
 
 
 def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
-    """The most of `n_gpus` that can share a model by vLLM's rules: they divide the attention heads,
-    and 64, of which a padded vocabulary is a multiple; they divide the key-value heads or are a
-    multiple of them.
+    """The most of `n_gpus` that vLLM lets share a model: they divide its heads, and 64, as a padded
+    vocabulary needs; they divide the key-value heads or are a multiple of them.
     """
     for size in range(n_gpus, 1, -1):
         shared = heads % size == 64 % size == 0
@@ -239,14 +269,7 @@ def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
     return 1
 
 
-def _from_vllm(asked: _Prompt, output) -> Response:
-    first = output.outputs[0]
-    reason = ending(first.finish_reason or "")
-    n_tokens = len(first.token_ids) - (reason == "stop")  # the last ends the turn
-    return Response(first.text, reason, n_tokens, len(asked.ids))
-
-
-def _server(model, batches: list[list[_Prompt]], settings: GenerationSettings):
+def _server(model, batches, settings: GenerationSettings, _):
     name = settings.key_name
     key = os.environ.get(name)
     if name != "OPENAI_API_KEY" and not key:

