@@ -76,30 +76,10 @@ def completeness(text: str, language: str) -> Check:
 
 
 def compare(judged: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
-    """How far `in_language & complete` agrees with the published verdict, per group of `by`.
-
-    `rates.agreement`, the published verdict taken for the truth; agreement_complete is of
-    `in_language` in complete rows.
-    """
+    """`rates.agreements` of `in_language & complete` with the published verdict."""
     if judged.empty:
         raise data.DataError("no outputs to compare")
-    groups = judged.groupby(by, sort=False)
-    lines = [_agreement(group) for _, group in groups]
-    return pd.DataFrame(lines, groups.size().index)
-
-
-def _agreement(group: pd.DataFrame) -> dict:
-    ours, theirs = group["in_language"] & group["complete"], group["published"]
-    scored = ours.notna() & theirs.notna()
-    whole = group[group["complete"].fillna(False) & scored]
-    equal = whole["in_language"] == whole["published"]
-    return rates.agreement(ours, theirs) | {
-        "n": len(group),
-        "agreement_complete": 100 * equal.astype(float).mean(),
-        "n_complete": len(equal),
-        "n_undecided": ours.isna().sum(),
-        "n_blank": theirs.isna().sum(),
-    }
+    return rates.agreements(judged.assign(verdict=judged["in_language"] & judged["complete"]), by)
 
 
 def decompose(judged: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,6 @@
 """Agreement beyond chance, and a check's rate corrected by labels (Rogan and Gladen 1978)."""
 
 import math
-from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -21,30 +20,47 @@ class Rate(NamedTuple):
 def agreement(verdicts: pd.Series, truths: pd.Series) -> dict:
     """How booleans agree with another rater's, over the n_scored pairs without NA.
 
-    In percent, with 95% intervals (*_low, *_high) by a Bayesian bootstrap: agreement, sensitivity,
-    specificity, bias (accepted more). As shares: Cohen's kappa, NaN if a rater never varies.
+    In percent: agreement, sensitivity, specificity; Cohen's kappa is a share, NaN if a rater never
+    varies. Each has a 95% interval, *_low to *_high.
     """
-    pairs = pd.DataFrame({"truth": list(truths), "verdict": list(verdicts)}).dropna()
-    cells = pairs.value_counts()
-    counts = [cells.get(pair, 0) for pair in product([True, False], repeat=2)]
-    line = {"n_scored": len(pairs), "false_accept": counts[2], "false_reject": counts[1]}
-    drawn = np.random.default_rng(0).dirichlet(np.add(counts, 0.5), 4000)
-    with np.errstate(invalid="ignore"):
-        hit, missed, taken, rejected = np.vstack([counts / np.sum(counts), drawn]).T
-        true, accepted, equal = hit + missed, hit + taken, hit + rejected
-        chance = true * accepted + (1 - true) * (1 - accepted)
-        varies = 0 < true[0] < 1 and 0 < accepted[0] < 1
-        measures = {"agreement": equal, "sensitivity": hit / true, "bias": accepted - true}
-        measures["specificity"] = rejected / (1 - true)
-        measures["kappa"] = (equal - chance) / (1 - chance) / (100 if varies else np.nan)
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    pairs = pd.DataFrame({"verdict": list(verdicts), "truth": list(truths)}).dropna().astype(bool)
+    accepted, true = pairs["verdict"], pairs["truth"]
+    right = accepted == true
+    measures = {
+        "agreement": share(right),
+        "sensitivity": share(right[true]),
+        "specificity": share(right[~true]),
+        "kappa": np.full(3, np.nan),
+    }
+    note = "no kappa: a side never varies" if len(pairs) else "no verdict"
+    if accepted.nunique() == true.nunique() == 2:
+        kappa = cohens_kappa(pd.crosstab(accepted, true))
+        measures["kappa"] = np.array([kappa.kappa, kappa.kappa_low, kappa.kappa_upp]) / 100
+        note = "" if kappa.kappa_low > 0 else "no better than chance"
+    line = {"n_scored": len(pairs)}
     for name, values in measures.items():
-        low, high = 100 * np.quantile(values[1:], [0.025, 0.975])
-        value = 100 * values[0]
-        line |= {name: value, f"{name}_low": np.minimum(low, value)}
-        line[f"{name}_high"] = np.maximum(high, value)
-    notes = ["no verdict", "no kappa: a side never varies", "no better than chance", ""]
-    line["note"] = notes[sum((len(pairs) > 0, varies, varies and line["kappa_low"] > 0))]
-    return line
+        line[name], line[f"{name}_low"], line[f"{name}_high"] = 100 * values
+    wrong = {"false_accept": sum(accepted & ~true), "false_reject": sum(~accepted & true)}
+    return line | wrong | {"note": note}
+
+
+def share(truths: pd.Series, weights: pd.Series | float = 1.0) -> np.ndarray:
+    """The share of True with Wilson's 95% interval, for Kish's effective number."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    weights = weights + 0.0 * truths
+    total = weights.sum() or np.nan
+    n, value = total**2 / (weights**2).sum(), (truths * weights).sum() / total
+    return np.array([value, *proportion_confint(n * value, n, method="wilson")])
+
+
+def agreements(table: pd.DataFrame, by: str | list[str]) -> pd.DataFrame:
+    """`agreement` of verdict with published, and n, in each group of `by`."""
+    groups = table.groupby(by, sort=False)
+    lines = [agreement(rows["verdict"], rows["published"]) for _, rows in groups]
+    return pd.DataFrame(lines, groups.size().index).assign(n=groups.size())
 
 
 def rogan_gladen(apparent, sensitivity, specificity):
@@ -53,67 +69,40 @@ def rogan_gladen(apparent, sensitivity, specificity):
     return (apparent + specificity - 1) / np.where(better > 1e-12, better, np.nan)
 
 
-def corrected_rate(
-    observed: pd.Series,
-    labels: pd.DataFrame,
-    seed: int = 0,
-    draws: int = 4000,
-    size: float | None = None,
-    by_verdict: bool = True,
-) -> Rate:
+def corrected_rate(observed: pd.Series, labels: pd.DataFrame) -> Rate:
     """The true share behind a check's verdicts `observed` (boolean, NA left out).
 
-    `labels` are of `labels.weigh`. The interval is of a Bayesian bootstrap (Rubin 1981) of share,
-    sensitivity and specificity, with half a label of each truth added to each verdict. `observed`
-    counts as `size` independent ones (default: all). Labels not drawn `by_verdict` tell the share
-    that they accept no better than the rest.
+    `labels`: verdict, truth and weight, how many verdicts each stands for.
     """
-    seen = observed.dropna().to_numpy(bool)
-    labels = labels.dropna(subset=["verdict", "truth"])
-    truth = labels["truth"].to_numpy(bool)
-    weight = labels["weight"].to_numpy(float)
-    accepted = labels["verdict"].to_numpy(bool)
+    seen = observed.dropna().astype(bool)
+    labels = labels.dropna(subset=["verdict", "truth"]).astype({"verdict": bool, "truth": bool})
     unknown = Rate(math.nan, math.nan, math.nan, len(labels))
-    if not len(seen):
+    if seen.empty:
         return unknown._replace(reason="no verdict to correct")
-    if min(len({*accepted}), len({*truth})) < 2:
+    if min(labels["verdict"].nunique(), labels["truth"].nunique()) < 2:
         return unknown._replace(reason="no label of one verdict, or of one truth")
-    share = np.average(accepted, weights=weight)
-    yes = [np.average(truth[side], weights=weight[side]) for side in (accepted, ~accepted)]
-    sensitivity, specificity = _error_rates(share, *yes)
-    errs = f"sensitivity {sensitivity:.2f}, specificity {specificity:.2f}"
-    estimate = rogan_gladen(seen.mean(), sensitivity, specificity)
-    if np.isnan(estimate):
+    right = labels["verdict"] == labels["truth"]
+    errors = [share(right[of], labels["weight"][of]) for of in (labels["truth"], ~labels["truth"])]
+    errs = "sensitivity {:.2f}, specificity {:.2f}".format(*(values[0] for values in errors))
+    true, low, high = true_share(share(seen), *errors)
+    if np.isnan(true):
         return unknown._replace(reason=f"the check is no better than chance: {errs}")
-
-    random = np.random.default_rng(seed)
-    yes = [_drawn(truth[side], weight[side], draws, random) for side in (accepted, ~accepted)]
-    if not by_verdict:
-        share = random.beta(accepted.sum() + 0.5, (~accepted).sum() + 0.5, draws)
-    sensitivity, specificity = _error_rates(share, *yes)
-    yes = seen.mean() * (size or len(seen))
-    apparent = random.beta(yes + 0.5, (size or len(seen)) - yes + 0.5, draws)
-    rates = rogan_gladen(apparent, sensitivity, specificity)
-    low, high, reason = 0, 1, "the labels may mean chance"
-    if np.isnan(rates).mean() <= 0.05:
-        reason = ""
-        low, high = np.nanquantile(rates, [0.025, 0.975])
-        if ((rates >= 0) & (rates <= 1)).mean() < 0.05:
-            reason = f"{seen.mean():.2f} accepted is beyond {errs}: it errs otherwise here"
-            return unknown._replace(reason=reason)
-    if not 0 <= estimate <= 1:
-        reason = f"{estimate:.2f}, cut to 0-1"
-    return Rate(*np.clip([estimate, low, high], 0, 1).tolist(), len(labels), reason)
+    reason = "" if 0 <= true <= 1 else f"{true:.2f}, cut to 0-1"
+    if high < 0 or low > 1:
+        reason = f"{seen.mean():.2f} accepted is beyond {errs}: it errs otherwise here"
+        return unknown._replace(reason=reason)
+    if errors[0][1] + errors[1][1] <= 1:
+        low, high, reason = 0, 1, "the labels may mean chance"
+    return Rate(*np.clip([true, low, high], 0, 1).tolist(), len(labels), reason)
 
 
-def _error_rates(accepted, yes_accepted, yes_rejected):
-    hit = accepted * yes_accepted
-    miss = (1 - accepted) * yes_rejected
-    return hit / (hit + miss), (1 - accepted - miss) / (1 - hit - miss)
-
-
-def _drawn(truth: np.ndarray, weight: np.ndarray, draws: int, random) -> np.ndarray:
-    both = np.column_stack([weight * truth, weight * ~truth])
-    mass = random.exponential(size=(draws, len(truth))) @ both
-    mass += weight.mean() * random.gamma(0.5, size=(draws, 2))
-    return mass[:, 0] / mass.sum(axis=1)
+def true_share(*shares: np.ndarray) -> np.ndarray:
+    """Rogan and Gladen's share with its interval, of those of what is accepted, of sensitivity and
+    of specificity (value, low, high, 0-1); its parts add as in the delta method."""
+    shares = np.array(shares)
+    true = rogan_gladen(*shares[:, 0])
+    better = shares[1, 0] + shares[2, 0] - 1
+    slopes = np.array([1, -true, 1 - true]) / (better or np.nan)
+    steps = slopes[:, None] * (shares - shares[:, :1])
+    below, above = np.linalg.norm([steps.min(axis=1), steps.max(axis=1)], axis=1)
+    return np.array([true, true - below, true + above])

@@ -1,7 +1,6 @@
 """A client of any OpenAI-compatible server that pays for every answer once.
 
-Every answer is stored; asked again, the same request is answered from the file, without a server
-too: so a recorded run is replayed.
+The same request, asked again, is answered from the file, without a server too.
 """
 
 import asyncio
@@ -72,6 +71,7 @@ class Client(AbstractContextManager):
         self._width = max_concurrency + CHUNK  # with those that wait for wire or disk
         self._writer = Writer(self._cache)
         self.tallies = Tallies(self.server, served)
+        self.asks_cut_again = self._openai and not self._cache.read_only
         self._asked_again: set[str] = set()  # keys of what was cut off
         self._pace = wire.Pace(*rates.values())
         self._loop = asyncio.new_event_loop()
@@ -181,7 +181,7 @@ class Client(AbstractContextManager):
     def _stored(self, key: str, answers: list[Answer], parse: Callable) -> Reply | None:
         """What stored answers say. None: ask, for the server may have been mended since."""
         reply = wire.reply_from(answers, parse)
-        may_ask = self._openai and not self._cache.read_only and key not in self._asked_again
+        may_ask = self.asks_cut_again and key not in self._asked_again
         return None if reply and reply.error and reply.answer.is_cut and may_ask else reply
 
     async def _reply(self, key: str, request: dict, answers: list[Answer], call: Call) -> Reply:

@@ -166,7 +166,6 @@ def test_agreement_by_hand():
     # 40 + 45 of 100 agree; by chance .5 * .45 + .5 * .55 = .5
     assert line["agreement"] == pytest.approx(85) and line["kappa"] == pytest.approx(0.7)
     assert line[["n", "n_scored", "false_accept", "false_reject"]].tolist() == [100, 100, 10, 5]
-    assert (line["n_complete"], line["agreement_complete"]) == (75, pytest.approx(80))
 
 
 def test_undecided_and_blank_are_counted_and_never_scored():
@@ -177,13 +176,12 @@ def test_undecided_and_blank_are_counted_and_never_scored():
         (False, None, False, 1),
         (True, True, None, 5),
     )
-    counts = ["n", "n_scored", "n_undecided", "n_blank", "agreement"]
-    assert line[counts].tolist() == [15, 4, 6, 5, 100]
+    assert line[["n", "n_scored", "agreement"]].tolist() == [15, 4, 100]
 
 
 def test_nothing_scored_is_nan_not_zero():
     line = compared((None, True, True, 2))
-    assert line[["agreement", "kappa", "agreement_complete"]].isna().all()
+    assert line[["agreement", "kappa"]].isna().all()
 
 
 def test_groups_may_have_two_names():

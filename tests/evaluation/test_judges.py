@@ -23,7 +23,7 @@ def published(n=600, seed=0):
     random = np.random.default_rng(seed)
     table = pd.DataFrame({"published": random.random(n) < 0.6, "task": "logic", "model": "m"})
     table["language"] = random.choice(["French", "Hausa"], n)
-    return table.assign(response=["x" * k for k in range(1, n + 1)], weight=1.0)
+    return table.assign(response=["x" * k for k in range(1, n + 1)])
 
 
 def simulated(truth, sensitivity, specificity, random):
@@ -33,6 +33,10 @@ def simulated(truth, sensitivity, specificity, random):
 # Simulated judges ---------------------------------------------------------------------------------
 
 
+def overall(sample, values):
+    return judges.measure("m", sample, list(values)).iloc[0]
+
+
 @pytest.mark.heavy
 @pytest.mark.parametrize(("sensitivity", "specificity"), [(0.9, 0.8), (0.7, 0.95)])
 def test_the_intervals_hold_what_a_judge_was_made_with(sensitivity, specificity):
@@ -40,12 +44,14 @@ def test_the_intervals_hold_what_a_judge_was_made_with(sensitivity, specificity)
     random, inside = np.random.default_rng(0), np.zeros(2)
     for _ in range(500):
         accepts = simulated(sample["published"], sensitivity, specificity, random)
-        line = judges.measure(sample, list(accepts), ("all",)).iloc[0]
+        line = rates.agreement(accepts, sample["published"])  # as each line of the table
         for place, (name, true) in enumerate(
             [("sensitivity", sensitivity), ("specificity", specificity)]
         ):
             inside[place] += line[f"{name}_low"] <= 100 * true <= line[f"{name}_high"]
     assert ((inside / 500 >= 0.93) & (inside / 500 <= 0.97)).all(), inside / 500
+    last = overall(sample, accepts)
+    assert last[[*line]].equals(pd.Series(line))
 
 
 @pytest.mark.heavy
@@ -53,8 +59,9 @@ def test_corrected_rates_cover_the_truth_and_plain_ones_do_not():
     """120 runs of 40 topics in two languages, whose accuracy differs from topic to topic."""
     sample, random, covered = published(), np.random.default_rng(1), np.zeros(2)
     for _ in range(120):
-        labels = sample.assign(truth=sample["published"])
-        labels["verdict"] = simulated(labels["truth"], 0.97, 0.7, random)
+        accepts = simulated(sample["published"], 0.97, 0.7, random)
+        calibrated = judges.measure("m", sample, list(accepts))
+        calibrated = pd.concat([calibrated, calibrated.assign(task="language")], ignore_index=True)
         of_topic = np.repeat(random.beta(3, 7, 40), 10)  # 30% on average
         accepts = simulated(random.random(400) < of_topic, 0.97, 0.7, random)
         unknown = pd.array([pd.NA] * 400, "boolean")
@@ -62,25 +69,35 @@ def test_corrected_rates_cover_the_truth_and_plain_ones_do_not():
         run = run.assign(judged_correct=run["correct"], judged_language=unknown)
         run["correct"] = True  # by exact match, which is not asked
         topics = {row_id: str(int(row_id.split("-")[1]) // 5) for row_id in run["id"]}
-        line = judges.corrected(run, labels, topics).set_index("metric").loc["la"]
+        line = judges.corrected(run, calibrated, topics).set_index("metric").loc["la"]
         covered[0] += line["low"] <= 30 <= line["high"]
         covered[1] += line["corrected_low"] <= 30 <= line["corrected_high"]
         assert line["corrected_high"] - line["corrected_low"] > line["high"] - line["low"]
-    assert covered[0] < 6 and 108 <= covered[1] <= 119, covered
+    assert covered[0] == 0 and 111 <= covered[1] <= 117, covered
+
+
+def test_a_corrected_rate_by_hand():
+    # (.6 + .8 - 1) / (.9 + .8 - 1); only the specificity is unsure, by .1 / .7 * (1 - .571)
+    sure = [[0.6] * 3, [0.9] * 3, [0.8, 0.7, 0.9]]
+    true, low, high = rates.true_share(*sure)
+    assert true == pytest.approx(0.4 / 0.7)
+    assert (true - low, high - true) == pytest.approx([0.1 / 0.7 * (1 - 0.4 / 0.7)] * 2)
+    # half of the change in what is accepted, one for one where nobody errs
+    assert rates.true_share([0.6, 0.5, 0.8], [1] * 3, [1] * 3) == pytest.approx([0.6, 0.5, 0.8])
 
 
 def test_a_judge_by_hand():
     truth = [True] * 50 + [False] * 50
     says = [True] * 45 + [False] * 5 + [True] * 10 + [False] * 40
     sample = published(100).assign(published=truth)
-    line = judges.measure(sample, says, ("all",)).iloc[0]
+    line = overall(sample, says)
     names = ["n", "n_scored", "false_accept", "false_reject"]
     assert line[names].tolist() == [100, 100, 10, 5]
-    names = ["agreement", "sensitivity", "specificity", "bias"]
-    assert line[names].tolist() == pytest.approx([85, 90, 80, 5])
+    names = ["agreement", "sensitivity", "specificity"]
+    assert line[names].tolist() == pytest.approx([85, 90, 80])
     # by chance .5 * .55 + .5 * .45 = .5; 2 * .85 * .15 of the verdicts differ
     assert line["kappa"] == pytest.approx(0.7) and line["note"] == ""
-    assert line["settles_5"] == round(7.85 * 0.255 * 400)
+    assert line["settles_5"] == 800  # 7.85 * 0.255 * 400 = 801
     assert 0.5 < line["kappa_low"] < 0.7 < line["kappa_high"] < 0.85
 
 
@@ -88,32 +105,45 @@ def test_what_could_not_be_read_is_unknown_and_not_wrong():
     sample = published(90)
     values = sample["published"].tolist()
     values[::3] = [None] * 30
-    line = judges.measure(sample, values, ("all",)).iloc[0]
+    line = overall(sample, values)
     assert line[["n", "n_scored", "agreement"]].tolist() == [90, 60, 100]
-    nothing = judges.measure(sample, [None] * 90, ("all",)).iloc[0]
+    nothing = overall(sample, [None] * 90)
     assert nothing["n_scored"] == 0 and nothing["note"] == "no verdict"
-    assert nothing[["agreement", "kappa", "kappa_low", "bias"]].isna().all()
+    assert nothing[["agreement", "kappa", "kappa_low"]].isna().all()
 
 
 def test_a_judge_that_says_one_word_or_tosses_a_coin_is_told_so():
     sample = published()
-    always = judges.measure(sample, [True] * 600, ("all",)).iloc[0]
+    always = overall(sample, [True] * 600)
     assert np.isnan(always["kappa"]) and always["note"] == "no kappa: a side never varies"
-    assert always["bias"] > 30 and always["sensitivity"] == always["sensitivity_high"] == 100
+    assert always["sensitivity"] == pytest.approx(always["sensitivity_high"]) == 100
     coin = simulated(sample["published"], 0.5, 0.5, np.random.default_rng(9))
-    tossed = judges.measure(sample, list(coin), ("all",)).iloc[0]
+    tossed = overall(sample, coin)
     assert abs(tossed["kappa"]) < 0.1 and tossed["note"] == "no better than chance"
-    labels = sample.assign(truth=sample["published"], verdict=True)
-    rate = rates.corrected_rate(pd.Series([True, False] * 9), labels, by_verdict=False)
-    assert np.isnan(rate.estimate) and rate.reason == "no label of one verdict, or of one truth"
+    run = make.verdicts(French=[True, False])
+    run = run.assign(judged_correct=run["correct"], judged_language=run["correct"])
+    calibrated = judges.measure("m", sample, list(coin))
+    calibrated = pd.concat([calibrated, calibrated.assign(task="language")], ignore_index=True)
+    lines = judges.corrected(run, calibrated, None)
+    assert lines["corrected"].isna().all() and set(lines["note"]) == {"no better than chance"}
+
+
+def test_a_table_has_texts_for_people():
+    sample = published(100)
+    lines = [judges.measure(name, sample, list(sample["published"])) for name in ("b", "a")]
+    table = judges.shown(pd.concat(lines), "kappa", "n")
+    assert table.columns.tolist() == ["b", "a"]
+    assert table.loc[("logic", "all", "kappa")].tolist() == ["1 (1 to 1)"] * 2
+    assert table.loc[("logic", "all", "n"), "a"] == 100
 
 
 def test_drift_by_length_and_author_shows():
     sample = published(600).assign(model=["a", "b"] * 300)
     long = sample["response"].str.len() > 400
-    table = judges.measure(sample, list(sample["published"] | long))
-    bias = table.set_index(["by", "group"])["bias"]
-    assert bias["length", "short"] == bias["length", "middle"] == 0 < bias["length", "long"]
+    table = judges.measure("m", sample, list(sample["published"] | long))
+    specificity = table.set_index(["by", "group"])["specificity"]
+    assert specificity["length", "short"] == specificity["length", "middle"] == 100
+    assert specificity["length", "long"] == 0
     assert set(table.loc[table["by"].eq("tier"), "group"]) == {"high", "low"}
     assert set(table.loc[table["by"].eq("model"), "group"]) == {"a", "b"}
 
@@ -137,13 +167,12 @@ def root(tmp_path, monkeypatch):
     return folder
 
 
-def test_each_stratum_has_its_share_and_the_weights_add_up(root):
+def test_each_stratum_has_its_share(root):
     sample = judges.draw(90, seed=3)
     sizes = sample.groupby(["task", "model", "language", "published"]).size()
     assert len(sizes) == 16 and sizes["logic", "Claude 3 Haiku", "French", False] in (22, 23)
     assert sizes["language", "GPT-5-nano", "Hausa", False] in (3, 4)
-    weights = sample.groupby("task")["weight"].agg(["sum", "nunique", "first"])
-    assert weights.to_numpy().tolist() == [[270, 1, 3]] * 2
+    assert len(sample) == 180
     pd.testing.assert_frame_equal(sample, judges.draw(90, seed=3))
     assert sample["response"].tolist() != judges.draw(90, seed=4)["response"].tolist()
     assert len(judges.draw(5000)) == 540, "all there are"
@@ -177,18 +206,20 @@ def test_three_judges_and_their_majority_are_printed_and_kept(root, serve, capsy
     assert calibrate(server, "one", "two/2", "three", "--n", "45", "--run-dir", "runs/j") == 0
     told = capsys.readouterr().out
     assert "one, logic, still to ask: Totals(requests=45" in told
+    assert max(map(len, told.splitlines()[-30:])) < 140
     for word in (
         "majority of three",
         "no kappa: a side never varies",
         "settles_1",
         "seconds",
         "Hausa",
+        " to 100)",
     ):
         assert word in told
     assert server.stats()["finished"] == 270
     run = paths.run_directory("runs/j")
     kept = pd.read_csv(paths.judge_rates(run, "two/2"))
-    assert kept["verdict"].all() and len(kept) == 90 and "response" not in kept
+    assert kept["n"].iloc[:2].tolist() == [45, 45] and kept["sensitivity"].eq(100).all()
     assert calibrate(server, "one", "--n", "45", "--run-dir", "runs/j") == 0
     assert server.stats()["finished"] == 270, "paid once"
 
@@ -199,16 +230,16 @@ def test_rates_of_another_judge_prompt_or_request_are_refused(root, serve, tmp_p
     make_judge = lambda name, **options: Judge(  # noqa: E731
         name, server.url, cache=tmp_path / "j.sqlite", options=options
     )
-    judges.calibrate([make_judge("m")], judges.draw(20), tmp_path)
+    judges.calibrate(["m"], judges.draw(20), tmp_path, base_url=server.url)
     file = str(paths.judge_rates(tmp_path, "m"))
-    assert len(judges.read_verdicts(file, make_judge("m"))) == 40
+    assert judges.read_rates(file, make_judge("m"))["n"].iloc[:2].tolist() == [20, 20]
     with pytest.raises(DataError, match=r"'m'.* this run of .*'other'.*calibrate again"):
-        judges.read_verdicts(file, make_judge("other"))
+        judges.read_rates(file, make_judge("other"))
     with pytest.raises(DataError, match=r"'temperature', 0\.0.*'temperature', 1"):
-        judges.read_verdicts(file, make_judge("m", temperature=1))
+        judges.read_rates(file, make_judge("m", temperature=1))
     monkeypatch.setattr("curemed_utils.prompts.judge_fingerprint", lambda: "another")
     with pytest.raises(DataError, match="this run of prompt another"):
-        judges.read_verdicts(file, make_judge("m"))
+        judges.read_rates(file, make_judge("m"))
 
 
 @pytest.mark.heavy
@@ -217,6 +248,19 @@ def test_a_judge_that_nobody_can_read_has_a_line_that_says_so(root, serve, capsy
     assert calibrate(server, "m", "--n", "20") == 0
     told = capsys.readouterr().out
     assert "no verdict" in told and server.stats()["finished"] == 3 * 40
+
+
+@pytest.mark.heavy
+def test_what_was_cut_off_is_asked_once_in_all_calibrations(root, serve, capsys):
+    cut = '{"model": "m", "choices": [{"message": {"content": "Tr"}, "finish_reason": "length"}]}'
+    server = serve(body=cut)
+    for _ in range(2):
+        assert calibrate(server, "m", "--n", "20") == 0
+        assert "no verdict" in capsys.readouterr().out
+    assert server.stats()["finished"] == 40
+    longer = ["--options", "{max_tokens: 20}"]
+    assert calibrate(server, "m", "--n", "20", *longer) == 0
+    assert server.stats()["finished"] == 80, "another request"
 
 
 @pytest.mark.parametrize(
