@@ -111,7 +111,8 @@ def read_arguments(pairs: list[tuple[str, str]], known: dict) -> dict:
     """The parameters of a command line, [(name, value as typed), …]."""
     types, values = _types(known), {}
     for name, text in pairs:
-        place = f"parameter {name} {text!r:.99}: "
+        shown = "" if types.get(name) == "dict" else f" {text!r:.99}"  # it may hold a key
+        place = f"parameter {name}{shown}: "
         if name in values:
             raise DataError(f"{place}the name stands there twice")
         values[name] = _read(text, types.get(name, "str"), place)
@@ -184,5 +185,5 @@ def _check(name: str, value: object, type_name: str) -> None:
     except ValidationError as error:
         fault = error.errors()[0]
         within = "".join(f"{part}: " for part in fault["loc"][:1])
-        why = f"{within}{stages.plain(fault)}"
-        raise DataError(f"parameter {name} is {value!r:.99}: {why}") from None
+        shown = "" if value and type_name == "dict" else f" is {value!r:.99}"  # it may hold a key
+        raise DataError(f"parameter {name}{shown}: {within}{stages.plain(fault)}") from None

@@ -48,7 +48,10 @@ def parse_yaml(text: str, place: str = "") -> object:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise DataError(f"{place}this is not YAML: {' '.join(str(error).split())}") from None
+        why = " ".join(str(error).split())
+        if mark := getattr(error, "problem_mark", None):  # without the line, which may hold a key
+            why = f"{error.context or ''} {error.problem} in line {mark.line + 1}".strip()
+        raise DataError(f"{place}this is not YAML: {why}") from None
 
 
 def read_yaml(path: str | Path) -> object:

@@ -27,12 +27,12 @@ POLL = 0.05  # seconds between two looks at a request of somebody else
 
 
 class Client(AbstractContextManager):
-    """Asks an OpenAI-compatible server, at most `max_concurrency` requests at a time.
+    """Asks an OpenAI-compatible server, within the `limits` of `models.Limits`.
 
     `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. With neither, or with
-    `offline`, only `cache` answers. `timeout` is in seconds, `price` in USD per million prompt and
-    completion tokens. `max_usd` caps the cost of all answers in the file. `tallies` say, for each
-    model asked, which `served`; one that is neither asked nor named by `served` is Refused.
+    `offline`, only `cache` answers. `price` is in USD per million prompt and completion tokens.
+    `max_usd` caps the cost of all answers in the file. `tallies` say, for each model asked, which
+    `served`; one that is neither asked nor named by `served` is Refused.
     """
 
     def __init__(
@@ -40,40 +40,38 @@ class Client(AbstractContextManager):
         cache: str | Path,
         base_url: str | None = None,
         api_key: str | None = None,
-        max_concurrency: int = 64,
-        requests_per_minute: float | None = None,
-        timeout: float = 60.0,
         price: tuple[float, float] | None = None,
         max_usd: float | None = None,
         offline: bool = False,
-        tokens_per_minute: float | None = None,
-        served: str = "",
+        **limits,
     ):
-        rates = {"requests_per_minute": requests_per_minute, "tokens_per_minute": tokens_per_minute}
-        models.Options(max_concurrency=max_concurrency, timeout=timeout, **rates)
+        limits = models.Limits(**limits)
         if max_usd is not None and price is None:
             ways = "price=(USD, USD) per million tokens, or add the model to"
             raise ValueError(f"max_usd needs a price: give {ways} {paths.show(models.MODELS)}")
-        key = (api_key or os.environ.get("OPENAI_API_KEY", "")).strip()
+        self._key_name = limits.key_name if api_key != "none" else "key_name"
+        key = (api_key or os.environ.get(limits.key_name, "")).strip()
         if not (key.isascii() and key.isprintable()):
             raise ValueError("the API key holds characters that no key has: copy it again")
         url = wire.url_of(base_url)
         self.server = self._openai = None
-        if (key or url != wire.OPENAI) and not offline:
+        needs_key = url == wire.OPENAI or limits.key_name != "OPENAI_API_KEY"
+        if (key or not needs_key) and not offline:
             self.server = wire.address(url)
-            self._openai = wire.connect(url, key or "none", max_concurrency, timeout)
+            width = limits.max_concurrency
+            self._openai = wire.connect(url, key or "none", width, limits.timeout)
         self._key, self._price, self._max_usd = key, price, max_usd
         self._cache = Cache(cache)
         self._totals = Totals(0, 0, 0, price and 0.0)
         self._spent = self._reserved = 0.0
         self._spent_read_at = float("-inf")
-        self._wire = asyncio.Semaphore(max_concurrency)
-        self._width = max_concurrency + CHUNK  # with those that wait for wire or disk
+        self._wire = asyncio.Semaphore(limits.max_concurrency)
+        self._width = limits.max_concurrency + CHUNK  # with those that wait for wire or disk
         self._writer = Writer(self._cache)
-        self.tallies = Tallies(self.server, served)
+        self.tallies = Tallies(self.server, limits.served)
         self.asks_cut_again = self._openai and not self._cache.read_only
         self._asked_again: set[str] = set()  # keys of what was cut off
-        self._pace = wire.Pace(*rates.values())
+        self._pace = wire.Pace(limits.requests_per_minute, limits.tokens_per_minute)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -202,7 +200,7 @@ class Client(AbstractContextManager):
     async def _answer(self, key: str, attempt: int, request: dict, call: Call) -> Answer:
         """Answer number `attempt` to a request, of whoever was first, once it is stored."""
         if self._cache.read_only or not self._openai:
-            why = "no server to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL without a key"
+            why = f"no server to ask: set {self._key_name}, or OPENAI_BASE_URL without a key"
             if self._cache.read_only:
                 why = "that file is read-only"
             raise NoAnswer(Reply(error=f"not in {paths.show(self._cache.path)}, and {why}"))
@@ -263,6 +261,7 @@ class Client(AbstractContextManager):
         remedy, about_text = wire.remedy(status, error), wire.about_text(status, error)
         error = f"{self._hide(error)[:300]} (after {time.monotonic() - began:.0f} s)"
         if remedy:
+            remedy = remedy.replace("OPENAI_API_KEY", self._key_name)
             raise Refused(call.stop(tally, remedy, error))
         if 400 <= status < 500 and status not in wire.BUSY:
             tally.refuse(error, about_text)

@@ -1,13 +1,24 @@
 """What is known of models (`models.yaml`), and what `judge_options` may choose."""
 
 import difflib
+import json
+import re
 import warnings
 from datetime import date
-from fnmatch import fnmatch
+from fnmatch import fnmatchcase
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, JsonValue, PositiveInt, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    JsonValue,
+    PositiveInt,
+    model_serializer,
+    model_validator,
+)
 from pydantic import PositiveFloat as Positive
 
 from curemed_utils import paths
@@ -16,42 +27,74 @@ from curemed_utils.judge import wire
 
 MODELS = Path(__file__).with_name("models.yaml")
 SOON = 90  # days
-ELSEWHERE = ("model", "messages", "stream", "api_key", "cache", "max_usd", "offline")
+ELSEWHERE = ("model", "messages", "stream", "cache", "max_usd", "offline")
+SECRET = re.compile(
+    r'"([^"]*(?:api.?key|api.?token|authorization|secret|password)[^"]*|key|token|\w*headers)": ',
+    re.IGNORECASE,
+)
 
 
-class Options(BaseModel, frozen=True, extra="allow", strict=True, allow_inf_nan=False):
-    """Limits of `Client` (`key_name`: the variable that holds the key); by any other name, fields
-    of each request, which None takes out."""
+class Limits(
+    BaseModel,
+    frozen=True,
+    extra="forbid",
+    strict=True,
+    allow_inf_nan=False,
+    hide_input_in_errors=True,
+):
+    """Of `Client`: requests at a time, limits a minute, seconds, another name by which the model
+    answers, and the environment variable that holds the key."""
+
+    max_concurrency: PositiveInt = 64
+    requests_per_minute: Positive = inf
+    tokens_per_minute: Positive = inf
+    timeout: Positive = 60.0
+    served: str = ""
+    base_url: Annotated[str, AfterValidator(wire.address)] = ""
+    key_name: str = Field("OPENAI_API_KEY", pattern="^[A-Z_][A-Z0-9_]*$")
+
+
+LIMITS = set(Limits.model_fields)
+
+
+class Options(Limits, extra="allow"):
+    """Limits and, by any other name, fields of each request, which None takes out."""
 
     __pydantic_extra__: dict[str, JsonValue]
-    max_concurrency: PositiveInt | None = None
-    requests_per_minute: Positive | None = None
-    tokens_per_minute: Positive | None = None
-    timeout: Positive | None = None
-    served: str | None = None
-    base_url: Annotated[str, AfterValidator(wire.address)] | None = None
-    key_name: str | None = None
+    max_tokens: PositiveInt | None = None
+    max_completion_tokens: PositiveInt | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
 
     @model_validator(mode="after")
     def _names(self):
         for name in self.model_extra:
-            like = difflib.get_close_matches(name, LIMITS, 1, 0.82)
+            like = difflib.get_close_matches(name.casefold(), LIMITS, 1, 0.82)
             if like or name in ELSEWHERE:
-                raise ValueError(f"{name!r} is no option; like it: {like}")
+                hint = f"; did you mean {like[0]!r}?" if like else ""
+                raise ValueError(f"{name!r} is no option{hint}")
+        if secret := SECRET.search(json.dumps(self.model_extra)):
+            variable = "key_name names the environment variable that holds a key"
+            raise ValueError(f"{secret[1]!r} is no option: {variable}")
         return self
 
+    @model_serializer
+    def chosen(self) -> dict:
+        return {name: value for name, value in self if name in self.model_fields_set}
+
     def limits(self) -> dict:
-        return self.model_dump(include=LIMITS, exclude_none=True)
+        return {name: value for name, value in self.chosen().items() if name in LIMITS}
 
-
-LIMITS = set(Options.model_fields)
+    def fields(self) -> dict:
+        return {name: value for name, value in self.chosen().items() if name not in LIMITS}
 
 
 def find(model: str) -> dict:
     """The row of a model or its family, with its `id`; empty where nothing is known."""
-    rows, bare = yaml12.read_yaml(MODELS), model.casefold().rpartition("/")[2]
+    rows, stem = yaml12.read_yaml(MODELS), wire.parts_of(model)[0]
     for name in (model, *rows):
-        if name in rows and (wire.same_model(name, model) or fnmatch(bare, name)):
+        if name in rows and (wire.same_model(name, model) or fnmatchcase(stem, name)):
             return rows[name] | {"id": name}
     return {}
 
@@ -70,7 +113,7 @@ def price_of(model: str) -> tuple[float, float] | None:
 
 def request_of(model: str, options: Options | dict) -> dict:
     """Fields of a request by the model's family and, before these, by `options`."""
-    return find(model).get("request", {}) | Options.model_validate(options).model_extra
+    return find(model).get("request", {}) | Options.model_validate(options).fields()
 
 
 def tell(model: str, server: str = "", today: date | None = None) -> str:
@@ -80,9 +123,9 @@ def tell(model: str, server: str = "", today: date | None = None) -> str:
     left = (last - (today or date.today())).days
     if left <= SOON:
         ends = "will be" if left > 0 else "was"
-        words = f"{ends} retired on {last}, as reported; successors: {row['successors']}"
+        words = f"{ends} retired on {last}, as reported; successors: {row.get('successors')}"
     elif not row and server == wire.OPENAI:
         words = f"is not in {paths.show(MODELS)}"
     if words:
-        warnings.warn(f"model {model!r} {words}", stacklevel=2)
+        warnings.warn(f"model {model!r} {words}", stacklevel=1)  # from one line: shown once
     return model

@@ -1,13 +1,12 @@
 """Verdicts of a judge: True or False for evaluation (Appendix A), 0 to 1 as a reward (B.3)."""
 
-import os
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from os import PathLike
 from typing import Any, NamedTuple
 
 from curemed_utils import languages, prompts
-from curemed_utils.judge import models
+from curemed_utils.judge import models, wire
 from curemed_utils.judge.cache import Totals
 from curemed_utils.judge.client import Client
 from curemed_utils.judge.wire import Reply, Requests
@@ -53,9 +52,8 @@ class Judge(AbstractContextManager):
         self.fields = {name: value for name, value in fields.items() if value is not None}
         defaults = {"base_url": base_url, "api_key": api_key, "price": models.price_of(model)}
         limits = defaults | chosen.limits() | limits
-        key_name = limits.pop("key_name", "")
-        if key_name or chosen.base_url:
-            limits["api_key"] = os.environ.get(key_name) or "none"
+        if chosen.base_url not in ("", wire.OPENAI) and "key_name" not in limits:
+            limits["api_key"] = "none"
         self.client = Client(cache, **limits)
 
     def score(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:

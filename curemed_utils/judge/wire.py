@@ -22,6 +22,10 @@ RETRIES = 7  # of one request, while the server is busy, broken or slow
 NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
 BUSY = (408, 409, 425, 429)  # of the statuses below 500, those that pass
 SERVERS = yaml12.read_yaml(Path(__file__).with_name("servers.yaml"))
+_NAME = re.compile(  # openai/gpt-4o-2024-08-06, us.amazon.nova-pro-v1:0, google/gemini-3-preview
+    r"(?s:.*/)?(?:[a-z]+\.(?=[\w.]+-))*((?s:.*?))"
+    r"(-preview|-exp)?(?:[-@](\d\d[\d-]+))?(-v?\d+:\d+|:[a-z-]+)?"
+)
 _FINAL = {  # the same request would end alike
     "length": "cut off: raise max_tokens, which reasoning uses up too (the next run asks again)",
     "content_filter": "refused, by the model or by a filter",
@@ -114,13 +118,18 @@ def _says(text: str, patterns: list[str]) -> bool:
 
 
 def same_model(asked: str, served: str) -> bool:
-    """Whether two names differ at most in path, case, alias or a date that one of them has:
-    gpt-4o and openai/gpt-4o-2024-08-06."""
-    last = [name.casefold().rpartition("/")[2] for name in (asked, served)]
-    plain = [re.sub(r"[^a-z0-9]+", "-", name) for name in last]
-    names = [re.sub(r"(-latest|-free|-main)+$", "", name) for name in plain]
-    short, long = sorted(names, key=len)
-    return bool(re.fullmatch(rf"{short}(-\d\d[\d-]+)?", long))
+    """Whether two names differ at most in provider, case, alias or what one of them lacks (preview,
+    date, version, route): gpt-4o and openai/gpt-4o-2024-08-06."""
+    parts = zip(parts_of(asked), parts_of(served), strict=True)
+    stems, *others = parts
+    return stems[0] == stems[1] and all(a == b or not (a and b) for a, b in others)
+
+
+def parts_of(model: str) -> list[str]:
+    """Stem, preview, date and version or route of a model's name."""
+    name = re.sub(r"([-:@](latest|free|main))+$", "", model.casefold().strip("/ "))
+    stem, *others = _NAME.fullmatch(name).groups("")
+    return [re.sub(r"[._]", "-", stem), *others]
 
 
 def read_answer(body: Any) -> Answer:
@@ -180,15 +189,15 @@ def usd(price: tuple[float, float] | None, tokens: tuple[int, int]) -> float | N
 class Pace:
     """Spaces requests by limits a minute, which ranks share; half a second's worth goes at once."""
 
-    def __init__(self, requests: float | None, tokens: float | None):
-        ranks = int(os.environ.get("WORLD_SIZE") or 1)
-        self._per_request = 60 * ranks / requests if requests else 0.0  # seconds
-        self._per_token = 60 * ranks / tokens if tokens else 0.0
-        self._due = 0.0
+    # aiolimiter takes no more at once than its burst: small, most requests would count too little.
+    def __init__(self, requests: float, tokens: float):
+        self._minute = 60 * int(os.environ.get("WORLD_SIZE") or 1)  # seconds of one rank
+        self._requests, self._tokens, self._due = requests, tokens, 0.0
 
     async def wait(self, request: dict) -> None:
         due = max(self._due, time.monotonic() - 0.5)
-        self._due = due + max(self._per_request, self._per_token * sum(tokens_of(request)))
+        share = min(sum(tokens_of(request)) / self._tokens, 1)  # then the server's minute is over
+        self._due = due + self._minute * max(1 / self._requests, share)
         await asyncio.sleep(due - time.monotonic())
 
 

@@ -164,7 +164,8 @@ def _fault(kind: str, fault: dict) -> str:
         return f"{kind} needs a value for {name}"
     if fault["type"] == "extra_forbidden":
         return f"unknown {kind} setting {name!r}{languages.nearest(name, KINDS[kind].model_fields)}"
-    return f"{name} is {fault['input']!r}: {plain(fault)}"
+    shown = "" if "judge_options" in fault["loc"] else f" is {fault['input']!r}"
+    return f"{name}{shown}: {plain(fault)}"
 
 
 def plain(fault: dict) -> str:
@@ -241,7 +242,8 @@ def rules_of(run_dir: Path, judge_max_usd: float | None = None, **judge_options)
     if not asks or judge_max_usd is None:
         return first.rewards()
     limits = {"cache": paths.judge_cache(run_dir), "max_usd": judge_max_usd or None}
-    options = dict(first.judge_options) | models.Options(**judge_options).limits()
+    fields = models.Options.model_validate(first.judge_options).fields()
+    options = fields | models.Options(**judge_options).limits()
     return first.rewards(judge.Judge(first.judge_model, options=options, **limits))
 
 

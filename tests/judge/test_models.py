@@ -9,7 +9,8 @@ from openai.types.chat import completion_create_params
 
 from curemed_utils import parameters
 from curemed_utils.data import DataError
-from curemed_utils.judge import Client, Judge, models
+from curemed_utils.judge import Client, Judge, Refused, models
+from curemed_utils.training import stages
 
 REASONS = {"temperature": None, "max_tokens": None, "max_completion_tokens": 2000}
 ITEM = {"question": "Q ?", "reference": "m", "response": "<answer>m</answer>", "language": "French"}
@@ -114,7 +115,7 @@ def test_it_is_told_before_anything_is_sent_and_a_replay_is_good(
 
 def test_limits_and_fields_are_told_apart(make):
     options = {"requests_per_minute": 60, "temperature": None, "reasoning": {"effort": "low"}}
-    chosen = models.Options(**options, timeout=None)
+    chosen = models.Options(**options)
     assert chosen.limits() == {"requests_per_minute": 60}
     assert models.request_of("m", chosen) == {"temperature": None, "reasoning": {"effort": "low"}}
     wanted = {"model": "m", "max_tokens": 10, "reasoning": {"effort": "low"}}
@@ -131,8 +132,18 @@ def test_options_go_before_the_family(make):
 
 def test_no_field_of_a_request_is_taken_for_a_slip():
     fields = {*completion_create_params.CompletionCreateParamsBase.__annotations__}
-    fields |= {"top_k", "min_p", "chat_template_kwargs", "reasoning", "provider", "thinking"}
-    models.Options(**dict.fromkeys(fields - {*models.ELSEWHERE}))
+    fields |= {
+        "top_k",
+        "max_thinking_tokens",
+        "prompt_cache_key",
+        "min_p",
+        "chat_template_kwargs",
+        "reasoning",
+        "provider",
+        "thinking",
+    }
+    fields -= {*models.ELSEWHERE}
+    assert models.Options(**dict.fromkeys(fields)).fields().keys() == fields
 
 
 @pytest.mark.parametrize(
@@ -140,9 +151,26 @@ def test_no_field_of_a_request_is_taken_for_a_slip():
     [
         ({"timeout": "9"}, "judge_options.*timeout: input should be a valid number"),
         ({"max_concurrency": 0}, "max_concurrency: input should be greater than 0"),
-        ({"tokens_per_minutes": 9}, "no option; like it: .'tokens_per_minute'"),
+        ({"tokens_per_minutes": 9}, "no option; did you mean 'tokens_per_minute'"),
         ({"max_usd": 9}, "'max_usd' is no option"),
-        ({"api_key": "sk-1"}, "'api_key' is no option"),
+        ({"api_key": "sk-SECRET"}, "'api_key' is no option: key_name names the env"),
+        ({"key_name": "sk-SECRET"}, "key_name: string should match pattern"),
+        ({"key_name": "gsk_SECRET"}, "key_name: string should match pattern"),
+        ({"headers": {"Authorization": "SECRET"}}, "'headers' is no option"),
+        ({"extra": [{"X-Api-Key": "SECRET"}]}, "'X-Api-Key' is no option"),
+        ("sk-SECRET", "parameter judge_options: input should be a valid dict"),
+        (["sk-SECRET"], "valid dict"),
+        ({"Timeouts": 9}, "did you mean 'timeout'"),
+        ({"concurrency": 9}, "did you mean 'max_concurrency'"),
+        ({"timeout": None}, "timeout: input should be a valid number"),
+        ({"max_concurrency": 2.5}, "max_concurrency: input should be a valid integer"),
+        ({"requests_per_minute": True}, "requests_per_minute: input should be a valid number"),
+        ({"tokens_per_minute": [1]}, "tokens_per_minute: input should be a valid number"),
+        ({"temperature": "0"}, "temperature: input should be a valid number"),
+        ({"max_tokens": "10"}, "max_tokens: input should be a valid integer"),
+        ({"max_completion_tokens": 0}, "max_completion_tokens: input should be greater than 0"),
+        ({"served": 5}, "served: input should be a valid string"),
+        ({"model": "x"}, "'model' is no option"),
         ({"x": {"y": {1, 2}}}, "not a valid JSON value"),
         ({"base_url": "http://me:secret@host/v1"}, "must look like http://host:port/v1"),
         (["timeout"], "valid dict"),
@@ -150,10 +178,27 @@ def test_no_field_of_a_request_is_taken_for_a_slip():
 )
 def test_a_wrong_option_is_named_before_anything_loads(options, told):
     known = parameters.known_parameters()
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=told) as shown:
         parameters.check_parameters({"judge_options": options}, known)
-    with pytest.raises(ValueError):
+    assert "secret" not in str(shown.value).lower()
+    with pytest.raises(ValueError) as shown:
         Judge("m", options=options)
+    assert "secret" not in str(shown.value).lower()
+    with pytest.raises(ValueError, match="judge_options") as shown:
+        stages.settings("grpo", {"judge_options": options})
+    assert "secret" not in str(shown.value).lower()
+    with pytest.raises(DataError, match=r"grpo_options .*judge_options") as shown:
+        parameters.check_stages({"grpo_options": {"judge_options": options}})
+    assert "secret" not in str(shown.value).lower()
+
+
+@pytest.mark.parametrize("text", ["{api_key: SECRET", "{timeout: 'SECRET", "SECRET", "[SECRET]"])
+def test_a_mistyped_mapping_is_not_said_aloud(text):
+    known = parameters.known_parameters()
+    with pytest.raises(DataError, match="parameter judge_options: ") as shown:
+        values = parameters.read_arguments([("judge_options", text)], known)
+        parameters.check_parameters(values, known)
+    assert "SECRET" not in str(shown.value)
 
 
 def test_a_server_of_its_own_gets_no_other_key(serve, tmp_path, monkeypatch):
@@ -161,11 +206,33 @@ def test_a_server_of_its_own_gets_no_other_key(serve, tmp_path, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-openai-secret")
     monkeypatch.setenv("OTHER_KEY", "other-key")
     options = {"base_url": server.url}
-    for number, more in enumerate(({}, {"key_name": "OTHER_KEY"}, {"key_name": "NOT_SET"})):
+    for number, more in enumerate(({}, {"key_name": "OTHER_KEY"})):
         cache = tmp_path / f"{number}.sqlite"
         with Judge("m", cache=cache, options=options | more) as judge:
             assert judge.score("logic", [ITEM])[0].value is True
     assert server.stats()["keys"] == ["Bearer none", "Bearer other-key"]
+
+
+def test_a_key_that_is_not_set_is_named_and_a_replay_needs_none(serve, tmp_path):
+    server = serve()
+    options = {"base_url": server.url, "key_name": "NOT_SET"}
+    with Judge("m", cache=tmp_path / "a.sqlite", options=options) as judge:
+        assert "no server to ask: set NOT_SET" in judge.score("logic", [ITEM])[0].error
+    assert server.stats()["seen"] == 0
+    with Judge("m", server.url, cache=tmp_path / "a.sqlite") as judge:
+        judge.score("logic", [ITEM])
+    with Judge("m", cache=tmp_path / "a.sqlite", options=options) as judge:
+        assert judge.score("logic", [ITEM])[0].value is True
+    assert server.stats()["seen"] == 1
+
+
+@pytest.mark.parametrize(("more", "named"), [({}, "key_name"), ({"key_name": "MY_KEY"}, "MY_KEY")])
+def test_a_refused_key_is_named_by_its_variable(serve, tmp_path, monkeypatch, more, named):
+    monkeypatch.setenv("MY_KEY", "wrong-key")
+    options = {"base_url": serve(faults={"401": 1.0}).url} | more
+    refused = pytest.raises(Refused, match=f"check {named}. It said: HTTP 401")
+    with Judge("m", cache=tmp_path / "a.sqlite", options=options) as judge, refused:
+        judge.score("logic", [ITEM])
 
 
 # A judge that reasons -----------------------------------------------------------------------------
@@ -197,6 +264,5 @@ def test_a_baseline_that_reasons_has_its_own_limit(serve, tmp_path, make_row):
 
 
 def test_the_limits_of_a_client_are_options(tmp_path):
-    names = {*models.LIMITS} - {"key_name"}
-    with Client(tmp_path / "c.sqlite") as client:
-        assert names <= {*Client.__init__.__annotations__} and client.server is None
+    with pytest.raises(ValueError, match="max_concurency"):
+        Client(tmp_path / "c.sqlite", max_concurency=1)

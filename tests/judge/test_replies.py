@@ -476,6 +476,17 @@ def test_a_judge_that_refuses_is_named_and_asked_once(ask, planned, body):
         ("meta-llama/llama-3-8b:free", "meta-llama/llama-3-8b"),
         ("llama3", "llama3:latest"),
         ("runs/a/base", "/data/runs/a/base@main"),
+        ("Qwen/Qwen2.5-7B-Instruct", "/models/Qwen2.5-7B-Instruct/"),
+        ("gemini-2.5-pro", "models/gemini-2.5-pro-preview-06-05"),
+        ("google/gemini-2.5-flash-lite", "gemini-2.5-flash-lite-preview-09-2025"),
+        ("us.anthropic.claude-3-haiku-20240307-v1:0", "claude-3-haiku-20240307"),
+        ("claude-3-haiku@20240307", "claude-3-haiku"),
+        ("amazon.nova-pro-v1:0", "us.amazon.nova-pro-v1:0"),
+        ("openai/gpt-oss-120b:fireworks-ai", "accounts/fireworks/models/gpt-oss-120b"),
+        ("deepseek-ai/DeepSeek-V3:novita", "deepseek-ai/DeepSeek-V3"),
+        ("openai/gpt-4o:online", "openai/gpt-4o-2024-11-20"),
+        ("my[lora](v1)+x", "my[lora](v1)+x"),
+        ("a\nb", "a\nb"),
     ],
 )
 def test_one_model_has_several_names(asked, served):
@@ -494,6 +505,15 @@ def test_one_model_has_several_names(asked, served):
         ("gpt-4o-2024-05-13", "gpt-4o-2024-08-06"),
         ("checkpoint-500", "checkpoint-1000"),
         ("gemini-2.5-pro", "gemini-3.8-flash"),
+        ("gemini-2.5-pro-preview-03-25", "gemini-2.5-pro-preview-05-06"),
+        ("gemini-1.5-pro-001", "gemini-1.5-pro-002"),
+        ("qwen3:8b", "qwen3"),
+        ("phi3:mini", "phi3:medium"),
+        ("one.gguf", "other.gguf"),
+        ("модель", "другая"),
+        ("c++", "c--"),
+        ("a.c", "abc"),
+        ("org-a/x/", "org-b/y/"),
     ],
 )
 def test_other_models_are_other_models(asked, served):

@@ -77,7 +77,7 @@ def test_a_text_is_taken_as_typed(text):
         ("strict_format", "1", "is '1': input should be a valid boolean"),
         ("strict_format", "null", "is 'null': input should be a valid boolean"),
         ("grpo_options", "", "is None: input should be a valid dictionary"),
-        ("grpo_options", "[1]", r"is \[1\]: input should be a valid dictionary"),
+        ("grpo_options", "[1]", "grpo_options: input should be a valid dictionary"),
         ("grpo_options", "{beta: abc}", "beta is 'abc': input should be a valid number"),
         ("grpo_options", "{beta: .inf}", "beta is '.inf': input should be a valid number"),
         ("grpo_options", "{betta: 0.1}", "unknown grpo setting 'betta'; did you mean 'beta'"),
@@ -151,7 +151,7 @@ def test_any_text_has_the_declared_type_or_is_refused_in_our_words(type_name, te
         values = parameters.read_arguments([("it", text)], known)
         parameters.check_parameters(values, known)
     except DataError as error:
-        assert str(error).startswith("parameter it ")
+        assert str(error).startswith(("parameter it ", "parameter it: "))
     else:
         kinds = {"float": (int, float)}.get(type_name, getattr(builtins, type_name))
         assert isinstance(values["it"], kinds)
@@ -322,7 +322,7 @@ def test_a_notebooks_own_parameters_pass():
         ({"grpo_learning_rate": "1e-6"}, "is '1e-6': input should be a valid number"),
         ({"judge_model": 10}, "judge_model is 10: input should be a valid string"),
         ({"strict_format": "false"}, "strict_format is 'false': input should be a valid boolean"),
-        ({"grpo_options": "{beta: 1e-3}"}, "grpo_options is .* input should be a valid dictionary"),
+        ({"grpo_options": "{beta: 1e-3}"}, "grpo_options: input should be a valid dictionary"),
         ({"grpo_options": {"beta": "1e-3"}}, "beta is '1e-3': input should be a valid number"),
         ({"num_generations": 7}, "batch_size 64 must be a multiple of num_generations 7"),
     ],
