@@ -9,10 +9,13 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import random
+import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -274,6 +277,36 @@ def running(**options):
             process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             process.kill()
+
+
+START = "import torch; torch.manual_seed(0); from transformers.cli.transformers import main; main()"
+
+
+@contextlib.contextmanager
+def transformers_serve(folder, log):
+    """`transformers serve` of a checkpoint, its draws seeded; `log` has a line for each answer."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-c", START, "serve", str(folder), "--port", str(port)]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+    try:
+        end = time.monotonic() + 180
+        while True:
+            assert process.poll() is None and time.monotonic() < end, log.read_text()
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
+                break
+            except urllib.error.HTTPError:
+                break
+            except OSError:
+                time.sleep(0.3)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
 if __name__ == "__main__":

@@ -3,19 +3,14 @@ import contextlib
 import importlib.util
 import json
 import math
-import os
 import re
-import socket
-import subprocess
-import sys
 import time
 import unicodedata
-import urllib.error
-import urllib.request
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from server import transformers_serve
 
 from curemed_utils import judge, prompts
 from curemed_utils.judge import Judge, Verdict, wire
@@ -757,33 +752,9 @@ def test_three_judges_on_one_cache(serve, make_judge):
     reason="transformers serve is not installed: pip install 'transformers[serving]'",
 )
 def test_a_checkpoint_under_transformers_serve(tiny_base, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from transformers.cli.transformers import main; main()"]
-    arguments = [*command, "serve", str(tiny_base), "--host", "127.0.0.1", "--port", str(port)]
-    log = tmp_path / "serve.log"
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            arguments, stdout=file, stderr=file, env=os.environ | {"HF_HUB_OFFLINE": "1"}
-        )
-    try:
-        end = time.monotonic() + 90
-        while True:
-            assert process.poll() is None and time.monotonic() < end, log.read_text()
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health").close()
-                break
-            except urllib.error.HTTPError:
-                break
-            except OSError:
-                time.sleep(0.3)
-        with Judge(
-            str(tiny_base),
-            f"http://127.0.0.1:{port}/v1",
-            cache=tmp_path / "judge.sqlite",
-            max_concurrency=2,
-        ) as one:
+    with transformers_serve(tiny_base, tmp_path / "serve.log") as url:
+        limits = {"cache": tmp_path / "judge.sqlite", "max_concurrency": 2}
+        with Judge(str(tiny_base), url, **limits) as one:
             verdicts = one.score("logic", items(2))
             assert all(
                 verdict.reply for verdict in verdicts
@@ -796,6 +767,3 @@ def test_a_checkpoint_under_transformers_serve(tiny_base, tmp_path):
             assert one.score("logic", items(2)) == [
                 verdict._replace(cached=True) for verdict in verdicts
             ]
-    finally:
-        process.terminate()
-        process.wait(20)
