@@ -237,8 +237,8 @@ def _vllm(checkpoint, batches, settings: GenerationSettings, tokenizer):
             yield [task.result() for task in tasks]
     finally:
         holding = [child for child in psutil.Process().children(True) if "VLLM" in child.name()]
-        for task in asyncio.all_tasks(loop):
-            loop.call_soon_threadsafe(task.cancel)
+        if engine.output_handler:  # it would report the end as a fault
+            loop.call_soon_threadsafe(engine.output_handler.cancel)
         engine.shutdown()
         psutil.wait_procs(holding, timeout=60)  # till the GPUs' memory is free
         loop.call_soon_threadsafe(loop.call_later, 1, loop.stop)

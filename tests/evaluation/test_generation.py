@@ -126,6 +126,8 @@ def stand_in(monkeypatch):
     events = []
 
     class Engine:
+        output_handler = None
+
         @classmethod
         def from_engine_args(cls, arguments):
             events.append(arguments)

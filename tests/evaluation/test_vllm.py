@@ -44,15 +44,17 @@ def posed(sample):
     return [prompts.messages(row) for row in [*sample, *others]]
 
 
-def test_greedy_texts_are_those_of_transformers(tiny_trained, posed):
+def test_greedy_texts_are_those_of_transformers(tiny_trained, posed, capfd):
     assert len(posed) == 200
     plain = generate(tiny_trained, posed)
     found = generate(tiny_trained, posed, engine="vllm", batch_size=128)
     same = sum(one == other for one, other in zip(plain, found, strict=True))
-    print(f"{same} of 200 greedy responses are equal in text, end and counts")
+    with capfd.disabled():
+        print(f"\n{same} of 200 greedy responses are equal in text, end and counts")
     assert same >= 190
     assert {response.finish_reason for response in plain} == {"stop", "length"}
     assert not engines(), "the engine outlives its model"
+    assert "EngineDeadError" not in capfd.readouterr().out
 
 
 def test_a_seed_makes_a_response_whatever_its_batch(tiny_trained, posed):
