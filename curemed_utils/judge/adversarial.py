@@ -44,8 +44,9 @@ def told(tried: pd.DataFrame, scorer: str) -> str:
     known = tried.assign(paid=tried[scorer].astype(float)).dropna(subset="paid")
     pairs = known.merge(known, on="language")
     pairs = pairs.query("worth_x == 'all' and worth_y in ('part', 'nothing')")
-    order, unknown = (pairs["paid_x"] > pairs["paid_y"]).mean(), len(tried) - len(known)
-    text = f"{scorer}: {order:.1%} of pairs in order, {unknown} of {len(tried)} unknown"
+    in_order, unknown = (pairs["paid_x"] > pairs["paid_y"]).mean(), len(tried) - len(known)
+    order = f"{in_order:.1%}" if len(pairs) else "unknown how many"
+    text = f"{scorer}: {order} of pairs in order, {unknown} of {len(tried)} unknown"
     wrongly = known.query("worth == 'nothing' and paid > 0")
     for kind, lot in wrongly.groupby("kind", sort=False):
         where = ", ".join(lot["language"]) if len(lot) < 13 else "every language"

@@ -13,6 +13,7 @@ from typing import Annotated
 from pydantic import (
     AfterValidator,
     BaseModel,
+    ConfigDict,
     Field,
     JsonValue,
     PositiveInt,
@@ -21,30 +22,21 @@ from pydantic import (
 )
 from pydantic import PositiveFloat as Positive
 
-from curemed_utils import paths
+from curemed_utils import languages, paths
 from curemed_utils.data import yaml12
 from curemed_utils.judge import wire
 
 MODELS = Path(__file__).with_name("models.yaml")
 SOON = 90  # days
 ELSEWHERE = ("model", "messages", "stream", "cache", "max_usd", "offline")
-SECRET = re.compile(
-    r'"([^"]*(?:api.?key|api.?token|authorization|secret|password)[^"]*|key|token|\w*headers)": ',
-    re.IGNORECASE,
-)
+SECRET = r'(?i)"([^"]*(?:api.?key|token|authorization|secret|password)|key|\w*headers)": ["{]'
+PLAIN = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
-class Limits(
-    BaseModel,
-    frozen=True,
-    extra="forbid",
-    strict=True,
-    allow_inf_nan=False,
-    hide_input_in_errors=True,
-):
-    """Of `Client`: requests at a time, limits a minute, seconds, another name by which the model
-    answers, and the environment variable that holds the key."""
+class Limits(BaseModel, hide_input_in_errors=True):
+    """Of a `Client`; `served` is another name of the model, `key_name` the key's variable."""
 
+    model_config = PLAIN
     max_concurrency: PositiveInt = 64
     requests_per_minute: Positive = inf
     tokens_per_minute: Positive = inf
@@ -64,30 +56,27 @@ class Options(Limits, extra="allow"):
     max_tokens: PositiveInt | None = None
     max_completion_tokens: PositiveInt | None = None
     temperature: float | None = None
-    top_p: float | None = None
-    seed: int | None = None
 
     @model_validator(mode="after")
     def _names(self):
         for name in self.model_extra:
             like = difflib.get_close_matches(name.casefold(), LIMITS, 1, 0.82)
             if like or name in ELSEWHERE:
-                hint = f"; did you mean {like[0]!r}?" if like else ""
-                raise ValueError(f"{name!r} is no option{hint}")
-        if secret := SECRET.search(json.dumps(self.model_extra)):
+                raise ValueError(f"{name!r} is no option{languages.nearest(name, LIMITS)}")
+        if secret := re.search(SECRET, json.dumps(self.model_extra)):
             variable = "key_name names the environment variable that holds a key"
             raise ValueError(f"{secret[1]!r} is no option: {variable}")
         return self
 
     @model_serializer
     def chosen(self) -> dict:
-        return {name: value for name, value in self if name in self.model_fields_set}
+        return self.fields() | self.limits()
 
     def limits(self) -> dict:
-        return {name: value for name, value in self.chosen().items() if name in LIMITS}
+        return {name: value for name, value in self if name in self.model_fields_set & LIMITS}
 
     def fields(self) -> dict:
-        return {name: value for name, value in self.chosen().items() if name not in LIMITS}
+        return {name: value for name, value in self if name in self.model_fields_set - LIMITS}
 
 
 def find(model: str) -> dict:

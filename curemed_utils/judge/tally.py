@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from tqdm import tqdm
+
 from curemed_utils.judge import models, wire
 
 FAILURES = 3  # requests that fail with no answer in between: the others will fail too
@@ -103,9 +105,6 @@ class Tallies(dict[str, Tally]):
         return self.setdefault(model, Tally(model, self.accepted))
 
 
-def progress_bar(progress: str, items: Iterable):
+def progress_bar(progress: str, items: Iterable) -> tqdm:
     """A bar called `progress` (empty: none), as text, which outlives its notebook."""
-    from tqdm import tqdm
-
-    total = len(items) if hasattr(items, "__len__") else None
-    return tqdm(total=total, desc=progress, disable=not progress, file=sys.stdout)
+    return tqdm(items, progress, disable=not progress, file=sys.stdout)

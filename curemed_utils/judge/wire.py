@@ -120,9 +120,8 @@ def _says(text: str, patterns: list[str]) -> bool:
 def same_model(asked: str, served: str) -> bool:
     """Whether two names differ at most in provider, case, alias or what one of them lacks (preview,
     date, version, route): gpt-4o and openai/gpt-4o-2024-08-06."""
-    parts = zip(parts_of(asked), parts_of(served), strict=True)
-    stems, *others = parts
-    return stems[0] == stems[1] and all(a == b or not (a and b) for a, b in others)
+    (first, *some), (second, *others) = parts_of(asked), parts_of(served)
+    return first == second and all(map(lambda a, b: a == b or not (a and b), some, others))
 
 
 def parts_of(model: str) -> list[str]:

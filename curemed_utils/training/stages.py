@@ -34,9 +34,7 @@ class Stage(pydantic.BaseModel):
     `stop_file` is by default the run's.
     """
 
-    model_config = pydantic.ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
-    )
+    model_config = models.PLAIN
 
     start: Place
     train_file: Place
@@ -215,7 +213,7 @@ def check_files(stage: Stage) -> None:
     if by_list and without:
         print(
             f"{stage.output.name} trains without accuracy on {len(without)} of {len(rows)} rows,",
-            "which list no accepted answers: add them, or set accuracy_by 'judge' and judge_model",
+            "which list no accepted answers: add them, or set accuracy_by and judge_model",
             flush=True,
         )
 
