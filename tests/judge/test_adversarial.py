@@ -144,7 +144,7 @@ def test_a_score_that_is_unknown_is_neither_paid_nor_in_a_pair(tried):
     known = tried.assign(judge=right.where(tried["kind"] != "negated", None))
     assert adversarial.told(known, "judge") == "judge: 100.0% of pairs in order, 13 of 312 unknown"
     nobody = adversarial.told(tried.assign(judge=None), "judge")
-    assert nobody == "judge: nan% of pairs in order, 312 of 312 unknown"
+    assert nobody == "judge: unknown how many of pairs in order, 312 of 312 unknown"
 
 
 def test_a_judge_that_is_absent_pays_nothing_and_says_why(tried, tmp_path, monkeypatch):
