@@ -149,7 +149,7 @@ def complete(values: dict, parameters: dict[str, Parameter]) -> dict:
 
 
 def check_stages(parameters: dict) -> None:
-    """Raises DataError for a notebook's parameters of which no training stage can be made."""
+    """DataError for parameters of which no training stage can be made."""
     for kind in stages.KINDS:
         if f"{kind}_options" in parameters:
             try:
@@ -185,5 +185,5 @@ def _check(name: str, value: object, type_name: str) -> None:
     except ValidationError as error:
         fault = error.errors()[0]
         within = "".join(f"{part}: " for part in fault["loc"][:1])
-        shown = "" if value and type_name == "dict" else f" is {value!r:.99}"  # it may hold a key
+        shown = "" if value and type_name == "dict" else f" is {value!r:.99}"  # no key is shown
         raise DataError(f"parameter {name}{shown}: {within}{stages.plain(fault)}") from None

@@ -55,7 +55,7 @@ class Options(Limits, extra="allow"):
     __pydantic_extra__: dict[str, JsonValue]
     max_tokens: PositiveInt | None = None
     max_completion_tokens: PositiveInt | None = None
-    temperature: float | None = None
+    temperature: int | float | None = None
 
     @model_validator(mode="after")
     def _names(self):

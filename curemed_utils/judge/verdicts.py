@@ -143,11 +143,11 @@ def majority(verdicts: list[list[Verdict]]) -> Panel:
     values, full = [], []
     for item in zip(*verdicts, strict=True):
         votes = [verdict.value for verdict in item]
-        if any(type(vote) not in (bool, type(None)) for vote in votes):
+        if not {*map(type, votes)} <= {bool, type(None)}:
             raise ValueError("majority joins True/False verdicts (logic, language), not scores")
         n_true, n_false = votes.count(True), votes.count(False)
         values.append(None if n_true == n_false else n_true > n_false)
         if None not in votes:
             full.append([n_true, n_false])
-    varied = bool(full) and all(map(sum, zip(*full, strict=True)))
+    varied = full and all(map(sum, zip(*full, strict=True)))
     return Panel(values, float(fleiss_kappa(full)) if varied else float("nan"), len(full))

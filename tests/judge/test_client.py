@@ -356,6 +356,15 @@ def test_tokens_per_minute_are_kept_and_shared_by_the_ranks(
     assert waits == pytest.approx([1.0, 1.5, 1.5], abs=0.3)  # half a second's worth goes at once
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_one_huge_request_takes_no_more_than_its_minute(monkeypatch, ranks):
+    monkeypatch.setenv("WORLD_SIZE", str(ranks))
+    pace, began = wire.Pace(float("inf"), 1000), time.monotonic()
+    asyncio.run(pace.wait(priced(1, max_tokens=10**6)[0]))
+    assert time.monotonic() - began < 1
+    assert pace._due - began == pytest.approx(60 * ranks - 0.5, abs=1)
+
+
 def test_no_limit_holds_nothing_back(serve, client):
     server = serve()
     began = time.monotonic()

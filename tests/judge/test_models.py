@@ -13,6 +13,7 @@ from curemed_utils.judge import Client, Judge, Refused, models
 from curemed_utils.training import stages
 
 REASONS = {"temperature": None, "max_tokens": None, "max_completion_tokens": 2000}
+KNOWN = parameters.known_parameters()
 ITEM = {"question": "Q ?", "reference": "m", "response": "<answer>m</answer>", "language": "French"}
 
 
@@ -110,6 +111,19 @@ def test_it_is_told_before_anything_is_sent_and_a_replay_is_good(
             assert judge.score("logic", [ITEM])[0].value is True
 
 
+def test_a_process_says_it_once(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "MODELS", tmp_path / "models.yaml")
+    models.MODELS.write_text("gone-once: {retires: 2020-02-02}\n")
+    server = serve()
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for number in range(2):
+            parameters.check_parameters({"judge_model": "gone-once"}, KNOWN, [])
+            with Judge("gone-once", server.url, cache=tmp_path / f"{number}.sqlite") as judge:
+                judge.score("logic", [ITEM])
+    assert ["was retired on 2020-02-02" in str(one.message) for one in shown] == [True]
+
+
 # What may be chosen -------------------------------------------------------------------------------
 
 
@@ -128,6 +142,13 @@ def test_options_go_before_the_family(make):
         "temperature": 1,
         "max_completion_tokens": 9,
     }
+
+
+@pytest.mark.parametrize("temperature", [1, 1.0, 0, None])
+def test_a_number_is_sent_as_it_was_written(temperature):
+    """Written otherwise it would be another request, and paid again."""
+    (sent_as,) = models.request_of("m", {"temperature": temperature}).values()
+    assert repr(sent_as) == repr(temperature)
 
 
 def test_no_field_of_a_request_is_taken_for_a_slip():
@@ -166,7 +187,7 @@ def test_no_field_of_a_request_is_taken_for_a_slip():
         ({"max_concurrency": 2.5}, "max_concurrency: input should be a valid integer"),
         ({"requests_per_minute": True}, "requests_per_minute: input should be a valid number"),
         ({"tokens_per_minute": [1]}, "tokens_per_minute: input should be a valid number"),
-        ({"temperature": "0"}, "temperature: input should be a valid number"),
+        ({"temperature": "0"}, "temperature: input should be a valid "),
         ({"max_tokens": "10"}, "max_tokens: input should be a valid integer"),
         ({"max_completion_tokens": 0}, "max_completion_tokens: input should be greater than 0"),
         ({"served": 5}, "served: input should be a valid string"),
