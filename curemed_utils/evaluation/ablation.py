@@ -93,7 +93,8 @@ def table_of_arms(verdicts: pd.DataFrame) -> pd.DataFrame:
     """
     by_seed = evaluation.table(verdicts, ["model", "set", "run"])
     groups = by_seed[_MEASURES].groupby(["model", "set"], sort=False)
-    over_seeds = groups.agg(["mean", "std"]).assign(runs=groups.size())
+    over_seeds = groups.agg(["mean", "std"])
+    over_seeds["runs", ""] = groups.size()
     return over_seeds.reindex(list(ARMS), level="model")
 
 

@@ -14,6 +14,6 @@ def token_tax(tokenizer, rows: list[data.Row]) -> pd.DataFrame:
     for row in rows:
         response = prompts.completion(row)[0]["content"]
         asked = len(tokenizer.encode(row.question, add_special_tokens=False))
-        told = len(tokenizer.encode(response, add_special_tokens=False))
-        lines.append((row.language, asked, told + 1, len(response) / told))
+        answered = len(tokenizer.encode(response, add_special_tokens=False))
+        lines.append((row.language, asked, answered + 1, len(response) / answered))
     return pd.DataFrame(lines, columns=["language", "question", "response", "characters"])
