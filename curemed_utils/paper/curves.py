@@ -127,7 +127,7 @@ def forgetting_curves(levels: pd.DataFrame) -> Figure:
     Under each level stands its change from the best earlier one.
     """
     changes = -curricula.forgetting(levels).reindex(levels.index)
-    below = changes.map("\n({:+z.2f})".format, na_action="ignore").fillna("")
+    below = changes.map("\n({:+z.2f})".format).where(changes.notna(), "")
     known, told = levels.map(_level), []
     for model, row in known.iterrows():
         values = ", ".join(f"{tier} {level}" for tier, level in row.items())
