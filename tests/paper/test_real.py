@@ -95,3 +95,18 @@ def test_the_counts_of_rows_are_those_of_the_release(release):
     for _, part in table.groupby("tokenizer"):
         expected = counts.value_counts().to_dict()
         assert part.set_index("language")["rows"].to_dict() == expected
+
+
+def test_the_page_on_gpus_has_what_a_run_on_a_cpu_earned():
+    page, log = text_of("docs/gpu.md"), published("real_training")
+    loss = log.loc[log["stage"].eq("sft"), "loss"]
+    assert f"fell from {loss.iloc[0]:.2f} to {loss.iloc[-5:].mean():.2f}" in page
+    grpo = log[log["stage"].ne("sft")]
+    low, high = grpo["reward"].min(), grpo["reward"].max()
+    assert f"earned {low:.2f} to {high:.2f} of 1" in page
+    shares = []
+    for part in ("language", "format"):
+        low, high = 100 * grpo[part].min(), 100 * grpo[part].max()
+        shares.append(f"{low:.0f} to {high:.0f}%")
+    assert shares[0] in page and f"the form in {shares[1]}" in page
+    assert grpo["accuracy"].eq(0).all()
