@@ -213,7 +213,7 @@ def check_files(stage: Stage) -> None:
     if by_list and without:
         print(
             f"{stage.output.name} trains without accuracy on {len(without)} of {len(rows)} rows,",
-            "which list no accepted answers: add them, or set accuracy_by and judge_model",
+            "which list no accepted answers: add them, or set accuracy_by 'judge' and judge_model",
             flush=True,
         )
 
