@@ -2,16 +2,14 @@
 
 import unicodedata
 from functools import cache
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pycld2
 import regex
-import yaml
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from curemed_utils import languages
+from curemed_utils import languages, paths
 
 SHORT = 20  # letters under which words must be clear
 FEW = 6  # characters under which no detector can tell
@@ -23,7 +21,7 @@ PASSAGE = 4 * WORD  # more than this in one stretch is no longer a term
 TERM = 3  # words in the longest name
 GRAM = 6  # bytes in the longest sequence that the second detector knows
 
-_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+_DATA = paths.beside(__file__, ".yaml")
 FUNCTION_WORDS = frozenset(_DATA["function_words"].split())
 _ENGLISH = frozenset(_DATA["english_words"].split())
 _ANY_ENGLISH = [*_ENGLISH, *_DATA["english_elsewhere"].split()]

@@ -73,7 +73,7 @@ class Parameter(NamedTuple):
 def declared(notebook: Path) -> dict[str, Parameter]:
     """The lines `name: type = default` of a notebook's parameters cell."""
     parameters = {}
-    for cell in json.loads(notebook.read_text(encoding="utf-8"))["cells"]:
+    for cell in json.loads(notebook.read_bytes())["cells"]:
         if "parameters" in cell["metadata"].get("tags", []):
             for line in ast.parse("".join(cell["source"])).body:
                 if isinstance(line, ast.AnnAssign):

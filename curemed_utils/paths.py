@@ -4,6 +4,8 @@ import os
 import re
 from pathlib import Path
 
+import yaml
+
 
 def _root() -> Path:
     above = [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
@@ -18,6 +20,13 @@ FIGURES = ROOT / "figures"
 SOURCE_DATA = FIGURES / "source_data"
 SAMPLE = Path(__file__).parent / "sample"
 RUN_TREE = Path(__file__).with_name("run_directory.txt")
+
+
+def beside(module: str, name: str) -> dict:
+    """What the YAML file of this name, or suffix, beside a module holds."""
+    file = Path(module)
+    file = file.with_suffix(name) if name.startswith(".") else file.with_name(name)
+    return yaml.safe_load(file.read_bytes())
 
 
 def notebooks() -> list[Path]:

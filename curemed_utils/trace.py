@@ -6,10 +6,10 @@ All functions take time in proportion to the text, whatever tags it repeats or l
 import re
 from collections.abc import Sequence
 from itertools import zip_longest
-from pathlib import Path
 
 import regex
-import yaml
+
+from curemed_utils import paths
 
 FORM = "<thinking><step1>…</step1>…</thinking> <answer>…</answer>"  # as prompts show it
 TAG = re.compile(r"</?(?:thinking|answer|step\d+)>")
@@ -18,7 +18,7 @@ _STEP_BEGUN = re.compile(r"</?step\d")
 _CODE = re.compile(r"(?<!`)`(?![^`\n<]*</step)[^`\n]+`(?!`)")  # no pair across a step's end
 _INVISIBLE = regex.compile(r"(?V1)[[\p{Cc}\p{Cf}\p{DI}]--\s]")
 
-_MARKS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+_MARKS = paths.beside(__file__, ".yaml")
 _ROLE = r"(?:\s*(?:assistant|model)(?=\s*(?:\n|<\|)))?"
 _TURN = re.compile(f"(?:{'|'.join(_MARKS.pop('turn'))}){_ROLE}", re.IGNORECASE)
 _KINDS = [f"(?P<{kind}>{'|'.join(marks)})" for kind, marks in _MARKS.items()]

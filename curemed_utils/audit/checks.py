@@ -7,14 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 import regex
-import yaml
 
 from curemed_utils import data, language_id, paths, trace
 from curemed_utils.audit import duplicates
 from curemed_utils.data import Row
 from curemed_utils.data.sources import release_file
 
-_TEXTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+_TEXTS = paths.beside(__file__, ".yaml")
 CHECKS = {**_TEXTS["defects"], **_TEXTS["advisory"]}
 # leaks go from training, as contaminated
 DEFECTS = tuple(check for check in _TEXTS["defects"] if check != "test_in_train")

@@ -8,17 +8,15 @@ import math
 import operator
 from collections.abc import Callable
 from itertools import compress
-from pathlib import Path
 from statistics import fmean, pstdev, variance
 
 import numpy as np
-import yaml
 
-from curemed_utils import trace
+from curemed_utils import paths, trace
 
 
 def _texts(name: str) -> dict:
-    return yaml.safe_load(Path(__file__).with_name(name).read_bytes())
+    return paths.beside(__file__, name)
 
 
 # All by the name of the reader's function.

@@ -8,7 +8,6 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import lxml.html
-import yaml
 from lxml import etree
 from pydantic import BaseModel
 
@@ -16,7 +15,7 @@ from curemed_utils import paths
 from curemed_utils.data import DataError
 
 SAMPLE_TOPICS = paths.SAMPLE / "topics.xml"  # our own; addresses start with sample:
-LICENCES = yaml.safe_load(Path(__file__).with_name("licences.yaml").read_bytes())
+LICENCES = paths.beside(__file__, "licences.yaml")
 
 _PUBLIC = re.compile("|".join(LICENCES["public_pages"]))
 _NOTICE = re.compile("|".join(LICENCES["notices"]), re.IGNORECASE)

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 from pydantic_core import from_json
@@ -37,11 +37,7 @@ class Curated(NamedTuple):
 
 
 class Unanswered(data.DataError):
-    """A client has no server, and its file lacks answers to these `requests`."""
-
-    def __init__(self, message: str, requests: list[dict], parse: Callable[[str], Any]):
-        super().__init__(message)
-        self.requests, self.parse = requests, parse
+    """A client has no server, and its file lacks answers."""
 
 
 def curate(
@@ -63,11 +59,10 @@ def curate(
     def ask(stage: str, model: str, requests: Requests, parse: Callable) -> list[Reply]:
         client = by_model[model]
         replies = client.ask(requests, parse)
-        lacking = [number for number, reply in enumerate(replies) if reply.text is None]
+        lacking = [reply.error for reply in replies if reply.text is None]
         if lacking and client.server is None:
-            fault = f"{len(lacking)} of {len(replies)} answers are {replies[lacking[0]].error}"
-            unsent = [requests.make(requests.over[number]) for number in lacking]
-            raise Unanswered(f"stage {stage}, model {model!r}: {fault}", unsent, parse)
+            fault = f"{len(lacking)} of {len(replies)} answers are {lacking[0]}"
+            raise Unanswered(f"stage {stage}, model {model!r}: {fault}")
         return replies
 
     stages.compose(planned, ask, settings)

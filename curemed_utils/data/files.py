@@ -4,15 +4,14 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import yaml
 from pydantic_core import to_json
 
 from curemed_utils import paths
 
-KINDS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+KINDS = paths.beside(__file__, ".yaml")
 LINE_END = re.compile(r"\r\n|\n|\r")  # others may stand inside a JSON string
 
 
@@ -47,11 +46,12 @@ def text_of(raw: bytes, name: str) -> str:
         raise DataError(f"{name}, line {line}: {fault}; save the file as UTF-8") from None
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Writes a text file in UTF-8, whole or not at all; folders are made."""
+def write_whole(path: Path, text: str | Iterable[str]) -> Path:
+    """Writes a text, or parts of one, in UTF-8, whole or not at all; folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
+    with part.open("w", encoding="utf-8") as file:
+        file.writelines([text] if isinstance(text, str) else text)
     return part.replace(path)
 
 

@@ -114,8 +114,9 @@ def listed(faults: Sequence[str]) -> str:
 
 def write_jsonl(rows: Iterable[Row | dict], path: str | Path) -> Path:
     """Writes rows as UTF-8 JSON Lines, whole or not at all."""
-    lines = []
-    for row in rows:
-        record = row.model_dump(exclude_defaults=True) if isinstance(row, Row) else row
-        lines.append(json.dumps(record, ensure_ascii=False) + "\n")
-    return write_whole(Path(path), "".join(lines))
+    return write_whole(Path(path), map(_line, rows))
+
+
+def _line(row: Row | dict) -> str:
+    record = row.model_dump(exclude_defaults=True) if isinstance(row, Row) else row
+    return json.dumps(record, ensure_ascii=False) + "\n"

@@ -5,12 +5,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
 from curemed_utils import data, evaluation, languages, paths
 from curemed_utils.training import checkpoints, curricula, launch, stages
 
-ARMS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+ARMS = paths.beside(__file__, ".yaml")
 _TRACES = {"naive_sft": "monolingual", "codeswitch_sft": "code_switched"}
 _MEASURES = ["lc", "la", "reward", "well_formed"]
 _NO_SETTINGS = ("start", "train_file", "prompt", "judge_prompt")

@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-import yaml
 
-from curemed_utils import data, languages, prompts, trace
+from curemed_utils import data, languages, paths, prompts, trace
 from curemed_utils.data import DataError, splits
 from curemed_utils.evaluation import benchmark_files, choices
 from curemed_utils.judge import Judge
 
-LANGUAGES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+LANGUAGES = paths.beside(__file__, ".yaml")
 FORMS = ("open", "options")
 SEVERAL = ("MMedBench",)  # may have several right options
 READERS = {"letter": choices.by_letter, "text": choices.by_text, "judge": None}

@@ -7,14 +7,12 @@ Texts of options become one character each, a mark; letters and marks that are d
 import unicodedata
 from functools import lru_cache
 from itertools import product
-from pathlib import Path
 
 import regex
-import yaml
 
-from curemed_utils import trace
+from curemed_utils import paths, trace
 
-_DATA = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+_DATA = paths.beside(__file__, ".yaml")
 _CYRILLIC, _LATIN = "АВСЕ", "ABCE"  # look alike
 _SIGNS = dict.fromkeys(map(ord, "❌✗✘✖"), " wrong ")
 for _start in (0x1F150, 0x1F170, 0x1F1E6):  # letters in circles, boxes and flags

@@ -21,12 +21,9 @@ def compare_all(
     """A line per pair of models, shares in percent, on the items that both answered.
 
     difference (second minus first), its 95% interval (low, high) and p_paired are of items' means
-    over runs, by a t distribution with the deviation of a paired bootstrap of groups, as in
-    `intervals.estimates`, and of two groups more, as groups that change alike would have none: one
-    gains, one loses as much as any did, or all (Bonett and Price 2012). p is at least 2^(1 - k) for
-    k groups that changed, a sign test's least. Under FEW groups have neither.
-    McNemar's exact test (p_mcnemar) takes the majority of an item's runs (n_tied have none) and
-    items for independent: if they are parallel, read p_paired. *_holm is corrected over all pairs.
+    over runs, by a paired bootstrap of groups; under FEW groups have neither. McNemar's exact test
+    (p_mcnemar) takes the majority of an item's runs (n_tied have none) and items for independent.
+    *_holm is corrected over all pairs. docs/evaluation.md has the method.
 
     Left out are n_only_first and n_only_second (the other model has no response) and n_unknown (no
     verdict for one of them). DataError if nothing is left.

@@ -29,11 +29,8 @@ def estimates(
     In percent: value, low and high (95% interval), sd (over runs). n_unknown responses have no
     verdict: left out, in *_paper counted as in `evaluation.table`.
 
-    Intervals speak of other questions, not of other runs, by a Bayesian bootstrap (Rubin 1981) over
-    groups, within languages where a group has one. micro and macro: Wilson's, its number of items
-    from the bootstrap's variance, for percentiles miss the truth near 0 and 100%. tier_gap:
-    percentiles, NaN if nothing varies. worst: the lowest of the languages' lower and of their upper
-    limits, the latter with Bonferroni's correction.
+    Intervals speak of other questions, not of other runs; docs/evaluation.md has the method.
+    tier_gap's is NaN if nothing varies.
     """
     frame = frame_of(verdicts, groups)
     frame["cell"] = _codes(frame, ["model", "language"])

@@ -49,14 +49,12 @@ class Client(AbstractContextManager):
         if max_usd is not None and price is None:
             ways = "price=(USD, USD) per million tokens, or add the model to"
             raise ValueError(f"max_usd needs a price: give {ways} {paths.show(models.MODELS)}")
-        self._key_name = limits.key_name if api_key != "none" else "key_name"
-        key = (api_key or os.environ.get(limits.key_name, "")).strip()
+        key = (api_key or os.environ.get("OPENAI_API_KEY", "")).strip()
         if not (key.isascii() and key.isprintable()):
             raise ValueError("the API key holds characters that no key has: copy it again")
         url = wire.url_of(base_url)
         self.server = self._openai = None
-        needs_key = url == wire.OPENAI or limits.key_name != "OPENAI_API_KEY"
-        if (key or not needs_key) and not offline:
+        if (key or url != wire.OPENAI) and not offline:
             self.server = wire.address(url)
             width = limits.max_concurrency
             self._openai = wire.connect(url, key or "none", width, limits.timeout)
@@ -200,7 +198,7 @@ class Client(AbstractContextManager):
     async def _answer(self, key: str, attempt: int, request: dict, call: Call) -> Answer:
         """Answer number `attempt` to a request, of whoever was first, once it is stored."""
         if self._cache.read_only or not self._openai:
-            why = f"no server to ask: set {self._key_name}, or OPENAI_BASE_URL without a key"
+            why = "no server to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL without a key"
             if self._cache.read_only:
                 why = "that file is read-only"
             raise NoAnswer(Reply(error=f"not in {paths.show(self._cache.path)}, and {why}"))
@@ -261,7 +259,6 @@ class Client(AbstractContextManager):
         remedy, about_text = wire.remedy(status, error), wire.about_text(status, error)
         error = f"{self._hide(error)[:300]} (after {time.monotonic() - began:.0f} s)"
         if remedy:
-            remedy = remedy.replace("OPENAI_API_KEY", self._key_name)
             raise Refused(call.stop(tally, remedy, error))
         if 400 <= status < 500 and status not in wire.BUSY:
             tally.refuse(error, about_text)

@@ -8,13 +8,10 @@ from datetime import date
 from fnmatch import fnmatchcase
 from math import inf
 from pathlib import Path
-from typing import Annotated
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     ConfigDict,
-    Field,
     JsonValue,
     PositiveInt,
     model_serializer,
@@ -28,13 +25,13 @@ from curemed_utils.judge import wire
 
 MODELS = Path(__file__).with_name("models.yaml")
 SOON = 90  # days
-ELSEWHERE = ("model", "messages", "stream", "cache", "max_usd", "offline")
+ELSEWHERE = ("model", "messages", "stream", "base_url", "cache", "max_usd", "offline")
 SECRET = r'(?i)"([^"]*(?:api.?key|token|authorization|secret|password)|key|\w*headers)": ["{]'
 PLAIN = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Limits(BaseModel, hide_input_in_errors=True):
-    """Of a `Client`; `served` is another name of the model, `key_name` the key's variable."""
+    """Of a `Client`; `served` is another name of the model."""
 
     model_config = PLAIN
     max_concurrency: PositiveInt = 64
@@ -42,8 +39,6 @@ class Limits(BaseModel, hide_input_in_errors=True):
     tokens_per_minute: Positive = inf
     timeout: Positive = 60.0
     served: str = ""
-    base_url: Annotated[str, AfterValidator(wire.address)] = ""
-    key_name: str = Field("OPENAI_API_KEY", pattern="^[A-Z_][A-Z0-9_]*$")
 
 
 LIMITS = set(Limits.model_fields)
@@ -64,8 +59,7 @@ class Options(Limits, extra="allow"):
             if like or name in ELSEWHERE:
                 raise ValueError(f"{name!r} is no option{languages.nearest(name, LIMITS)}")
         if secret := re.search(SECRET, json.dumps(self.model_extra)):
-            variable = "key_name names the environment variable that holds a key"
-            raise ValueError(f"{secret[1]!r} is no option: {variable}")
+            raise ValueError(f"{secret[1]!r} is no option: a key belongs in OPENAI_API_KEY")
         return self
 
     @model_serializer

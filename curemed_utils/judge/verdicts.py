@@ -6,7 +6,7 @@ from os import PathLike
 from typing import Any, NamedTuple
 
 from curemed_utils import languages, prompts
-from curemed_utils.judge import models, wire
+from curemed_utils.judge import models
 from curemed_utils.judge.cache import Totals
 from curemed_utils.judge.client import Client
 from curemed_utils.judge.wire import Reply, Requests
@@ -31,7 +31,7 @@ class Judge(AbstractContextManager):
 
     `base_url`, `api_key`, `cache` and `limits` (max_concurrency, max_usd, …) are those of `Client`;
     `options` are `models.Options`. Price and fields of a request are those of `models.yaml` before
-    the paper's temperature 0 and 10 tokens. A `base_url` of `options` gets no key but `key_name`'s.
+    the paper's temperature 0 and 10 tokens.
     """
 
     def __init__(
@@ -50,11 +50,8 @@ class Judge(AbstractContextManager):
         fields |= models.request_of(model, chosen)
         self.model = model
         self.fields = {name: value for name, value in fields.items() if value is not None}
-        defaults = {"base_url": base_url, "api_key": api_key, "price": models.price_of(model)}
-        limits = defaults | chosen.limits() | limits
-        if chosen.base_url not in ("", wire.OPENAI) and "key_name" not in limits:
-            limits["api_key"] = "none"
-        self.client = Client(cache, **limits)
+        limits = {"price": models.price_of(model)} | chosen.limits() | limits
+        self.client = Client(cache, base_url, api_key, **limits)
 
     def score(self, task: str, items: Iterable[dict], progress: str = "") -> list[Verdict]:
         """A verdict on each item, in order: a dict with question, reference, response and

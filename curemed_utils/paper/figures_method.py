@@ -1,17 +1,15 @@
 """Figures 1 to 3: the method, and examples of code-switched reasoning."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pandas as pd
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
 from matplotlib.textpath import text_to_path
 
-from curemed_utils import languages
+from curemed_utils import languages, paths
 from curemed_utils.paper import style
 from curemed_utils.paper.style import BLUE, COLUMN, ORANGE, PAGE, PURPLE, SKY
 
@@ -22,14 +20,13 @@ ROLES = {  # by colour, and by slant or weight for those who see no colour
     "wrong": {"color": "#A33B00"},
     "right": {"color": "#00694C", "fontweight": "bold"},
 }
-PIPELINE = Path(__file__).with_name("pipeline.yaml")
 PANELS = ((0, 31, SKY), (34.5, 26, ORANGE), (64, 36, PURPLE))  # left edge, width, colour
 
 
 @style.applied()
 def pipeline(composition: pd.DataFrame) -> Figure:
     """Figure 1: from health topics to a model in three steps, with the row counts of Figure 8."""
-    texts = yaml.safe_load(PIPELINE.read_text(encoding="utf-8"))
+    texts = paths.beside(__file__, "pipeline.yaml")
     facts = composition[["n_sft", "n_rft"]].sum().to_dict()
     for tier in languages.TIERS:
         facts[tier] = ", ".join(languages.in_tier(tier))

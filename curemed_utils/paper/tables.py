@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import pandas as pd
-import yaml
 from pandas.io.formats.style import Styler
 
-from curemed_utils import paper
+from curemed_utils import paper, paths
 from curemed_utils.data.files import write_whole
 from curemed_utils.paper import beside
 
-TEXTS = yaml.safe_load(Path(__file__).with_name("tables.yaml").read_bytes())
+TEXTS = paths.beside(__file__, "tables.yaml")
 VARIANTS = TEXTS["variants"]
 TITLES = TEXTS["titles"]
 WITH_A_RUN = (2, 6, 7, 8, 9, 10)

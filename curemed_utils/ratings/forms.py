@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pandas as pd
 import regex
-import yaml
 
 from curemed_utils import languages, paths, trace
 from curemed_utils.data import DataError, Row, normalize, splits
@@ -83,8 +82,7 @@ def write_sheets(
 
 def instructions(group: str) -> list[str]:
     """What a rater of the group reads first, a paragraph a line."""
-    file = Path(__file__).with_name("instructions.yaml")
-    texts = yaml.safe_load(file.read_bytes())
+    texts = paths.beside(__file__, "instructions.yaml")
     return texts["page"].format(group=group, **texts[group]).splitlines()
 
 

@@ -39,13 +39,18 @@ def prepare_base(
         "recipe": digest(Path(tiny.__file__).read_bytes() + template.encode()),
     }
     if not is_made_from(base, made_from):
-        part = partial(base)
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
+        part = _empty(base)
         tiny.build(texts, part, seed)
         load_tokenizer(part, chat_template).save_pretrained(part)
         finish(part, base, {"made_from": made_from})
     return base
+
+
+def _empty(base: Path) -> Path:
+    part = partial(base)
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    return part
 
 
 def link(base: Path, model_id: str, chat_template: str = "") -> Path:
@@ -81,8 +86,7 @@ def _settled(source: Path, base: Path, chat_template: str) -> bool:
     template = digest(tokenizer.chat_template.encode())
     made_from = {"model": identity(source), "chat_template": template}
     if not is_made_from(base, made_from):
-        part = partial(base)
-        shutil.rmtree(part, ignore_errors=True)
+        part = _empty(base)
         tokenizer.save_pretrained(part)
         for file in weights.files(source):
             if not (part / file.name).exists():
@@ -107,7 +111,7 @@ def info(path: str | Path) -> dict:
     if not file.exists():
         return {}
     try:
-        made = json.loads(file.read_text(encoding="utf-8"))
+        made = json.loads(file.read_bytes())
     except ValueError as error:
         advice = "remove the folder, and its stage is trained again"
         raise data.DataError(f"{paths.show(file)} can't be read ({error}): {advice}") from None

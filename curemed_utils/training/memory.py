@@ -127,7 +127,7 @@ class _Plan:
         self.trained, self.frozen = self.model.total, 0
         if stage.lora_rank:
             self.trained, self.frozen = self.model.adapters * stage.lora_rank, self.model.total
-        config = json.loads((stage.start / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((stage.start / "config.json").read_bytes())
         self.config = config.get("text_config", config)
         self.size, self.inner = self.config["hidden_size"], self.config["intermediate_size"]
         n_heads = self.config["num_attention_heads"]

@@ -131,7 +131,7 @@ def main(argv: list[str]) -> None:
     if len(argv) != 2 or argv[0] not in stages.KINDS:
         raise SystemExit("usage: python -m curemed_utils.training sft|grpo CONFIG.json")
     kind, file = argv
-    stage = stages.settings(kind, json.loads(Path(file).read_text(encoding="utf-8")))
+    stage = stages.settings(kind, json.loads(Path(file).read_bytes()))
     if LAUNCHER not in os.environ:  # which has checked it
         stages.check_files(stage)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing forks: use every core

@@ -11,7 +11,7 @@ def encode(
 ) -> tuple[list[dict], int]:
     """Each row as `input_ids` and `labels`, and how many rows of over `max_length` tokens went.
 
-    Labels are as TRL's, made twenty times as fast: -100 before the completion (Section 3.2); a
+    Labels are as TRL's, made six times as fast: -100 before the completion (Section 3.2); a
     token that spans the border belongs to it. The tokenizer must be a fast one.
     """
     between, tail = templates.around(tokenizer)

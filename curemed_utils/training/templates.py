@@ -1,13 +1,10 @@
 """Chat templates: made to take a system turn, and tried on turns before anything starts."""
 
 import re
-from pathlib import Path
-
-import yaml
 
 from curemed_utils import paths
 
-PARTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_bytes())
+PARTS = paths.beside(__file__, ".yaml")
 ROLES = ("system", "user", "assistant")
 PROBE = [{"role": role, "content": f"Words of the {role}."} for role in ROLES]
 

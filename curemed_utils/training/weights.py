@@ -6,11 +6,9 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import yaml
-
 from curemed_utils import paths
 
-FAULTS = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+FAULTS = paths.beside(__file__, ".yaml")
 SHAPES = (
     *("config.json", "generation_config.json", "adapter_*", "tokenizer*", "added_tokens.json"),
     *("special_tokens_map.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json"),
@@ -87,7 +85,7 @@ def _fault(folder: Path) -> tuple[str, str]:
 
 
 def config(folder: Path) -> dict:
-    return json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return json.loads((folder / "config.json").read_bytes())
 
 
 def _fault_of_weights(folder: Path) -> tuple[str, str]:
@@ -97,7 +95,7 @@ def _fault_of_weights(folder: Path) -> tuple[str, str]:
     try:
         names = {"model.safetensors"}
         if file.exists():
-            names = set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values())
+            names = set(json.loads(file.read_bytes())["weight_map"].values())
         if not names:
             raise ValueError("it names no file")
         for file in [folder / name for name in sorted(names)]:

@@ -700,22 +700,15 @@ def test_the_estimate_bounds_what_a_run_costs(serve, tmp_path, topics):
     )
 
 
-def test_what_a_file_lacks_is_given_stage_by_stage_until_all_is_stored(
-    serve, tmp_path, topics, curated
-):
-    """As a batch goes: what is lacking is answered elsewhere, and the same call goes on."""
+def test_without_a_server_the_file_must_hold_every_answer(serve, tmp_path, topics, curated):
     server = serve(replies=str(curation.REPLIES))
-    cache, asked, run = tmp_path / "c.sqlite", [], None
+    cache, asked = tmp_path / "c.sqlite", (topics, languages.NAMES)
     with llm.Client(cache, server.url) as client, llm.Client(cache, offline=True) as offline:
-        while run is None:
-            try:
-                run = curation.curate(topics, languages.NAMES, offline, curation.RECORDED)
-            except curation.Unanswered as lacking:
-                asked.append((str(lacking).split(":")[0], len(lacking.requests)))
-                client.ask(lacking.requests, lacking.parse)
-    assert asked[0] == ("stage compose, model 'recorded'", N_TOPICS)
-    assert ("stage difficulty, model 'recorded-1'", N_ITEMS) in asked
-    assert asked[-1][0].startswith("stage convert") and run.rows == curated[0].rows
+        told = rf"stage compose, model 'recorded': {N_TOPICS} of {N_TOPICS} answers are not in"
+        with pytest.raises(curation.Unanswered, match=told):
+            curation.curate(*asked, offline, curation.RECORDED)
+        curation.curate(*asked, client, curation.RECORDED)
+        assert curation.curate(*asked, offline, curation.RECORDED).rows == curated[0].rows
 
 
 def test_the_spend_cap_sets_items_aside_and_the_next_run_takes_them_up(

@@ -174,7 +174,7 @@ def test_a_moved_run_and_a_moved_file_are_the_same(run_dir, tmp_path):
         {"grpo_options": {"weight_decay": 0.0, "loss_type": "dapo", "judge_cache": "x.sqlite"}},
         {"sft_save_steps": 5, "grpo_save_steps": 5, "grpo_micro_batch": 8},
         {"run_dir": "elsewhere"},
-        {"judge_options": {"requests_per_minute": 60, "timeout": 9, "base_url": "http://h/v1"}},
+        {"judge_options": {"requests_per_minute": 60, "timeout": 9, "served": "x"}},
     ],
 )
 def test_a_cap_a_logger_a_path_runs_nothing_again(run_dir, given):

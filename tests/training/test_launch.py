@@ -145,7 +145,7 @@ def test_one_process_sees_one_gpu(machine, monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="torch brings libgomp on Linux only")
 @pytest.mark.parametrize(
     ("chosen", "spins"),
-    [({}, 4000), ({"GOMP_SPINCOUNT": "70"}, 70), ({"OMP_WAIT_POLICY": "PASSIVE"}, 0)],
+    [({}, 1000), ({"GOMP_SPINCOUNT": "70"}, 70), ({"OMP_WAIT_POLICY": "PASSIVE"}, 0)],
 )
 def test_threads_that_wait_soon_sleep_unless_a_user_says_otherwise(chosen, spins):
     """What libgomp itself says when torch loads it."""
