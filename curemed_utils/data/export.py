@@ -39,9 +39,7 @@ def export(
     if not any(splits.values()):
         raise DataError("there is no row to export")
     if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
-        raise DataError(
-            f"{paths.show(folder)} is there and is no earlier export: name a new folder"
-        )
+        raise DataError(f"{paths.show(folder)} is no earlier export: name a new folder")
     splits = {split: splits.get(split, []) for split in data.SPLITS}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:
@@ -65,13 +63,12 @@ def push_dataset(folder: str | Path, repo_id: str, private: bool = True) -> str:
     if not _is_export(folder):
         raise DataError(f"{paths.show(folder)} is no exported folder: write one with export()")
     if UNSTATED in DatasetCard.load(folder / "README.md").data.tags:
-        raise DataError(
-            f"{paths.show(folder)} holds rows that came without a licence, so they must not be "
-            "published again; if their owners allow it, say under which: export(..., licence='…')"
-        )
+        advice = "if their owners allow it, say under which: export(..., licence='…')"
+        fault = "holds rows that came without a licence and must not be published again"
+        raise DataError(f"{paths.show(folder)} {fault}; {advice}")
     token = os.environ.get("HF_TOKEN")
     if not token:
-        raise DataError("HF_TOKEN is not set: set it to a token of yours with write access")
+        raise DataError("HF_TOKEN is not set: it takes a token with write access")
     api = HfApi(token=token)
     repo = {"repo_id": repo_id, "repo_type": "dataset"}
     api.create_repo(**repo, private=private, exist_ok=True)

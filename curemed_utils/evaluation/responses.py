@@ -35,10 +35,9 @@ def respond(
     """`samples` seeded runs (Section 4: three) of a model over the rows, a line a response.
 
     `settings` are those of `GenerationSettings`; with engine 'server', `checkpoint` is what the
-    server calls the model. What the file `kept` (JSON Lines) holds is not generated again: all but
-    what could not be had, refusals too. Neither has a verdict. `rules` of the reward are the
-    paper's if none are given. Columns: row, run (`sample`, `seed`), the response and how it was
-    made, those of `verdict` and of `rewarded`.
+    server calls the model. What the file `kept` (JSON Lines) holds is not generated again, refusals
+    neither. `rules` of the reward are by default the paper's. Columns: row, run (`sample`, `seed`),
+    the response and how it was made, those of `verdict` and of `rewarded`.
     """
     if kept:
         settings = {"cache": Path(kept).with_suffix(".sqlite")} | settings
@@ -125,9 +124,9 @@ def evaluate(
     """`respond` for checkpoint `model` of a run to every row of each named set.
 
     `source` is a checkpoint elsewhere, or what a server calls the model; then `model` only names
-    the results, in `<run_dir>/<into>/<model>/`. A killed evaluation goes on, one finished with the
-    same checkpoint, prompt, rows and settings is read back, what failed is asked again. A `judge`
-    adds its verdicts (`judged`). `rules` of the reward are the run's (`stages.rules_of`).
+    the results, in `<run_dir>/<into>/<model>/`. A killed evaluation goes on, a finished one with
+    the same checkpoint, prompt, rows and settings is read back, what failed is asked again. A
+    `judge` adds its verdicts. `rules` are by default the run's (`stages.rules_of`).
     """
     rules = rules or stages.rules_of(run_dir)
     checkpoint = source or checkpoints.find(run_dir, model)

@@ -31,8 +31,7 @@ class Client(AbstractContextManager):
 
     `base_url` and `api_key` default to OPENAI_BASE_URL and OPENAI_API_KEY. With neither, or with
     `offline`, only `cache` answers. `price` is in USD per million prompt and completion tokens.
-    `max_usd` caps the cost of all answers in the file. `tallies` say, for each model asked, which
-    `served`; one that is neither asked nor named by `served` is Refused.
+    `max_usd` caps the cost of all answers in the file. `tallies` say which models `served`.
     """
 
     def __init__(

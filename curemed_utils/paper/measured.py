@@ -25,10 +25,9 @@ def count_rows(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
 class RunResults(NamedTuple):
     """What a run has to show beside the paper; None where it has not come that far.
 
-    `scores`, of held-out prompts: model (a dagger: over 5% of its responses are HARNESS
-    faults), params_b (billions), metric ('la' or 'lc', as published), language (or 'all': micro
-    average), value (percent), n. `rewards` and `levels` as `curves` draws them. `missing` says what
-    to run.
+    `scores`, of held-out prompts: model (a dagger: over 5% HARNESS faults), params_b (billions),
+    metric ('la' or 'lc', as published), language (or 'all': micro average), value (percent), n.
+    `rewards` and `levels` as `curves` draws them. `missing` says what to run.
     """
 
     scores: pd.DataFrame | None

@@ -14,9 +14,8 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     """A line for each group and language, and for 'all' languages.
 
     Columns: n_items, n_raters, n_unrated (places without a rating); mean with its 95% BCa interval
-    (low, high); share_4_5; Krippendorff's ordinal alpha, of items that two or more rated, with its
-    interval; a note where a number is missing. The bootstrap draws items: intervals speak of other
-    items, not of other raters.
+    (low, high), of other items, not of other raters; share_4_5; Krippendorff's ordinal alpha, of
+    items that two or more rated, with its interval; a note where a number is missing.
     """
     if ratings.table.empty:
         raise DataError(f"no rating to read; faults: {len(ratings.faults)}")

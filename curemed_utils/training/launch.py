@@ -37,13 +37,13 @@ def stage(
 ) -> Path:
     """Trains stage `name` ('sft' or 'grpo' by `kind`) of a run and returns its checkpoint.
 
-    `start` is a checkpoint of the run by its name, or a path. The settings of `stages`, and
-    `processes` on each node, one a GPU, and `strategy`, a file of `papermill_params/accelerate`
-    or none for one process, come from a notebook's `parameters` and from `config`, which counts
-    more. `watch` gets each step's log record; `ignore_estimate` lets a disk pass that seems full.
+    `start` is a checkpoint of the run by its name, or a path. The settings of `stages`,
+    `processes` on each node and `strategy`, a file of `papermill_params/accelerate` or none, come
+    from a notebook's `parameters` and from `config`, which counts more. `watch` gets each step's
+    log record; `ignore_estimate` lets a disk pass that seems full.
 
     What is finished stays, what was interrupted goes on. Raises Paused, and RuntimeError with the
-    last lines of the process that failed; an interrupt stops all processes.
+    last lines of the process that failed.
     """
     parameters = parameters or {}
     processes = config.pop("processes", parameters.get("processes", 1))

@@ -89,10 +89,9 @@ class GRPO(Stage):
 
     `batch_size` counts completions. `loss_type` grpo is DeepSeekMath's rule (Section 3.4). `beta`
     weighs the KL term to the start: the paper gives none, DeepSeekMath has 0.04. `vllm_memory` is
-    a share of each training GPU. Curriculum mixture takes `alpha` of every batch from earlier
-    phases; plateau ends when the reward has not risen for `patience` steps. The rules of the
-    reward are those of `rewards.Rewards`, `judge_options` those of `Judge`; `judge_max_usd` (0: no
-    limit) caps the cost of `judge_cache`, by default the run's.
+    a share of each GPU. Mixture takes `alpha` of every batch from earlier phases; plateau ends when
+    the reward has not risen for `patience` steps. The reward's rules are those of
+    `rewards.Rewards`; `judge_max_usd` (0: no limit) caps `judge_cache`, by default the run's.
     """
 
     learning_rate: NonNegativeFloat = 1e-6
@@ -221,9 +220,8 @@ def check_files(stage: Stage) -> None:
 def rules_of(run_dir: Path, judge_max_usd: float | None = None, **judge_options) -> rewards.Rewards:
     """The reward by the rules of the run's first GRPO stage; the paper's before there is one.
 
-    All checkpoints are measured by one rule, and the first stage's stays whatever comes later: it
-    says so where a later stage has others. A judge is asked only with a limit of cost (0: none); of
-    `judge_options` limits count.
+    All checkpoints are measured by one rule; it says so where a later stage has others. A judge is
+    asked only with a limit of cost (0: none); of `judge_options` limits count.
     """
     first = None
     for name in languages.STAGES:

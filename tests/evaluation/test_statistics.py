@@ -8,7 +8,7 @@ import pytest
 
 from curemed_utils import evaluation, languages
 from curemed_utils.data import DataError
-from curemed_utils.evaluation import comparisons, faults, intervals
+from curemed_utils.evaluation import comparisons, intervals
 from curemed_utils.evaluation.verdicts import METRICS
 
 
@@ -320,51 +320,3 @@ def test_more_than_five_percent_of_faults_are_marked(faulty):
     for table, marked in ((faulty, True), (edge, False)):
         assert evaluation.table(table, ["model"])["marked"].tolist() == [marked]
     assert evaluation.table(edge, ["model"])["faults"].tolist() == [5]
-
-
-# Wrong input --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def asked(make_row, three):
-    return [
-        make_row(id=i, language=name)
-        for i, name in zip(three["id"], three["language"], strict=True)
-    ]
-
-
-def test_verdicts_of_the_rows_that_were_asked_pass(asked, three):
-    faults.check_verdicts(both(three, three.assign(seed=1), three.assign(model="n")), asked)
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (
-            lambda t: t.assign(id="x" + t["id"]),
-            r"model 'm': verdicts of another test set\? 16 ids, such as 'xFrench-0', unknown",
-        ),
-        (lambda t: t.assign(language="Thai"), "another test set"),
-        (
-            lambda t: both(t, t[:2]),
-            "model 'm': is there twice: 2 ids, such as 'French-0', answered more than once",
-        ),
-        (lambda t: t[t["language"] != "Yoruba"], "model 'm': no response in Yoruba$"),
-        (
-            lambda t: t.assign(finish_reason=None),
-            "no finish reason, so truncation can't be told: 16 ids",
-        ),
-        (
-            lambda t: t.assign(finish_reason=[None] + ["stop"] * 15),
-            "no finish reason, so truncation can't be told: id 'French-0'",
-        ),
-        (
-            lambda t: both(t, t[3:].assign(seed=1)),
-            r"3 ids, such as 'French-0', of 16 not answered \(seed 1, sample 0\)",
-        ),
-    ],
-)
-def test_wrong_input_is_told_apart(change, said, asked, three):
-    with pytest.raises(DataError, match=said) as error:
-        faults.check_verdicts(both(change(three), three.assign(model="fine")), asked)
-    assert str(error.value).count("\n") == 0
