@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 
@@ -254,3 +255,18 @@ def test_no_text_file_names_a_package_index_or_a_private_path():
         for p in tracked
         if p.suffix != ".pyc" and private.search(p.read_text(encoding="utf-8"))
     ] == []
+
+
+def test_notebook_07_stops_at_rows_that_were_not_answered_once(make_row):
+    """The assertions before its intervals, on tables with a hole, a double, another set's rows."""
+    cells = code_cells(read(paths.NOTEBOOKS / "07_evaluation.ipynb"))
+    (source,) = [cell.source for cell in cells if "model_and_run" in cell.source]
+    check = "\n".join(source.splitlines()[1:5])
+    rows = [make_row(n) for n in range(3)]
+    lines = [{"id": row.id, "sample": run} for run in (0, 1) for row in rows]
+    whole = pd.DataFrame(lines).assign(model="m", seed=0, finish_reason="stop")
+    exec(check, {"test": whole, "sets": {"test": rows}})
+    foreign, silent = whole.assign(id="x"), whole.assign(finish_reason=None)
+    for faulty in (whole[1:], pd.concat([whole, whole[:1]]), foreign, silent):
+        with pytest.raises(AssertionError, match="not answered once|why it ended"):
+            exec(check, {"test": faulty, "sets": {"test": rows}})
