@@ -268,5 +268,5 @@ def test_notebook_07_stops_at_rows_that_were_not_answered_once(make_row):
     exec(check, {"test": whole, "sets": {"test": rows}})
     foreign, silent = whole.assign(id="x"), whole.assign(finish_reason=None)
     for faulty in (whole[1:], pd.concat([whole, whole[:1]]), foreign, silent):
-        with pytest.raises(AssertionError, match="not answered once|why it ended"):
+        with pytest.raises(AssertionError, match=r"not answered once|why it ended"):
             exec(check, {"test": faulty, "sets": {"test": rows}})
