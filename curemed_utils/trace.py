@@ -135,14 +135,16 @@ def numbered_lines(reasoning: str) -> str:
 
 
 def step_fault(reasoning: str) -> str:
-    """What is wrong with the numbers of step tags; empty where both kinds run 1 to n."""
+    """What is wrong with step tags; empty where steps 1 to n open and close in turn."""
     numbers = _STEP_TAG.findall(reasoning)
     opened = [number for slash, number in numbers if not slash]
     closed = [number for slash, number in numbers if slash]
-    wanted = [str(n) for n in range(1, len(opened) + 1)]
-    if opened and opened == closed == wanted:
+    if opened and _STEP_TAG.findall("".join(tags(len(opened)))) == numbers:
         return ""
-    kind = "counts" if len(opened) != len(closed) else "numbers"
+    wanted = [str(n) for n in range(1, len(opened) + 1)]
+    kind = "order" if opened and opened == closed == wanted else "numbers"
+    if len(opened) != len(closed):
+        kind = "counts"
     return f"{kind}: opened {' '.join(opened) or 'none'}, closed {' '.join(closed) or 'none'}"
 
 

@@ -256,6 +256,8 @@ def test_what_people_read_has_no_tags():
         ("<step1>a</step1><step2>b", "counts: opened 1 2, closed 1"),
         ("<step1>a</step1><step3>b</step3>", "numbers: opened 1 3, closed 1 3"),
         ("<step1>a</step2>", "numbers: opened 1, closed 2"),
+        ("<step1>a<step2>b</step1>c</step2>", "order: opened 1 2, closed 1 2"),
+        ("</step1>a<step1>", "order: opened 1, closed 1"),
     ],
 )
 def test_the_fault_of_step_numbers(reasoning, fault):

@@ -105,10 +105,12 @@ def _equal(value, other, tolerance: float) -> bool:
     if isinstance(other, list):
         alike = isinstance(value, list) and len(value) == len(other)
         return alike and not _differences(value, other, tolerance)
-    if isinstance(other, bool | str) or other is None:
+    if isinstance(other, str) or other is None:
         return type(value) is type(other) and value == other
+    if isinstance(other, bool):
+        return isinstance(value, Real) and value == other  # 1 and 0 will do
     number = isinstance(value, Real) and not isinstance(value, bool)
-    return number and np.isclose(float(value), other, tolerance, 1e-12, equal_nan=True)
+    return number and np.isclose(float(value), other, tolerance, tolerance / 10, equal_nan=True)
 
 
 def _short(value) -> str:

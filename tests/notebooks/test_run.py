@@ -132,6 +132,19 @@ def test_a_chain_runs_in_order_into_the_run_directory(chain):
 
 
 @pytest.mark.heavy
+def test_of_a_progress_bar_its_last_state_is_kept(chain):
+    bar = (
+        "for n in tqdm(range(9), 'sft', file=sys.stdout, mininterval=0): print(end='', flush=True)"
+    )
+    add_notebook("01_first", f"import sys\nfrom tqdm import tqdm\nprint('first')\n{bar}")
+    assert run.main(["small", "--only", "01"]) == 0
+    executed = nbformat.read(chain / "notebooks" / "01_first.ipynb", 4)
+    (text,) = [output["text"] for cell in executed.cells for output in cell.get("outputs", [])]
+    first, last = text.splitlines()
+    assert first == "first" and last.startswith("sft: 100%")
+
+
+@pytest.mark.heavy
 def test_a_second_run_skips_what_is_done(chain, capsys):
     run.main(["small"])
     capsys.readouterr()
