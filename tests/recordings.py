@@ -21,7 +21,7 @@ AMBIGUOUS = {
     (
         "stroke",
         "Swahili",
-    ): "Severe hypoglycaemia can look the same until the blood sugar is measured."
+    ): "The weakness that a seizure leaves can look the same until it passes."
 }
 UNREADABLE = {("rabies", "Thai", "recorded-2"): "I would have to see the patient first."}
 FAILS_ONCE, FAILS = ("malaria", "Hindi"), ("rabies", "Amharic")
@@ -103,7 +103,7 @@ class Author:
         others = [
             letter
             for letter, option in row.options.items()
-            if rival and option == "kushuka kwa sukari"
+            if rival and option == "shambulio la kifafa"
         ]
         reason = rival or f"The findings fit {row.topic} and none of the other options."
         return json.dumps(

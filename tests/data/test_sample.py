@@ -20,6 +20,12 @@ def own_letter(row) -> str:
     return SCRIPTS.get(script, rf"\p{{{script}}}")
 
 
+def holds_name(text: str, form: str) -> bool:
+    """Whether `form` stands in `text`, and not inside a longer word where words are Latin."""
+    name = regex.escape(data.normalize(form))
+    return bool(regex.search(rf"(?<!\p{{Latin}}){name}(?!\p{{Latin}})", data.normalize(text)))
+
+
 def steps_of(trace: str) -> list[str]:
     return regex.findall(r"<step\d+>(.*?)</step\d+>", trace, regex.DOTALL)
 
@@ -69,7 +75,7 @@ def test_the_right_option_alone_holds_an_accepted_answer(sample):
         return [
             key
             for key, text in row.options.items()
-            if any(form.casefold() in text.casefold() for form in row.accepted)
+            if any(holds_name(text, form) for form in row.accepted)
         ]
 
     assert offenders(sample, lambda r: right_options(r) == [r.key]) == []
@@ -163,16 +169,8 @@ def test_a_monolingual_trace_in_another_script_has_no_latin_word(sample):
     )
 
 
-def test_every_accepted_form_stands_in_the_answer(sample):
-    assert (
-        offenders(
-            sample,
-            lambda r: (
-                r.accepted and all(form.casefold() in r.answer.casefold() for form in r.accepted)
-            ),
-        )
-        == []
-    )
+def test_every_row_lists_accepted_forms_and_none_twice(sample):
+    assert offenders(sample, lambda r: r.accepted and len(set(r.accepted)) == len(r.accepted)) == []
 
 
 def test_no_accepted_form_stands_in_the_question(sample):
