@@ -207,14 +207,16 @@ def test_lineage_says_what_made_a_row(curated, topics):
     ]
 
 
-def test_dropped_items_keep_votes_and_reasons(curated):
+def test_dropped_items_keep_votes_and_reasons(curated, sample):
     dropped = curated[0].items.set_index("id").loc["sample-asthma-1-tr"]
+    right = next(row.key for row in sample if row.id == "sample-tr-asthma")
     assert len(dropped.votes) == 5 and [vote["agrees"] for vote in dropped.votes[3:]] == [
         False,
         False,
     ]
     assert (
-        "the judge answers A, the key is D" in dropped.reason
+        f"the judge answers {right}, the key is {dropped.key}" in dropped.reason
+        and right != dropped.key
         and "differs from that of most languages" in dropped.reason
     )
 
@@ -656,9 +658,10 @@ def test_a_conversion_that_fails_is_asked_for_again_with_the_failure_named(topic
     first, again = client.asked[-2:]
     assert fault in again["messages"][3]["content"] and again["messages"][:2] == first["messages"]
     assert json.loads(again["messages"][2]["content"]).items() >= change.items()
-    assert rewards.format_reward(
-        f"{run.rows[0].reasoning}\n{run.rows[0].answer}"
-    ) == 1.0 and run.rows[0].accepted == ["asthme"]
+    assert (
+        rewards.format_reward(f"{run.rows[0].reasoning}\n{run.rows[0].answer}") == 1.0
+        and run.rows[0].accepted[0] == "asthme"
+    )
 
 
 def test_a_conversion_that_could_not_be_asked_for_is_set_aside_with_that_reason(topics):
