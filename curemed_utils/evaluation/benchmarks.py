@@ -180,9 +180,13 @@ def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) ->
 
 
 def accuracy_table(scored: pd.DataFrame) -> pd.DataFrame:
-    """`accuracy` per model, benchmark, language and rule, in percent of `n - n_unread`."""
+    """Right answers per model, benchmark, language and rule, in percent.
+
+    accuracy_of_all is of all `n`, as others count; accuracy_of_read without the n_unread.
+    """
     groups = scored.groupby(["model", "benchmark", "language", "rule"], sort=False)["correct"]
     table = groups.agg(right="sum", read="count", n="size").astype(int)
-    table["accuracy"] = 100 * table["right"] / table["read"]
+    table["accuracy_of_all"] = 100 * table["right"] / table["n"]
+    table["accuracy_of_read"] = 100 * table["right"] / table["read"]
     table["n_unread"] = table["n"] - table["read"]
-    return table[["accuracy", "n", "n_unread"]].reset_index()
+    return table.drop(columns=["right", "read"]).reset_index()

@@ -7,8 +7,6 @@ from curemed_utils.data import DataError
 from curemed_utils.evaluation import intervals
 from curemed_utils.evaluation.verdicts import measures
 
-FEW = 6  # groups under which a bootstrap's spread says nothing
-
 
 def compare_all(
     verdicts: pd.DataFrame,
@@ -18,15 +16,16 @@ def compare_all(
     seed: int = 0,
     resamples: int = intervals.RESAMPLES,
 ) -> pd.DataFrame:
-    """A line per pair of models, shares in percent, on the items that both answered.
+    """A line per pair of models, on the n_items that both answered, in n_groups.
 
-    difference (second minus first), its 95% interval (low, high) and p_paired are of items' means
-    over runs, by a paired bootstrap of groups; under FEW groups have neither. McNemar's exact test
-    (p_mcnemar) takes the majority of an item's runs (n_tied have none) and items for independent.
-    *_holm is corrected over all pairs. docs/evaluation.md has the method.
+    difference (second minus first, in points), its 95% interval and p_paired are of the mean change
+    of an item, over runs, by a paired bootstrap of groups; NaN under `intervals.FEW` groups.
+    McNemar's exact test (p_mcnemar) is of the items that by the majority of runs (n_tied have none)
+    only one gets right: right_first, right_second. *_holm is corrected over all pairs;
+    docs/evaluation.md has the method.
 
-    Left out are n_only_first and n_only_second (the other model has no response) and n_unknown (no
-    verdict for one of them). DataError if nothing is left.
+    Left out are items without a response of one (n_no_first, n_no_second) or a verdict (n_unknown).
+    DataError if nothing is left.
     """
     of_models = verdicts[verdicts["model"].isin(np.ravel(pairs))].reset_index(drop=True)
     items, means, asked = _by_item(of_models, metric, groups)
@@ -41,17 +40,14 @@ def compare_all(
         both = shared[:, n]
         if not both.any():
             raise DataError(f"{pairs[n]} share no item with a verdict in {metric!r}")
-        of_pair = means.loc[both, [first, second]].to_numpy()
         changed = pd.Series(changes[both, n]).groupby(items["group"].to_numpy()[both]).sum()
-        line = {"first": first, "second": second, "metric": metric, "n_items": both.sum()}
-        line |= _difference(of_pair, total[1:, n] / n_shared[1:, n], changed)
-        line |= _mcnemar(of_pair)
-        line["n_only_first"] = (asked[first] & ~asked[second]).sum()
-        line["n_only_second"] = (asked[second] & ~asked[first]).sum()
+        line = {"first": first, "second": second, "metric": metric}
+        line |= {"n_items": both.sum(), "n_groups": len(changed)}
+        line |= _difference(changed, both.sum(), total[1:, n] / n_shared[1:, n])
+        line |= _mcnemar(means.loc[both, [first, second]].to_numpy())
+        line["n_no_first"] = (asked[second] & ~asked[first]).sum()
+        line["n_no_second"] = (asked[first] & ~asked[second]).sum()
         line["n_unknown"] = (asked[first] & asked[second] & ~both).sum()
-        line["note"] = ""
-        if len(changed) < FEW:
-            line["note"] = f"too few groups: {len(changed)}"
         lines.append(line)
     table = pd.DataFrame(lines)
     for name in ("p_mcnemar", "p_paired"):
@@ -71,14 +67,13 @@ def _by_item(
     return items, answers.mean().unstack(), answers.size().unstack().notna()
 
 
-def _difference(means: np.ndarray, draws: np.ndarray, changed: pd.Series) -> dict:
+def _difference(changed: pd.Series, n_items: int, draws: np.ndarray) -> dict:
     from scipy import stats
 
-    first, second = means.mean(axis=0)
-    difference, n = second - first, len(changed)
+    difference, n = changed.sum() / n_items, len(changed)
     low = high = p = np.nan
-    if n >= FEW:
-        size = changed.abs() * n / len(means)
+    if n >= intervals.FEW:
+        size = changed.abs() * n / n_items
         n_changed = (size > 1e-9).sum()
         largest = size.max() if n_changed else 1
         square = draws.var() * (n - 1) + difference**2
@@ -88,9 +83,8 @@ def _difference(means: np.ndarray, draws: np.ndarray, changed: pd.Series) -> dic
         half = stats.t.isf(0.025, n - 1) * spread
         low, high = np.clip([middle - half, middle + half], -1, 1)
         p = max(2 * stats.t.sf(abs(middle) / spread, n - 1), 2.0 ** (1 - n_changed))
-    names = ["value_first", "value_second", "difference", "low", "high"]
-    shares = 100 * np.array([first, second, difference, low, high])
-    return dict(zip(names, shares, strict=True)) | {"p_paired": min(p, 1)}
+    points = {"difference": 100 * difference, "low": 100 * low, "high": 100 * high}
+    return points | {"p_paired": min(p, 1)}
 
 
 def _mcnemar(means: np.ndarray) -> dict:
@@ -98,9 +92,9 @@ def _mcnemar(means: np.ndarray) -> dict:
 
     tied = (means == 0.5).any(axis=1)
     first, second = (means[~tied] > 0.5).T
-    only_first, only_second = (first & ~second).sum(), (second & ~first).sum()
-    p = mcnemar([[0, only_first], [only_second, 0]], exact=True).pvalue
-    counts = {"only_first": only_first, "only_second": only_second, "n_tied": tied.sum()}
+    right_first, right_second = (first & ~second).sum(), (second & ~first).sum()
+    p = mcnemar([[0, right_first], [right_second, 0]], exact=True).pvalue
+    counts = {"right_first": right_first, "right_second": right_second, "n_tied": tied.sum()}
     return counts | {"p_mcnemar": p}
 
 

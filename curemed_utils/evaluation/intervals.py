@@ -12,7 +12,7 @@ from curemed_utils.data import DataError
 from curemed_utils.evaluation.verdicts import METRICS, measures
 
 RESAMPLES = 2000
-_FEW = 5  # groups; fewer can't show how much they vary
+FEW = 6  # groups; fewer can't show how much they vary
 
 
 def estimates(
@@ -24,13 +24,14 @@ def estimates(
 ) -> pd.DataFrame:
     """A line per model, metric and statistic of `verdicts`.
 
-    Statistics: micro, over all responses, as published · macro, the mean over languages · worst,
-    the lowest language (`worst` names it) · tier_gap, high-resource minus low-resource languages.
-    In percent: value, low and high (95% interval), sd (over runs). n_unknown responses have no
-    verdict: left out, in *_paper counted as in `evaluation.table`.
+    Statistics: micro, each response with a verdict counts once, as in `evaluation.table` · macro,
+    the mean of the languages' shares · worst, the lowest of them (`worst` names it) · tier_gap, the
+    mean of high-resource less that of low-resource ones. In percent: value, low and high (95%
+    interval), sd (over runs). n_unknown responses have no verdict: left out, in *_paper counted as
+    in `evaluation.table`. n_groups have one.
 
-    Intervals speak of other questions, not of other runs; docs/evaluation.md has the method.
-    tier_gap's is NaN if nothing varies.
+    Intervals speak of other questions, not of other runs; docs/evaluation.md has the method. NaN
+    under FEW groups: micro's in all, the others' in a language. tier_gap's too if nothing varies.
     """
     frame = frame_of(verdicts, groups)
     frame["cell"] = _codes(frame, ["model", "language"])
@@ -50,12 +51,8 @@ def estimates(
         for m, metric in enumerate(metrics):
             judged = part[has_verdict[place, m]]
             n_groups = judged.groupby("cell")["group"].nunique().reindex(names.index, fill_value=0)
-            counts = {
-                "n_runs": part["run"].nunique(),
-                "n_items": part["item"].nunique(),
-                "n_groups": judged["group"].nunique(),
-                "n_unknown": truths[metric].iloc[place].isna().sum(),
-            }
+            counts = {"n_groups": judged["group"].nunique()}
+            counts["n_unknown"] = truths[metric].iloc[place].isna().sum()
             of_runs = _statistics(names, *(sums[:, names.index, m] for sums in runs))
             cells = [sums[:, names.index, m] for sums in draws]
             drawn, rates = _statistics(names, *cells), _divided(*cells)
@@ -90,7 +87,7 @@ def frame_of(verdicts: pd.DataFrame, groups: dict[str, str] | None) -> pd.DataFr
     frame["stratum"] = _codes(verdicts, ["set", "language"])
     spans_several = frame.groupby("group")["stratum"].transform("nunique") > 1
     frame["stratum"] = frame["stratum"].mask(spans_several, -1)
-    if (frame.groupby("stratum")["group"].nunique() < _FEW).any():
+    if (frame.groupby("stratum")["group"].nunique() < FEW).any():
         frame["stratum"] = 0
     return frame
 
@@ -161,6 +158,8 @@ def _mean_of_known(rates: np.ndarray) -> np.ndarray:
 
 def _limits(statistics: dict, rates: np.ndarray, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
     """Value and limits of each statistic; `n_groups` in each language, `n` in all."""
+    from scipy import stats
+
     if not n:
         return dict.fromkeys(statistics, (np.nan, np.nan, np.nan))
     limits = {}
@@ -174,8 +173,11 @@ def _limits(statistics: dict, rates: np.ndarray, n_groups: np.ndarray, n: int) -
     if "tier_gap" in statistics:
         gap = statistics["tier_gap"]
         varies = not np.isnan(gap[0]) and np.nanstd(gap) > 1e-6
-        low, high = np.nanquantile(gap[1:], [0.025, 0.975]) if varies else (np.nan, np.nan)
-        limits["tier_gap"] = gap[0], low, high
+        half = stats.t.isf(0.025, n - 1) * np.nanstd(gap) if varies else np.nan
+        limits["tier_gap"] = gap[0], *np.clip([gap[0] - half, gap[0] + half], -1, 1)
+    for name, (value, *_) in limits.items():
+        if (n if name == "micro" else sizes.min()) < FEW:
+            limits[name] = value, np.nan, np.nan
     return limits
 
 

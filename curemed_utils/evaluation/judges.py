@@ -74,9 +74,7 @@ def measure(judge: str, sample: pd.DataFrame, values: list) -> pd.DataFrame:
         parts.append(part.reset_index().assign(judge=judge, by=by))
     lines = pd.concat(parts, ignore_index=True)
     differ = lines["agreement"] * (100 - lines["agreement"]) * 2
-    for points in (1, 2, 5):
-        lines[f"settles_{points}"] = (7.85 * differ / points**2).round(-2)
-    return lines
+    return lines.assign(settles_2=(7.85 * differ / 2**2).round(-2))
 
 
 def shown(lines: pd.DataFrame, *measures: str) -> pd.DataFrame:

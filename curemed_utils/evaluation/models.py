@@ -56,14 +56,12 @@ def load_models(path: str | Path = MODELS) -> dict[str, Model]:
 
 def find(name: str, path: str | Path = MODELS) -> Model:
     """The model of this name; ValueError if there is none, or none with an id."""
-    models = load_models(path)
+    models, file = load_models(path), paths.show(path)
     if name not in models:
-        raise ValueError(
-            f"no model {name!r} in {paths.show(path)}{languages.nearest(name, models)}"
-        )
+        raise ValueError(f"no model {name!r} in {file}{languages.nearest(name, models)}")
     if not models[name].id:
         why = models[name].note or "fill it in"
-        raise ValueError(f"model {name!r} has no id yet in {paths.show(path)}: {why}")
+        raise ValueError(f"model {name!r} has no id yet in {file}: {why}")
     return models[name]
 
 
@@ -85,10 +83,6 @@ def evaluate_baseline(
     model = find(name, path)
     of_row = model.model_dump(include=set(GenerationSettings.model_fields), exclude_unset=True)
     settings = settings | of_row | (chosen or {})
-    n_new = settings.get("max_new_tokens", model.max_new_tokens)
-    if model.context and n_new >= model.context:
-        no_room = f"leaves no room for a prompt in the {model.context} tokens of {name!r}"
-        raise ValueError(f"max_new_tokens {n_new} {no_room}")
     source = model.id
     if settings.get("engine") != "server":
         source = checkpoints.link(paths.checkpoint(run_dir, name), model.id)

@@ -113,10 +113,11 @@ def typed(table: pd.DataFrame) -> pd.DataFrame:
 def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Percentages, the mean reward and counts for each group of `by`.
 
-    `la`, `lc`, `complete`, `well_formed` are over responses with a verdict (not `n_unknown_*`), NaN
-    without any. `la_paper` and `lc_paper` are the judge's verdicts where there are any, else exact
-    match, and language with completeness; no verdict counts as wrong. `reward` is
-    `rewards.mean_paid`; `faults` the share of HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
+    `la`, `lc`, `complete`, `well_formed` are shares of the responses with a verdict, NaN without
+    any; `*_least` and `*_most` if all `n_unknown_*` others were wrong, or right. `la_paper` and
+    `lc_paper` are the judge's verdicts where there are any, else exact match, and language with
+    completeness; no verdict counts as wrong. `reward` is `rewards.mean_paid`; `faults` the share
+    of HARNESS (`outcomes`), `marked` if over MAX_FAULTS.
     """
     truths = measures(verdicts).assign(well_formed=verdicts["well_formed"])
     how = {"by": [verdicts[name] for name in by], "sort": False, "dropna": False}
@@ -130,7 +131,10 @@ def table(verdicts: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     result["reward"] = rewards.mean_paid(verdicts, by)
     result["n"] = n
     for name in ("la", "lc"):
-        result[f"n_unknown_{name}"] = n - groups[name].count()
+        unknown = n - groups[name].count()
+        result[f"{name}_least"] = 100 * groups[name].sum().astype(float) / n
+        result[f"{name}_most"] = result[f"{name}_least"] + 100 * unknown / n
+        result[f"n_unknown_{name}"] = unknown
     faults = outcomes(verdicts).isin(HARNESS)
     result["faults"] = 100 * faults.groupby(**how).mean()
     result["marked"] = result["faults"] > MAX_FAULTS

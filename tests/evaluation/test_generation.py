@@ -458,21 +458,17 @@ def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "settings", "said"),
-    [
-        ("c", {}, "no model .*; known: a, b"),
-        ("b", {}, "no id yet .*: ask the authors"),
-        ("a", {"chosen": {"max_new_tokens": 64}}, "no room for a prompt"),
-    ],
+    ("name", "said"),
+    [("c", "no model .*; known: a, b"), ("b", "no id yet .*: ask the authors")],
 )
-def test_a_row_that_can_not_be_evaluated_says_why(tmp_path, name, settings, said):
+def test_a_row_that_can_not_be_evaluated_says_why(tmp_path, name, said):
     file = write_models(
         tmp_path / "m.yaml",
-        {"name": "a", "id": "x", "context": 64},
+        {"name": "a", "id": "x"},
         {"name": "b", "note": "ask the authors"},
     )
     with pytest.raises(ValueError, match=said):
-        models.evaluate_baseline(name, tmp_path, {}, path=file, **settings)
+        models.evaluate_baseline(name, tmp_path, {}, path=file)
 
 
 # Kills --------------------------------------------------------------------------------------------

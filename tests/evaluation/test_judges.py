@@ -97,7 +97,7 @@ def test_a_judge_by_hand():
     assert line[names].tolist() == pytest.approx([85, 90, 80])
     # by chance .5 * .55 + .5 * .45 = .5; 2 * .85 * .15 of the verdicts differ
     assert line["kappa"] == pytest.approx(0.7) and line["note"] == ""
-    assert line["settles_5"] == 800  # 7.85 * 0.255 * 400 = 801
+    assert line["settles_2"] == 5000  # 7.85 * 0.255 * 2500 = 5004
     assert 0.5 < line["kappa_low"] < 0.7 < line["kappa_high"] < 0.85
 
 
@@ -210,7 +210,7 @@ def test_three_judges_and_their_majority_are_printed_and_kept(root, serve, capsy
     for word in (
         "majority of three",
         "no kappa: a side never varies",
-        "settles_1",
+        "settles_2",
         "seconds",
         "Hausa",
         " to 100)",

@@ -531,10 +531,14 @@ def test_each_fault_is_apart_and_counted(questions):
         "medexpqa-it-2": "no response",
     }
     summary = benchmarks.accuracy_table(scored).set_index("language")
-    assert summary.loc["English", ["accuracy", "n", "n_unread"]].tolist() == [50, 2, 0]
-    assert summary.loc["Italian", ["accuracy", "n", "n_unread"]].tolist() == [100, 2, 1]
-    assert summary["accuracy"].dtype == float
-    assert pd.isna(summary.loc["Spanish", "accuracy"]) and set(summary["rule"]) == {"letter"}
+    shown = ["accuracy_of_all", "accuracy_of_read", "n", "n_unread"]
+    assert summary.loc["English", shown].tolist() == [50, 50, 2, 0]
+    assert summary.loc["Italian", shown].tolist() == [50, 100, 2, 1]
+    assert summary["accuracy_of_read"].dtype == float
+    assert summary.loc["Spanish", "accuracy_of_all"] == 0
+    assert pd.isna(summary.loc["Spanish", "accuracy_of_read"]) and set(summary["rule"]) == {
+        "letter"
+    }
 
 
 def test_a_cut_response_with_a_letter_has_no_fault(questions):
@@ -596,7 +600,8 @@ def test_models_and_samples_stay_apart(questions):
         tables.append(responses(medexpqa_en_1=text, medexpqa_en_2=None).assign(model=model))
     _, scored = score(asked, pd.concat(tables))
     summary = benchmarks.accuracy_table(scored).set_index("model")
-    assert summary["accuracy"].to_dict() == {"base": 100, "sft": 0}
+    assert summary["accuracy_of_read"].to_dict() == {"base": 100, "sft": 0}
+    assert summary["accuracy_of_all"].to_dict() == {"base": 50, "sft": 0}
     assert summary["n_unread"].tolist() == [1, 1]
 
 
@@ -619,9 +624,9 @@ def test_beside_the_published_tables(questions):
     for row in paper.published("table11").itertuples():
         name = f"{row.model_size} {row.variant}"
         assert both.loc[("MedExpQA", row.language), name] == row.accuracy
-    french = both.loc[("MMedBench", "French"), ["1.5B base", "accuracy", "n"]]
+    french = both.loc[("MMedBench", "French"), ["1.5B base", "accuracy_of_all", "n"]]
     assert french.tolist() == [6.0, 50.0, 2]
-    taiwan = both.loc[("MedQA", "Traditional Chinese"), ["32B cure-med", "accuracy"]]
+    taiwan = both.loc[("MedQA", "Traditional Chinese"), ["32B cure-med", "accuracy_of_all"]]
     assert taiwan.tolist() == [76.0, 100.0]
     assert set(both.index) == {(question.benchmark, question.language) for question in asked}
-    assert not both["accuracy"].isna().any()
+    assert not both["accuracy_of_all"].isna().any()

@@ -5,6 +5,7 @@ import make
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 
 from curemed_utils import evaluation, languages
 from curemed_utils.data import DataError
@@ -26,31 +27,26 @@ def by_statistic(table, metric="la", **more):
 
 @pytest.fixture
 def three():
-    """Two high-resource languages of 8 and 4 items, one low-resource language of 4."""
+    """Two high-resource languages of 16 and 8 items, one low-resource language of 8."""
     return make.verdicts(
-        French=[True] * 6 + [False] * 2,
-        Spanish=[True] * 2 + [False] * 2,
-        Yoruba=[True] + [False] * 3,
+        French=[True] * 12 + [False] * 4,
+        Spanish=[True] * 4 + [False] * 4,
+        Yoruba=[True] * 2 + [False] * 6,
     )
 
 
 def test_micro_macro_worst_and_tier_gap(three):
     found = by_statistic(three)
     assert found["value"].to_dict() == pytest.approx(
-        {"micro": 900 / 16, "macro": 50, "worst": 25, "tier_gap": 37.5}
+        {"micro": 56.25, "macro": 50, "worst": 25, "tier_gap": 37.5}
     )
     assert found.loc["worst", "worst"] == "Yoruba"
-    assert found.loc["micro", ["n_runs", "n_items", "n_groups", "n_unknown"]].tolist() == [
-        1,
-        16,
-        16,
-        0,
-    ]
+    assert found.loc["micro", ["n_groups", "n_unknown"]].tolist() == [32, 0]
     assert ((found["low"] < found["value"]) & (found["value"] < found["high"])).all()
 
 
 def test_scores_agree_with_the_table_of_percentages(three):
-    three.loc[[0, 9], "correct"] = pd.NA
+    three.loc[[0, 17], "correct"] = pd.NA
     three.loc[:3, "in_language"] = False
     three.loc[2:6, "complete"] = False
     table = evaluation.table(three, ["model"]).iloc[0]
@@ -62,19 +58,14 @@ def test_scores_agree_with_the_table_of_percentages(three):
 def test_the_deviation_is_over_runs():
     runs = [make.verdicts(run=n, French=[True] * n + [False] * (4 - n)) for n in (1, 2, 3)]
     found = by_statistic(both(*runs)).loc["micro"]
-    assert (found["value"], found["sd"], found["n_runs"], found["n_items"]) == (
-        50,
-        pytest.approx(25),
-        3,
-        4,
-    )
+    assert (found["value"], found["sd"]) == (50, pytest.approx(25))
     assert math.isnan(by_statistic(runs[0]).loc["micro", "sd"])
 
 
 def test_a_metric_without_a_verdict_has_no_value_and_no_interval(three):
-    found = by_statistic(three.assign(correct=pd.array([pd.NA] * 16, "boolean")))
+    found = by_statistic(three.assign(correct=pd.array([pd.NA] * 32, "boolean")))
     assert found[["value", "low", "high"]].isna().all(axis=None)
-    assert found["n_unknown"].tolist() == [16] * 4
+    assert found["n_unknown"].tolist() == [32] * 4
 
 
 def test_all_alike_is_not_taken_for_certainty():
@@ -112,7 +103,7 @@ def test_parallel_items_that_agree_count_once():
 
 def test_a_table_in_any_order_and_with_a_repeated_index_scores_alike(three):
     table = both(three, three.assign(model="n"))
-    shuffled = pd.concat([table[8:], table[:8]]).set_index(np.zeros(32, int))
+    shuffled = pd.concat([table[8:], table[:8]]).set_index(np.zeros(64, int))
     keys = ["model", "metric", "statistic"]
 
     def pick(verdicts):
@@ -121,16 +112,16 @@ def test_a_table_in_any_order_and_with_a_repeated_index_scores_alike(three):
     pd.testing.assert_series_equal(pick(table), pick(shuffled))
     assert evaluation.table(shuffled, ["model"])["la"].tolist() == pytest.approx([56.25, 56.25])
     right = evaluation.outcomes(shuffled).eq("right").groupby(shuffled["model"]).sum()
-    assert right.tolist() == [9, 9]
+    assert right.tolist() == [18, 18]
 
 
 def test_a_model_twice_and_ids_without_a_group_are_refused(three):
     with pytest.raises(
         DataError,
-        match=r"16 responses, such as to 'French-0', repeat item, seed and sample: a model is",
+        match=r"32 responses, such as to 'French-0', repeat item, seed and sample: a model is",
     ):
         intervals.estimates(both(three, three))
-    with pytest.raises(DataError, match=r"16 ids, such as 'French-0', are not in `groups`"):
+    with pytest.raises(DataError, match=r"32 ids, such as 'French-0', are not in `groups`"):
         intervals.estimates(three, groups={})
 
 
@@ -150,17 +141,8 @@ def compare(table, first, second, **more):
 
 def test_a_pair():
     found = compare(pair(), "a", "b")
-    assert (found["n_items"], found["only_first"], found["only_second"], found["note"]) == (
-        24,
-        8,
-        1,
-        "",
-    )
-    assert (
-        found["difference"]
-        == pytest.approx(100 * -7 / 24)
-        == found["value_second"] - found["value_first"]
-    )
+    assert found[["n_items", "n_groups", "right_first", "right_second"]].tolist() == [24, 24, 8, 1]
+    assert found["difference"] == pytest.approx(100 * -7 / 24)
     assert found["low"] < found["difference"] < found["high"] < 0
     assert found["p_mcnemar"] == pytest.approx(2 * (1 + 9) / 2**9)
     assert 0.001 < found["p_paired"] < 0.05
@@ -171,7 +153,7 @@ def test_runs_vote_in_mcnemar_and_average_in_the_difference():
         make.verdicts("b", n, French=[False] * 3) for n in range(3)
     ]
     found = compare(both(*runs), "a", "b")
-    assert (found["only_first"], found["only_second"], found["n_tied"]) == (2, 0, 0)
+    assert (found["right_first"], found["right_second"], found["n_tied"]) == (2, 0, 0)
     assert found["difference"] == pytest.approx(-100 * (1 + 2 / 3 + 1 / 3) / 3)
     even = [table for table in runs if table["seed"].iloc[0] < 2]
     assert compare(both(*even), "a", "b")["n_tied"] == 1
@@ -185,7 +167,7 @@ def test_items_that_one_model_lacks_are_counted():
     ]
     table.loc[table["id"] == "French-0", "correct"] = pd.NA
     found = compare(table, "a", "b")
-    assert found[["n_items", "n_only_first", "n_only_second", "n_unknown"]].tolist() == [
+    assert found[["n_items", "n_no_second", "n_no_first", "n_unknown"]].tolist() == [
         20,
         2,
         1,
@@ -200,9 +182,7 @@ def test_equal_models_do_not_differ():
 
 def test_few_groups_give_no_interval_and_say_so():
     found = compare(pair(), "a", "b", groups={f"French-{n}": str(n % 5) for n in range(24)})
-    assert (
-        pd.isna(found[["low", "high", "p_paired"]]).all() and found["note"] == "too few groups: 5"
-    )
+    assert pd.isna(found[["low", "high", "p_paired"]]).all() and found["n_groups"] == 5
     assert found["difference"] == pytest.approx(100 * -7 / 24) and found["p_mcnemar"] < 0.05
 
 
@@ -256,6 +236,67 @@ def coverage(table, rate, **more):
         "statistic == 'micro'"
     )
     return ((found["low"] <= 100 * rate) & (100 * rate <= found["high"])).mean()
+
+
+def parallel(topics, rates, draws, seed=3):
+    """`draws` models on topics in all languages of `rates`; answers to a topic correlate by 0.3."""
+    rng = np.random.default_rng(seed)
+    shared = rng.normal(size=(draws, topics, 1))
+    own = rng.normal(size=(draws, topics, len(rates)))
+    right = np.sqrt(0.3) * shared + np.sqrt(0.7) * own < norm.ppf(list(rates.values()))
+    ids = [(f"{language}-{n}", language) for n in range(topics) for language in rates]
+    table = pd.DataFrame(ids * draws, columns=["id", "language"])
+    models = np.repeat([f"m{n}" for n in range(draws)], len(ids))
+    table = table.assign(model=models, set="test", seed=0, sample=0, correct=right.ravel())
+    table = table.assign(response="a", finish_reason="stop", in_language=True, complete=True)
+    table = table.astype(dict.fromkeys(["correct", "in_language", "complete"], "boolean"))
+    return table, {name: name.split("-")[1] for name, _ in ids}
+
+
+def covered(topics, draws):
+    """The shares of intervals that hold the true value, or NaN where there is none."""
+    of_tier = {"high": 0.7, "medium": 0.5, "low": 0.3}
+    rates = {language.name: of_tier[language.tier] for language in languages.ALL}
+    table, groups = parallel(topics, rates, draws)
+    lines = intervals.estimates(table, groups, ("la",), resamples=500)
+    mean = 100 * np.mean(list(rates.values()))
+    true = lines["statistic"].map({"micro": mean, "macro": mean, "worst": 30, "tier_gap": 40})
+    holds = lines["low"].le(true) & lines["high"].ge(true)
+    return holds.where(lines["low"].notna()).groupby(lines["statistic"]).mean()
+
+
+@pytest.mark.parametrize("topics", [2, 5])
+def test_fewer_than_six_topics_give_no_interval_of_any_kind(topics):
+    assert covered(topics, 3).isna().all()
+
+
+def test_intervals_of_topics_in_all_languages_cover():
+    shares = covered(6, 60)
+    assert shares[["micro", "macro", "tier_gap"]].between(0.88, 1).all() and shares["worst"] > 0.9
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("topics", [6, 10, 20, 40])
+def test_intervals_of_topics_cover_in_93_to_97_percent(topics):
+    shares = covered(topics, 1000)
+    within = 0.015  # two standard errors of 1000 draws
+    assert shares[["micro", "macro", "tier_gap"]].between(0.93 - within, 0.97 + within).all()
+    assert shares["worst"] >= 0.95
+
+
+def test_few_questions_of_a_language_leave_micro_an_interval_and_macro_none():
+    table = make.verdicts(French=[True, False] * 3, Yoruba=[True, False, True])
+    lines = by_statistic(table)
+    assert lines.index[lines["low"].notna()].tolist() == ["micro"]
+    assert lines["value"].notna().all()
+
+
+def test_undecided_answers_bound_a_share():
+    verdicts = make.verdicts(French=[True] * 8)
+    verdicts["in_language"] = pd.array([True] * 3 + [False] + [None] * 4, "boolean")
+    table = evaluation.table(verdicts, ["language"])
+    bounds = table.loc["French", ["lc", "lc_least", "lc_most", "n_unknown_lc"]]
+    assert bounds.tolist() == [75, 37.5, 87.5, 4]
 
 
 @pytest.mark.heavy
