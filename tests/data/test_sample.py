@@ -81,9 +81,16 @@ def test_the_right_option_alone_holds_an_accepted_answer(sample):
     assert offenders(sample, lambda r: right_options(r) == [r.key]) == []
 
 
-def test_keys_are_spread_over_the_letters(sample):
-    shares = [sum(row.key == letter for row in sample) / len(sample) for letter in "ABCD"]
-    assert all(0.15 <= share <= 0.35 for share in shares)
+@pytest.mark.parametrize("name", languages.NAMES)
+def test_keys_are_spread_over_the_letters_in_each_language(sample, name):
+    keys = [row.key for row in sample if row.language == name]
+    assert all(3 <= keys.count(letter) <= 5 for letter in "ABCD"), keys
+
+
+def test_keys_are_spread_over_the_letters_in_each_topic(sample):
+    for topic in {row.topic for row in sample}:
+        keys = [row.key for row in sample if row.topic == topic]
+        assert max(keys.count(letter) for letter in "ABCD") <= 5, (topic, keys)
 
 
 def test_reasoning_and_answer_have_the_strict_format(sample):
