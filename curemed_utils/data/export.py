@@ -1,7 +1,6 @@
-"""A folder that `datasets.load_dataset(folder, "yoruba")` opens, and its way to the hub."""
+"""A folder that `datasets.load_dataset(folder, "yoruba")` opens."""
 
 import json
-import os
 import shutil
 import tempfile
 from collections import Counter, defaultdict
@@ -15,8 +14,6 @@ from huggingface_hub import DatasetCard, DatasetCardData
 from curemed_utils import data, languages, paths
 from curemed_utils.data import DataError, Row, card
 from curemed_utils.data.splits import count
-
-UNSTATED = "unstated-licence"  # the card's tag where rows came without a licence
 
 
 def export(
@@ -50,33 +47,6 @@ def export(
             shutil.rmtree(folder)
         part.replace(folder)
     return [folder / "README.md", *sorted(folder.rglob("*.parquet"))]
-
-
-def push_dataset(folder: str | Path, repo_id: str, private: bool = True) -> str:
-    """Uploads an export to the hub with the token of HF_TOKEN, and gives its address.
-
-    DataError for rows without a licence, and a public repository where `private` is meant.
-    """
-    from huggingface_hub import HfApi
-
-    folder = Path(folder)
-    if not _is_export(folder):
-        raise DataError(f"{paths.show(folder)} is no exported folder: write one with export()")
-    if UNSTATED in DatasetCard.load(folder / "README.md").data.tags:
-        advice = "if their owners allow it, say under which: export(..., licence='…')"
-        fault = "holds rows that came without a licence and must not be published again"
-        raise DataError(f"{paths.show(folder)} {fault}; {advice}")
-    token = os.environ.get("HF_TOKEN")
-    if not token:
-        raise DataError("HF_TOKEN is not set: it takes a token with write access")
-    api = HfApi(token=token)
-    repo = {"repo_id": repo_id, "repo_type": "dataset"}
-    api.create_repo(**repo, private=private, exist_ok=True)
-    if private and not api.repo_info(**repo).private:
-        advice = "say push_dataset(..., private=False), or name another repository"
-        raise DataError(f"{repo_id} is public already: {advice}")
-    api.upload_folder(**repo, folder_path=folder, delete_patterns="parquet/**")
-    return f"{api.endpoint}/datasets/{repo_id}"
 
 
 def _is_export(folder: Path) -> bool:
@@ -116,7 +86,7 @@ def _card(splits: dict[str, list[Row]], name: str, licence: str, topics_source: 
         language=sorted({languages.get(row.language).code for row in rows}),
         license=licence or "unknown",
         task_categories=["question-answering", "text-generation"],
-        tags=card.TAGS + ([UNSTATED] if n_unstated and not licence else []),
+        tags=card.TAGS,
         configs=_configs(splits),
     )
     sources = Counter(row.source or "not recorded" for row in rows)

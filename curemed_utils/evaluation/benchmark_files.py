@@ -1,81 +1,60 @@
 """Files of other benchmarks, and the forms that their rows have."""
 
-import ast
 import io
 import re
-import zipfile
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path, PurePath
+from collections.abc import Iterator
+from pathlib import Path
 from string import ascii_uppercase
-from typing import NamedTuple
 
 from curemed_utils import data, paths
 from curemed_utils.data import DataError
 from curemed_utils.data.files import json_objects, json_value, text_of
 from curemed_utils.evaluation import choices
 
-TYPES = (".jsonl", ".json", ".parquet", ".arrow")
-PACKED = (".jsonl.gz", ".json.gz")  # refused when read
-# What `datasets` writes beside rows, and MedQA's copies
-NO_ROWS = {"dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"}
-COPIES = {"4_options", "tw_translated_jsonl"}
+TYPES = (".jsonl", ".json", ".parquet")
+REFUSED = (".jsonl.gz", ".json.gz", ".zip", ".arrow")  # when read
+COPIES = {"4_options", "tw_translated_jsonl"}  # MedQA's
 SPLITS = {"test", "train", "dev", "valid", "validation"}
 RIGHT = ("answer_idx", "correct_option", "answer")  # the first that a row has counts
 
 
-class File(NamedTuple):
-    label: str
-    inner: PurePath  # without the names of zip files
-    read: Callable[[], bytes]
-
-
-def files_of(place: str | Path) -> list[File]:
-    """The files with rows of a file, a folder, a zip file or a dataset of the hub.
+def files_of(place: str | Path) -> dict[str, Path]:
+    """The files with rows of a file, a folder or a dataset of the hub, by what messages call them.
 
     Where names tell splits, the test files alone, and no COPIES of MedQA: whoever wants another
     file names it. DataError if there is none.
     """
     root = paths.resolve(place)
     local = root.exists()
-    files = []
-    for file in _walk(root if local else _download(str(place))):
-        hidden = any(part.startswith((".", "__MACOSX")) for part in file.inner.parts)
-        name = file.inner.name.lower()
-        if name.endswith(TYPES + PACKED) and name not in NO_ROWS and not hidden:
-            files.append(file if local else file._replace(label=f"{place}/{file.inner}"))
-    if root.suffix.lower() not in TYPES:
-        files = [file for file in files if not COPIES & set(file.inner.parts)]
-        if any(SPLITS & _words(file) for file in files):
-            files = [file for file in files if "test" in _words(file)]
+    root = root if local else _download(str(place))
+    files = {}
+    for path in [root] if root.is_file() else sorted(root.rglob("*")):
+        inner = path.relative_to(root)
+        hidden = any(part.startswith((".", "__MACOSX")) for part in inner.parts)
+        name = path.name.lower()
+        if name.endswith(TYPES + REFUSED) and name != "dataset_infos.json" and not hidden:
+            files[paths.show(path) if local else f"{place}/{inner}"] = path
+    if root.is_dir():
+        words = {label: _words(path.relative_to(root)) for label, path in files.items()}
+        has_splits = any(map(SPLITS.intersection, words.values()))
+        for label, path in list(files.items()):
+            copied = COPIES.intersection(path.relative_to(root).parts)
+            if copied or (has_splits and "test" not in words[label]):
+                del files[label]
     if not files:
         wanted = f"no test file ending in {', '.join(TYPES)}; write other kinds as JSON Lines"
         raise DataError(f"{place}: holds {wanted}, name the file of another split or copy")
     return files
 
 
-def _words(file: File) -> set[str]:
-    return set(re.findall("[a-z]+", str(file.inner).lower()))
-
-
-def _walk(root: Path) -> Iterator[File]:
-    for path in [root] if root.is_file() else sorted(root.rglob("*")):
-        folder = PurePath(path.relative_to(root)).parent
-        if path.suffix.lower() == ".zip":
-            try:
-                archive = zipfile.ZipFile(path)
-            except Exception as error:  # zipfile has many classes
-                raise DataError(f"{paths.show(path)}: is no whole zip file ({error})") from None
-            for name in sorted(archive.namelist()):
-                yield File(paths.show(path / name), folder / name, partial(archive.read, name))
-        elif path.is_file():
-            yield File(paths.show(path), folder / path.name, path.read_bytes)
+def _words(path: Path) -> set[str]:
+    return set(re.findall("[a-z]+", str(path).lower()))
 
 
 def _download(name: str) -> Path:
     from huggingface_hub import snapshot_download
 
-    wanted = [f"*{ending}" for ending in (*TYPES, ".zip")]
+    wanted = [f"*{ending}" for ending in TYPES + REFUSED]
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
     except Exception as error:  # the hub has many classes
@@ -84,25 +63,23 @@ def _download(name: str) -> Path:
         raise DataError(f"{name!r} {fault} ({error!r:.200})") from None
 
 
-def rows_of(file: File, faults: list[str]) -> Iterator[tuple[str, dict]]:
+def rows_of(path: Path, label: str, faults: list[str]) -> Iterator[tuple[str, dict]]:
     """Place and record of every row; `faults` gets a line for each that can't be read."""
     import pyarrow.parquet
 
     try:
-        raw = file.read()
+        raw = path.read_bytes()
         if raw.startswith(b"PAR1"):
             rows = pyarrow.parquet.read_table(io.BytesIO(raw)).to_pylist()
-        elif raw.startswith(b"\xff\xff\xff\xff"):  # an Arrow stream, as `datasets` saves it
-            rows = pyarrow.ipc.open_stream(raw).read_all().to_pylist()
         else:
-            yield from json_objects(text_of(raw, file.label), file.label, faults, "row")
+            yield from json_objects(text_of(raw, label), label, faults, "row")
             return
     except DataError:
         raise
-    except Exception as error:  # zipfile, zlib and pyarrow have many classes
-        raise DataError(f"{file.label}: can't be read ({error}); unpack or get it anew") from None
+    except Exception as error:  # pyarrow has many classes
+        raise DataError(f"{label}: can't be read ({error}); get it anew") from None
     for number, row in enumerate(rows, 1):
-        yield f"{file.label}, row {number}", row
+        yield f"{label}, row {number}", row
 
 
 def parts_of(record: dict) -> dict:
@@ -135,7 +112,7 @@ def _pairs(record: dict) -> list[tuple]:
     """Key and text of each option; a list without keys gets letters."""
     options = record.get("options") or record.get("choices")
     if isinstance(options, str):
-        options = _value_in(options)
+        options = json_value(options, "options")
     if isinstance(options, dict):
         return list(options.items())
     if not isinstance(options, list):
@@ -149,25 +126,6 @@ def _pairs(record: dict) -> list[tuple]:
     if len(options) > len(ascii_uppercase):
         raise DataError(f"has {len(options)} options, more than letters")
     return list(zip(ascii_uppercase, options, strict=False))
-
-
-def _value_in(text: str) -> object:
-    """What a text holds as JSON, or as Python writes it."""
-    for read in (partial(json_value, place="options"), _literal):
-        try:
-            return read(text.strip())
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            continue
-    wanted = "write them as a mapping or a list, no key twice"
-    raise DataError(f"has no options but {text[:60]!r}: {wanted}")
-
-
-def _literal(text: str) -> object:
-    tree = ast.parse(text, mode="eval").body
-    value = ast.literal_eval(tree)
-    if isinstance(value, dict) and len(value) < len(tree.keys):
-        raise ValueError("a key stands twice")
-    return value
 
 
 def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
@@ -221,7 +179,7 @@ def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> l
 def _letters(value: object, letter_by: dict, letter_of: dict) -> set[str]:
     """The letters that a field names; none where a part of it names no option."""
     if isinstance(value, str) and value.strip().startswith("["):
-        value = _value_in(value)
+        value = json_value(value, "answer")
     parts = value if isinstance(value, list) else [value]
     if not isinstance(value, list) and _name(value) not in letter_by:
         parts = re.split(r"[,，、;；/\s]+", str(value).strip())

@@ -42,10 +42,10 @@ def read_questions(
     if limit < 0:
         raise ValueError(f"limit must be 0 (no limit) or more, not {limit}")
     questions, faults, counts = {}, [], Counter()
-    for file in benchmark_files.files_of(place):
-        names = [*Path(place).absolute().parts[-3:], *file.inner.parts]
+    for label, path in benchmark_files.files_of(place).items():
+        names = path.absolute().parts[-5:]
         before = len(questions) + len(faults)
-        for source, record in benchmark_files.rows_of(file, faults):
+        for source, record in benchmark_files.rows_of(path, label, faults):
             try:
                 parts = benchmark_files.parts_of(record)
                 language = _language(benchmark, names, record)
@@ -59,7 +59,7 @@ def read_questions(
             except DataError as error:
                 faults.append(f"{source}: {error}")
         if len(questions) + len(faults) == before:
-            faults.append(f"{file.label}: holds no question")
+            faults.append(f"{label}: holds no question")
     if faults:
         raise DataError(data.listed(faults))
     return splits.limit(list(questions.values()), limit, seed)

@@ -54,7 +54,7 @@ def calibrate(models: list[str], sample: pd.DataFrame, run_dir: Path, **settings
         kept = table.assign(made_by=_made_by(judge)).to_csv(index=False)
         write_whole(paths.judge_rates(run_dir, model), kept)
     if len(votes) > 2:
-        tables.append(measure("majority of three", sample, majority(votes[:3]).values))
+        tables.append(measure("majority of three", sample, majority(votes[:3])))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -1,21 +1,14 @@
 """The file of answers that were paid for: one SQLite table, a row for each answer."""
 
 import asyncio
+import fcntl
 import os
-import shutil
 import sqlite3
-import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
-
-try:
-    import fcntl
-except ImportError:  # Windows: there two processes may pay for the same request
-    fcntl = None
 
 from curemed_utils import paths
 from curemed_utils.judge.wire import Answer, key_of
@@ -59,7 +52,7 @@ class Cache:
         places = (self.path, self.path.parent) if self.path.exists() else ()
         self.read_only = not all(os.access(place, os.W_OK) for place in places)
         try:
-            self._db = self._open_copy() if self.read_only else self._open()
+            self._db = self._open_read_only() if self.read_only else self._open()
         except sqlite3.DatabaseError as error:
             shown = paths.show(self.path)
             raise ValueError(f"cache {shown} is no SQLite file of answers: {error}") from None
@@ -76,16 +69,9 @@ class Cache:
         db.execute(CREATE)
         return db
 
-    def _open_copy(self) -> sqlite3.Connection:
-        """A copy in memory, with what a killed process left beside the file."""
-        db = sqlite3.connect(":memory:", check_same_thread=False)
-        with tempfile.TemporaryDirectory() as folder:
-            for end in ("", "-wal", "-journal"):
-                file = self.path.with_name(self.path.name + end)
-                if file.exists():
-                    shutil.copyfile(file, Path(folder) / file.name)
-            with closing(sqlite3.connect(Path(folder) / self.path.name)) as copy:
-                copy.backup(db)
+    def _open_read_only(self) -> sqlite3.Connection:
+        address = f"{self.path.resolve().as_uri()}?immutable=1"
+        db = sqlite3.connect(address, uri=True, check_same_thread=False)
         db.execute("SELECT 1 FROM replies LIMIT 1")
         return db
 
@@ -123,8 +109,7 @@ class Cache:
         if place in self._claimed:
             return False
         try:
-            if fcntl:
-                fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+            fcntl.lockf(self._claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
         except (BlockingIOError, PermissionError):
             return False
         self._claimed.add(place)
@@ -132,8 +117,7 @@ class Cache:
 
     def release(self, key: str, attempt: int) -> None:
         place = int(key[:15], 16) + attempt
-        if fcntl:
-            fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, place)
+        fcntl.lockf(self._claims, fcntl.LOCK_UN, 1, place)
         self._claimed.remove(place)
 
     def totals(self) -> Totals:

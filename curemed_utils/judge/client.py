@@ -216,10 +216,8 @@ class Client(AbstractContextManager):
                     raise NoAnswer(Reply(error=f"not asked, {call.down}"))
                 await tally.check(call)
                 if tally.takes_nothing():
+                    tally.faulty = 0  # the next call tries again
                     remedy = "the server takes no such request; check the options"
-                    if not tally.faulty:
-                        remedy = "every text was filtered or too long"
-                    tally.refused = tally.faulty = 0  # the next call tries again
                     raise Refused(call.stop(tally, remedy, tally.error))
                 async with self._reservation(request):
                     tally.flying += 1

@@ -1,8 +1,6 @@
 """What is known of models (`models.yaml`), and what `judge_options` may choose."""
 
 import difflib
-import json
-import re
 import warnings
 from datetime import date
 from fnmatch import fnmatchcase
@@ -26,7 +24,7 @@ from curemed_utils.judge import wire
 MODELS = Path(__file__).with_name("models.yaml")
 SOON = 90  # days
 ELSEWHERE = ("model", "messages", "stream", "base_url", "cache", "max_usd", "offline")
-SECRET = r'(?i)"([^"]*(?:api.?key|token|authorization|secret|password)|key|\w*headers)": ["{]'
+SECRETS = ("api_key", "headers", "extra_headers")
 PLAIN = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -58,8 +56,8 @@ class Options(Limits, extra="allow"):
             like = difflib.get_close_matches(name.casefold(), LIMITS, 1, 0.82)
             if like or name in ELSEWHERE:
                 raise ValueError(f"{name!r} is no option{languages.nearest(name, LIMITS)}")
-        if secret := re.search(SECRET, json.dumps(self.model_extra)):
-            raise ValueError(f"{secret[1]!r} is no option: a key belongs in OPENAI_API_KEY")
+            if name in SECRETS:
+                raise ValueError(f"{name!r} is no option: a key belongs in OPENAI_API_KEY")
         return self
 
     @model_serializer

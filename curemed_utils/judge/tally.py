@@ -13,7 +13,7 @@ from tqdm import tqdm
 from curemed_utils.judge import models, wire
 
 FAILURES = 3  # requests that fail with no answer in between: the others will fail too
-FEW, MANY = 8, 32  # refusals in a row
+FEW, MANY = 8, 32  # faulty requests in a row
 
 
 class Refused(RuntimeError):
@@ -47,14 +47,13 @@ class Call:
 class Tally:
     """Of one client; what its file holds of others says nothing.
 
-    A model that refuses FEW requests in a row takes none. It is given MANY where it has answered
-    before or the refusals are about texts (filtered, too long), and any number where both hold.
+    A model that refuses FEW requests in a row takes none, or MANY where it has answered before;
+    those that are about their texts (filtered, too long) don't count.
     """
 
     model: str
     accepted: str = ""  # another name of it
-    refused: int = 0  # in a row
-    faulty: int = 0  # of these, those not about their text
+    faulty: int = 0  # refused in a row, and not for their text
     flying: int = 0
     error: str = ""  # of the last one refused
     other: str = ""  # a model that answered, but was not asked
@@ -62,17 +61,14 @@ class Tally:
 
     def refuse(self, error: str, about_text: str) -> None:
         self.error = error
-        self.refused += 1
         self.faulty += not about_text
 
     def takes_nothing(self) -> bool:
-        if self.served:
-            return self.faulty >= MANY
-        return self.faulty >= FEW or self.refused >= MANY
+        return self.faulty >= (MANY if self.served else FEW)
 
     def answer(self, served: str) -> None:
         """Warns of a model that is neither asked nor accepted, or of a second one."""
-        self.refused = self.faulty = 0
+        self.faulty = 0
         self.served[served] += 1
         if self.served[served] > 1 or served in ("", "None", self.accepted):
             return

@@ -120,31 +120,16 @@ def _verdicts(items: list[dict], replies: list[Reply], task: str) -> list[Verdic
     return verdicts
 
 
-class Panel(NamedTuple):
-    """`values`: what most judges say. `kappa`: Fleiss' kappa over the `n_rated` items that all
-    judges rated; NaN where it is not defined."""
+def majority(verdicts: list[list[Verdict]]) -> list[bool | None]:
+    """What most of two or more judges say of each item, one list of verdicts for each judge.
 
-    values: list[bool | None]
-    kappa: float
-    n_rated: int
-
-
-def majority(verdicts: list[list[Verdict]]) -> Panel:
-    """Joins True/False verdicts on the same items, one list for each judge. A judge that failed
-    has no vote; a tie is None."""
-    from statsmodels.stats.inter_rater import fleiss_kappa
-
-    lengths = [len(judge) for judge in verdicts]
-    if len(set(lengths)) != 1 or len(verdicts) < 2:
-        raise ValueError(f"majority needs two or more lists of equal length, not lengths {lengths}")
-    values, full = [], []
+    A judge that failed has no vote; a tie is None. ValueError for scores.
+    """
+    values = []
     for item in zip(*verdicts, strict=True):
         votes = [verdict.value for verdict in item]
         if not {*map(type, votes)} <= {bool, type(None)}:
             raise ValueError("majority joins True/False verdicts (logic, language), not scores")
         n_true, n_false = votes.count(True), votes.count(False)
         values.append(None if n_true == n_false else n_true > n_false)
-        if None not in votes:
-            full.append([n_true, n_false])
-    varied = full and all(map(sum, zip(*full, strict=True)))
-    return Panel(values, float(fleiss_kappa(full)) if varied else float("nan"), len(full))
+    return values

@@ -76,7 +76,7 @@ def write_sheet(
 
 def _workbook(columns, table, choices, instructions):
     from openpyxl import Workbook
-    from openpyxl.styles import Alignment, Font
+    from openpyxl.styles import Alignment
     from openpyxl.worksheet.datavalidation import DataValidation
 
     book = Workbook()
@@ -87,13 +87,11 @@ def _workbook(columns, table, choices, instructions):
     for name, column in zip(columns, sheet.iter_cols(), strict=True):
         for cell in column:
             cell.alignment = Alignment(wrap_text=True, vertical="top")
-            cell.font = Font(bold=cell.row == 1)
             if cell.value:
                 cell.data_type = "s"
                 cell.quotePrefix = bool(_FORMULA.match(cell.value))
         letter = column[0].column_letter
-        longest = max(len(cell.value or "") for cell in column)
-        sheet.column_dimensions[letter].width = 50 if longest > 20 else 18
+        sheet.column_dimensions[letter].width = 40
         if name in choices:
             listed = f'"{",".join(choices[name])}"'
             drop_down = DataValidation("list", listed, allow_blank=True, showErrorMessage=True)
@@ -143,11 +141,7 @@ def read_sheet(
     header = [normalize(name) for name in first]
     if wrong := [name for name in columns if header.count(name) != 1]:
         fault = f"these columns must stand there once: {', '.join(wrong)}"
-        advice = "Take the header of the export"
-        for row, texts in table.items():
-            if set(columns) <= set(map(normalize, texts)):
-                advice = f"They stand in row {row}: delete all rows above it"
-        return [], [Slip(file, 1, f"{fault}. {advice}")]
+        return [], [Slip(file, 1, f"{fault}. Take the header of the export")]
     lines, slips = [], []
     for row, texts in table.items():
         if texts == first:

@@ -1,14 +1,12 @@
 from collections import Counter
-from types import SimpleNamespace
 
 import datasets
-import huggingface_hub
 import pytest
 import yaml
 
 from curemed_utils import data, languages
 from curemed_utils.data import splits
-from curemed_utils.data.export import export, push_dataset
+from curemed_utils.data.export import export
 
 LINEAGE = {
     "topic_id": "sample-asthma",
@@ -198,86 +196,16 @@ def test_the_card_says_that_nobody_reviewed_the_rows(tmp_path, make_row):
     assert fields["license"] == "unknown"
 
 
-# To the hub ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def hub(monkeypatch):
-    """A hub that notes what it is told; `public` makes its repositories public."""
-    told = SimpleNamespace(calls=[], public=False)
-
-    class Api:
-        endpoint = "https://hub.example"
-
-        def __init__(self, token=None):
-            told.token = token
-
-        def create_repo(self, repo_id, **options):
-            told.calls.append(("create", repo_id, options))
-
-        def repo_info(self, repo_id, **options):
-            return SimpleNamespace(private=not told.public)
-
-        def upload_folder(self, **options):
-            told.calls.append(("upload", options["repo_id"], options))
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
-    monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    return told
-
-
-def test_a_push_is_private_and_clears_what_an_earlier_one_left(hub, tmp_path, make_row):
-    export({"sft": [make_row(1)]}, tmp_path / "set")
-    assert push_dataset(tmp_path / "set", "me/set") == "https://hub.example/datasets/me/set"
-    (_, _, created), (_, repo, sent) = hub.calls
-    assert hub.token == "hf_secret" and created == {
-        "repo_type": "dataset",
-        "private": True,
-        "exist_ok": True,
-    }
-    assert (repo, sent["repo_type"], sent["folder_path"]) == ("me/set", "dataset", tmp_path / "set")
-    assert sent["delete_patterns"] == "parquet/**"
-
-
-def test_a_push_without_a_token_says_what_to_set(hub, tmp_path, make_row, monkeypatch):
-    monkeypatch.delenv("HF_TOKEN")
-    export({"sft": [make_row(1)]}, tmp_path / "set")
-    with pytest.raises(data.DataError, match="HF_TOKEN is not set"):
-        push_dataset(tmp_path / "set", "me/set")
-    assert hub.calls == []
-
-
 @pytest.mark.parametrize(
     "fields", [{"source": "release-sft-fr"}, {"id": "release-test-fr-3"}, {"source": "hub-train"}]
 )
-def test_rows_without_a_licence_are_pushed_only_if_told_which(hub, tmp_path, make_row, fields):
+def test_the_card_counts_rows_that_came_without_a_licence(tmp_path, make_row, fields):
     splits_of_rows = {"sft": [make_row(0), make_row(1, **fields)]}
     export(splits_of_rows, tmp_path / "set")
-    assert "1 rows came without one" in card_of(tmp_path / "set")[1]
-    with pytest.raises(data.DataError, match=r"must not be published again.*licence="):
-        push_dataset(tmp_path / "set", "me/set")
-    assert hub.calls == []
+    text = card_of(tmp_path / "set")[1]
+    assert "1 rows came without one" in text and "Don't publish them again" in text
     export(splits_of_rows, tmp_path / "set", licence="cc-by-4.0")
-    push_dataset(tmp_path / "set", "me/set")
     header, text = card_of(tmp_path / "set")
-    assert (
-        header["license"] == "cc-by-4.0"
-        and "cc-by-4.0, as stated" in text
-        and "came without" not in text
-    )
-    assert "## Limits" in text and data.read_hub(str(tmp_path / "set"))["sft"][0] == make_row(0)
-
-
-def test_a_public_repository_gets_nothing_meant_to_be_private(hub, tmp_path, make_row):
-    hub.public = True
-    export({"sft": [make_row(1)]}, tmp_path / "set")
-    with pytest.raises(data.DataError, match="me/set is public already"):
-        push_dataset(tmp_path / "set", "me/set")
-    assert [call[0] for call in hub.calls] == ["create"]
-    push_dataset(tmp_path / "set", "me/set", private=False)
-    assert hub.calls[-1][0] == "upload"
-
-
-def test_only_an_exported_folder_is_pushed(hub, tmp_path):
-    with pytest.raises(data.DataError, match="is no exported folder"):
-        push_dataset(tmp_path, "me/set")
+    assert header["license"] == "cc-by-4.0" and "cc-by-4.0, as stated" in text
+    assert "came without" not in text and "## Limits" in text
+    assert data.read_hub(str(tmp_path / "set"))["sft"][0] == make_row(0)

@@ -2,7 +2,6 @@
 
 import gzip
 import json
-import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -19,58 +18,15 @@ def read(place):
     return benchmarks.read_questions("MedQA", place)
 
 
-def zipped(path, name="US/test.jsonl", text=LINE):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, text)
-    return path
-
-
-def with_header(path, offset, value):
-    """The zip file with another two-byte field in both headers of its only member."""
-    raw = bytearray(path.read_bytes())
-    for start in (raw.index(b"PK\3\4") + offset, raw.index(b"PK\1\2") + offset + 2):
-        raw[start : start + 2] = value.to_bytes(2, "little")
-    path.write_bytes(raw)
-    return path
-
-
 # Files --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("offset", "value", "message"),
-    [
-        (8, 9, "compression method"),  # Deflate64, as Windows packs large files
-        (8, 99, "compression method"),  # AES
-        (8, 93, "compression method"),  # Zstandard
-        (6, 1, "password"),
-    ],
-)
-def test_a_zip_that_python_cannot_unpack_is_named(tmp_path, offset, value, message):
-    path = with_header(zipped(tmp_path / "MedQA.zip"), offset, value)
-    with pytest.raises(DataError, match=rf"MedQA\.zip/US/test\.jsonl.*{message}.*unpack"):
-        read(path)
-
-
-def test_a_damaged_or_cut_zip_is_named(tmp_path):
-    whole = zipped(tmp_path / "MedQA.zip", text=LINE * 99).read_bytes()
-    (tmp_path / "MedQA.zip").write_bytes(whole[:-30])
-    with pytest.raises(DataError, match=r"MedQA\.zip: is no whole zip file"):
-        read(tmp_path / "MedQA.zip")
-    middle = len(whole) // 3
-    (tmp_path / "MedQA.zip").write_bytes(whole[:middle] + b"\xff" * 9 + whole[middle + 9 :])
-    with pytest.raises(DataError, match=r"MedQA\.zip/US/test\.jsonl: can't be read"):
-        read(tmp_path / "MedQA.zip")
-
-
 def test_what_a_mac_adds_is_passed_over(tmp_path):
-    path = tmp_path / "US.ZIP"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("data/US/", "")
-        archive.writestr("data/US/test.jsonl", "\ufeff" + LINE)
-        archive.writestr("__MACOSX/data/US/._test.jsonl", b"\0\5\26\7")
-        archive.writestr("data/US/._test.jsonl", b"\0\5\26\7")
-    assert [question.keys for question in read(path)] == [["B"]]
+    for name in ("US/._test.jsonl", "__MACOSX/US/test.jsonl"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\26\7")
+    (tmp_path / "US/test.jsonl").write_text("\ufeff" + LINE, encoding="utf-8")
+    assert [question.keys for question in read(tmp_path)] == [["B"]]
 
 
 @pytest.mark.parametrize(
@@ -78,6 +34,8 @@ def test_what_a_mac_adds_is_passed_over(tmp_path):
     [
         ("en.jsonl", b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
         ("en.jsonl", gzip.compress(LINE.encode(), mtime=0), "packed by gzip: unpack it"),
+        ("en.zip", b"PK\3\4", "a zip file .*: unpack it"),
+        ("en.arrow", b"\xff\xff\xff\xff", "an Arrow stream: write its rows as JSON Lines"),
         ("en.jsonl.gz", gzip.compress(LINE.encode(), mtime=0), "packed by gzip: unpack it"),
         ("en.parquet", b"PAR1 and no more", "can't be read"),
         ("en.jsonl", b"", "en.jsonl: holds no question"),
@@ -124,12 +82,11 @@ def test_lists_and_lines_are_read_in_any_layout(tmp_path, text):
 @pytest.mark.parametrize(
     ("options", "texts"),
     [
-        ("{'1': 'X-ray', '2': 'CT', '5': None}", {"A": "X-ray", "B": "CT"}),
+        ({"1": "X-ray", "2": "CT", "5": None}, {"A": "X-ray", "B": "CT"}),
         ('{"A": "X-ray", "B": "CT", "C": NaN}', {"A": "X-ray", "B": "CT"}),
-        ("['X-ray', 'CT']", {"A": "X-ray", "B": "CT"}),
         ('["X-ray", "CT"]', {"A": "X-ray", "B": "CT"}),
         (
-            "[{'key': 'A', 'value': 'X-ray'}, {'key': 'B', 'value': 'CT'}]",
+            [{"key": "A", "value": "X-ray"}, {"key": "B", "value": "CT"}],
             {"A": "X-ray", "B": "CT"},
         ),
         (
@@ -151,7 +108,7 @@ def test_every_form_of_options_is_read(options, texts):
     [
         ({"answer": "B. bb"}, ["B"]),
         ({"answer": "(b) bb"}, ["B"]),
-        ({"answer": "['A', 'C']"}, ["A", "C"]),
+        ({"answer": '["A", "C"]'}, ["A", "C"]),
         ({"answer": '["aa", "bb"]'}, ["A", "B"]),
         ({"answer": "B", "options": ["A. two words", "B. CT scan"]}, ["B"]),
         ({"answer": "CT scan", "options": ["A. two words", "B. CT scan"]}, ["B"]),
@@ -170,11 +127,10 @@ def test_every_form_of_an_answer_is_read(fields, keys):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"options": "A. X-ray B. CT"}, "write them as a mapping or a list"),
-        ({"options": "{'A': 'X-ray', 'B': nan}"}, "write them as a mapping or a list"),
+        ({"options": "A. X-ray B. CT"}, "options: is not JSON"),
+        ({"options": "{'A': 'X-ray', 'B': 'CT'}"}, "options: is not JSON"),
         ({"options": "5"}, "has no options"),
-        ({"options": "{'A': 'x', 'A': 'y', 'B': 'z'}"}, "no key twice"),
-        ({"options": '{"A": "x", "A": "y", "B": "z"}'}, "no key twice"),
+        ({"options": '{"A": "x", "A": "y", "B": "z"}'}, "key 'A' stands 2 times"),
         ({"options": ..., "opa": "x", "opb": "y", "cop": 1}, "no options under.*opa, opb, cop"),
         ({"answer": "A"}, "answer_idx is 'B', but answer is 'A'"),
         ({"answer": "aa"}, "answer_idx is 'B', but answer is 'aa'"),

@@ -176,7 +176,7 @@ def test_no_field_of_a_request_is_taken_for_a_slip():
         ({"max_usd": 9}, "'max_usd' is no option"),
         ({"api_key": "sk-SECRET"}, "'api_key' is no option: a key belongs in OPENAI_API_KEY"),
         ({"headers": {"Authorization": "SECRET"}}, "'headers' is no option"),
-        ({"extra": [{"X-Api-Key": "SECRET"}]}, "'X-Api-Key' is no option"),
+        ({"extra_headers": {"X-Api-Key": "SECRET"}}, "'extra_headers' is no option"),
         ("sk-SECRET", "parameter judge_options: input should be a valid dict"),
         (["sk-SECRET"], "valid dict"),
         ({"Timeouts": 9}, "did you mean 'timeout'"),

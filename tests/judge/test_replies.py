@@ -272,8 +272,6 @@ def test_many_filtered_items_at_the_beginning_stop_nothing(ask, planned, n, max_
         (422, lambda n: {"detail": [{"loc": ["body", n], "msg": f"field {n} is wrong"}]}, 8),
         (400, lambda n: error(f"The model `x` does not exist ({n})"), 8),
         (405, lambda n: "<html>Method not allowed</html>", 8),
-        (400, lambda n: FILTERED, 32),
-        (413, lambda n: "", 32),
         (401, lambda n: error("no such key"), 1),
         (403, lambda n: "<html><title>Just a moment…</title></html>", 1),
         (404, lambda n: error("model not found"), 1),
@@ -283,7 +281,7 @@ def test_many_filtered_items_at_the_beginning_stop_nothing(ask, planned, n, max_
         (200, lambda n: error("Insufficient credits", code=402), 1),
         (200, lambda n: error("No auth credentials found", code=401), 1),
     ],
-    ids=range(14),
+    ids=range(12),
 )
 @pytest.mark.heavy
 @pytest.mark.parametrize("max_concurrency", [1, 64])
@@ -291,8 +289,7 @@ def test_who_refuses_everything_is_soon_left_alone(
     ask, planned, status, body, most, max_concurrency
 ):
     ask(3, lambda request: (200, completion("True", model="old")), model="old")  # of others
-    why = "every text was filtered or too long" if most == 32 else "(check|quota|key)"
-    with pytest.raises(Refused, match=f"refused model 'm': .*{why}"):
+    with pytest.raises(Refused, match=r"refused model 'm': .*(check|quota|key)"):
         ask(300, lambda request: (status, body(number(request))), max_concurrency=max_concurrency)
     assert len(planned.asked) < most + max_concurrency <= 2 * max(64, max_concurrency)
 

@@ -79,7 +79,7 @@ def test_a_column_that_is_missing_or_stands_twice_is_named(filled):
 
 def test_a_title_above_the_header_is_named(filled):
     _, slips = filled("a,x,,", header="Ratings of May,,,\n\nid,response,correct,note")
-    assert slips[0].endswith("They stand in row 3: delete all rows above it")
+    assert slips[0].endswith("Take the header of the export")
 
 
 def test_a_text_too_long_for_a_cell_is_refused_and_nothing_is_left(tmp_path):
