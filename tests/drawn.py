@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from curemed_utils import languages, paper, paths
-from curemed_utils.paper import beside, curves, figures_data, figures_method, figures_results, style
+from curemed_utils.paper import curves, figures_data, figures_method, figures_results, style
 
 P = paper.published
 
@@ -19,17 +19,8 @@ def _scores() -> pd.DataFrame:
         for metric, start in (("la", 20), ("lc", 50)):
             for more, language in enumerate(("all", *languages.NAMES)):
                 value = float(start + shift + max(more - 1, 0))
-                lines.append((model, 0.001, metric, language, value, 12))
-    return pd.DataFrame(lines, columns=["model", "params_b", "metric", "language", "value", "n"])
-
-
-def _ratings() -> pd.DataFrame:
-    lines = []
-    for measure in ("medical_correctness", "language_quality"):
-        for n, language in enumerate(languages.NAMES):
-            mean = 4.0 + 0.05 * n
-            lines.append((language, measure, 4.9, mean, mean - 0.5, mean + 0.2))
-    return pd.DataFrame(lines, columns=["language", "measure", "published", "mean", "low", "high"])
+                lines.append((model, metric, language, value, 12))
+    return pd.DataFrame(lines, columns=["model", "metric", "language", "value", "n"])
 
 
 def gaps() -> dict[str, pd.DataFrame]:
@@ -41,7 +32,7 @@ def gaps() -> dict[str, pd.DataFrame]:
     return panels
 
 
-SCORES, RATINGS = _scores(), _ratings()
+SCORES = _scores()
 LEVELS = pd.DataFrame(
     {"high": [0.8, 0.9], "medium": [0.4, 0.6], "low": [0.5, 0.45]}, index=["sft", "stage3_low"]
 )
@@ -68,12 +59,8 @@ if (paths.SOURCE_DATA / "real_training.csv").exists():
     COMMITTED += ("real_sft_loss", "real_rewards")
 WITH_A_RUN = (
     "fig04_tradeoff run",
-    "fig05_scaling run",
-    "fig06_medical_baselines run",
-    "table06_07_per_language run",
-    "table09_10_proprietary run",
+    "of_a_run",
     "tier_gap run",
-    "rating_intervals",
 )
 ALL = COMMITTED + WITH_A_RUN
 
@@ -94,7 +81,6 @@ def box_of(text: Text, figure: Figure):
 
 def _draw(name: str) -> Figure:
     name, _, run = name.partition(" ")
-    scores = SCORES if run else beside.NO_RUN
     by_size = {"3B": P("table07"), "7B": P("table06")}
     demo_levels = curves.levels(P("demo_levels"))
     match name:
@@ -105,19 +91,19 @@ def _draw(name: str) -> Figure:
         case "fig03_side_by_side":
             return figures_method.side_by_side(P("figure03"))
         case "fig04_tradeoff":
-            return figures_results.tradeoff(P("table02"), scores)
+            return figures_results.tradeoff(P("table02"), SCORES if run else None)
         case "fig05_scaling":
-            return figures_results.scaling(P("table02"), scores)
+            return figures_results.scaling(P("table02"))
         case "fig06_medical_baselines":
-            return figures_results.medical_baselines(P("figure06"), scores)
+            return figures_results.medical_baselines(P("figure06"))
         case "fig08_composition":
             return figures_data.composition(P("figure08"))
         case "table05_ratings":
             return figures_data.human_ratings(P("table05"))
         case "table06_07_per_language":
-            return figures_results.per_language(by_size, scores)
+            return figures_results.per_language(by_size)
         case "table09_10_proprietary":
-            return figures_results.proprietary(P("table09"), P("table10"), scores)
+            return figures_results.proprietary(P("table09"), P("table10"))
         case "table06_07_tier_gap":
             return figures_results.tier_gap(gaps())
         case "lc_decomposition":
@@ -138,6 +124,6 @@ def _draw(name: str) -> Figure:
             return curves.reward_curves(P("real_training").query("stage != 'sft'"))
         case "tier_gap":
             return figures_results.tier_gap({"mean reward x 100": 100 * LEVELS})
-        case "rating_intervals":
-            return figures_data.rating_intervals(RATINGS)
+        case "of_a_run":
+            return figures_results.of_a_run(SCORES)
     raise ValueError(name)

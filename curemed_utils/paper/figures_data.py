@@ -80,27 +80,6 @@ def human_ratings(table: pd.DataFrame) -> Figure:
 
 
 @style.applied()
-def rating_intervals(table: pd.DataFrame) -> Figure:
-    """One's own mean ratings and 95% intervals beside the published: `beside.table05`'s table."""
-    means = table.dropna(subset="mean").groupby("measure", sort=False)["mean"].mean()
-    told = [f"{measure.replace('_', ' ')} {mean:.2f}" for measure, mean in means.items()]
-    alt = f"Own mean ratings with intervals beside Table 5; over all {', '.join(told)}"
-    drawn, axes = style.figure(PAGE, 3.1, alt, 2, sharey=True)
-    low = min(4.3, table[["low", "mean"]].min().min() - 0.1)
-    for ax, (measure, part) in zip(axes, table.groupby("measure", sort=False), strict=True):
-        part = part.sort_values("language", ascending=False)
-        y = range(len(part))
-        ax.plot(part["published"], y, "o", label="published, no interval", **RING)
-        ax.hlines(y, part["low"], part["high"], color=RED, linewidth=1)
-        ax.plot(part["mean"], y, "D", color=RED, markersize=4, label="these ratings")
-        ax.set(title=measure.replace("_", " "), xlabel="mean rating (1-5)", xlim=(low, 5.1))
-        ax.set_yticks(y, part["language"])
-    marks = axes[0].get_legend_handles_labels()
-    drawn.legend(*marks, loc="outside upper center", ncols=2)
-    return drawn
-
-
-@style.applied()
 def lc_decomposition(table: pd.DataFrame) -> Figure:
     """Published language consistency of each model, and what its failures are, in percent.
 
@@ -122,8 +101,11 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
             ax.barh(table["model"], table[column], left=start, label=label, **look)
         start += table[column].to_numpy()
     diamond = dict(color="white", markeredgecolor="black", markersize=6)
-    ax.plot(table["lc_complete"], table["model"], "D", label="over complete answers", **diamond)
-    ax.set(xlabel="share of all responses (%)", xlim=(0, 101))
+    ax.plot(table["lc_complete"], table["model"], "D", label="of complete answers", **diamond)
+    white = {"facecolor": "white", "alpha": 0.8, "pad": 1, "linewidth": 0}
+    for y, row in enumerate(table.itertuples()):
+        style.note(ax, f"{row.n_complete:,}", (row.lc_complete, y), (0, -11), bbox=white)
+    ax.set(xlabel="share of all responses (%); diamond: of so many complete ones", xlim=(0, 101))
     ax.set_title("What published language consistency measures")
     drawn.legend(loc="outside lower center", ncols=4)
     return drawn
@@ -131,22 +113,21 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
 
 @style.applied()
 def verifier_agreement(table: pd.DataFrame, whose: str = "the offline check") -> Figure:
-    """Agreement (%) of the offline check, or of `whose`, with the published GPT-4o verdicts.
+    """Cohen's kappa of the offline check, or of `whose`, with the published GPT-4o verdicts.
 
-    `table` is `calibration.compare(…, ['model', 'language'])` with its index reset.
+    `table` is `calibration.compare(…, ['model', 'language'])` with its index reset. Cells of
+    fewer than 30 verdicts stay empty.
     """
-    table = table[table["n_scored"] > 0]
-    mean = np.average(table["agreement"], weights=table["n_scored"])
-    worst = table.loc[table["agreement"].idxmin()]
+    enough = table[table["n_scored"] >= 30]
+    worst = enough.loc[enough["kappa"].idxmin()]
     alt = (
-        f"Agreement of {whose} with GPT-4o, {mean:.1f}% "
-        f"over {table['n_scored'].sum():,} responses; "
-        f"lowest {worst['agreement']:.0f}% for {worst['model']} in {worst['language']}"
+        f"Cohen's kappa of {whose} with GPT-4o over {table['n_scored'].sum():,} responses; "
+        f"lowest {worst['kappa']:.2f} for {worst['model']} in {worst['language']}"
     )
-    values = table.pivot_table("agreement", "model", "language", sort=False)
+    values = 100 * enough.pivot_table("kappa", "model", "language", sort=False)
     drawn, (ax,) = style.figure(PAGE, 0.9 + 0.3 * len(values), alt)
     style.heat_map(ax, values)
-    ax.set_title(f"Agreement with published verdicts (%), {mean:.1f} over all")
+    ax.set_title("Kappa with published verdicts x 100; empty: too few, or all alike")
     return drawn
 
 

@@ -1,7 +1,4 @@
-"""Figures 4 to 6, and Tables 6, 7, 9 and 10 as pictures: how well models answer.
-
-Where a function takes `scores` (of `measured.results_of`), a run's models are drawn as well.
-"""
+"""Figures 4 to 6, and Tables 6, 7, 9 and 10 as pictures: how well models answer."""
 
 import numpy as np
 import pandas as pd
@@ -10,21 +7,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from curemed_utils import languages
-from curemed_utils.paper import beside, style
+from curemed_utils.paper import style
 from curemed_utils.paper.style import BLUE, COLUMN, GREY, PAGE, PURPLE, RED, TIER_COLORS
+from curemed_utils.paper.words import SIZES
 from curemed_utils.training import curricula
 
-SIZES = ("1.5B", "3B", "7B", "14B", "32B")
 FAR = 60  # points from a mark to its label's middle, from which a line joins them
 MARK = {"edgecolor": "white", "linewidth": 0.5, "zorder": 3}
 NAMES = {"lc": "Language consistency (%)", "la": "Logical accuracy (%)"}
 
 
 @style.applied()
-def tradeoff(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
+def tradeoff(table: pd.DataFrame, run: pd.DataFrame | None = None) -> Figure:
     """Figure 4: language consistency against logical accuracy of every model of Table 2.
 
     `label_dx` and `label_dy` say where a label's middle lies, in points from its mark.
+    `run` (scores of `measured.results_of`) adds models measured on prompts of their own.
     """
     best = table.loc[table["la_mean"].idxmax()]
     alt = (
@@ -40,26 +38,25 @@ def tradeoff(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figur
         ("cure-med", "*", RED, "CURE-MED", "#A33B00", 3),  # a star fills a third of its circle
     ):
         part = table[table["kind"].eq(kind)].sort_values("params_b", ascending=False)
-        area = _area(scale * part["params_b"])
+        area = 22 + 3.2 * scale * part["params_b"]
         look = dict(marker=marker, color=color, label=label, alpha=0.8, **MARK)
         ax.scatter(part["lc_mean"], part["la_mean"], s=area, **look)
         for row, size in zip(part.itertuples(), area, strict=True):
             _label(ax, row, np.sqrt(size) / 2, ink)
     title = "bubble area: parameters"
-    models = beside.overall_scores(scores).dropna()
-    for marker, row in zip("DsPXv", models.itertuples(), strict=False):
-        look = dict(marker=marker, color=PURPLE, label=f"this run: {row.model}", **MARK)
-        ax.scatter(row.lc, row.la, s=_area(row.params_b), **look)
-    if models["model"].str.contains("†").any():
-        title += "\n† over 5% not answered, cut off, refused, empty or not judged"
+    if run is not None:
+        title += "\nthis run: on its own prompts, area without meaning"
+        overall = run[run["language"].eq("all")]
+        models = overall.pivot_table("value", "model", "metric", sort=False)
+        both = models.reindex(columns=["lc", "la"]).dropna()
+        for marker, (name, lc, la) in zip("DsPXv", both.itertuples(), strict=False):
+            ax.scatter(lc, la, marker=marker, color=PURPLE, label=f"this run: {name}", **MARK)
+        if models.index.str.contains("†").any():
+            title += "\n† over 5% not answered, cut off, refused, empty or not judged"
     legend = ax.legend(loc="upper left", title=title)
     for handle in legend.legend_handles:
         handle.set_sizes([50])
     return drawn
-
-
-def _area(params_b):
-    return 22 + 3.2 * params_b
 
 
 def _label(ax: Axes, row, radius: float, color: str) -> None:
@@ -73,10 +70,10 @@ def _label(ax: Axes, row, radius: float, color: str) -> None:
 
 
 @style.applied()
-def scaling(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
+def scaling(table: pd.DataFrame) -> Figure:
     """Figure 5: base and CURE-MED over the five Qwen2.5 sizes of Table 2.
 
-    Bands are one standard deviation; a run's first and last model stand left.
+    Bands are one standard deviation.
     """
     table = table.sort_values("params_b")
     base = table["model"].isin([f"Qwen2.5-Instruct-{size}" for size in SIZES])
@@ -101,11 +98,6 @@ def scaling(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure
             for place in enumerate(mean):
                 style.note(ax, f"{place[1]:.1f}", place, (0, above), color=look["color"])
         ax.set_xticks(range(len(SIZES)), SIZES)
-        run = beside.overall_scores(scores)[metric].dropna().tolist()
-        if run:
-            ends = [run[0], run[-1]]
-            ax.plot([-1, -1], ends, "D:", color=PURPLE, markersize=4, label="this run")
-            ax.set_xticks(range(-1, len(SIZES)), ["this run", *SIZES])
         ax.set_title(NAMES[metric].removesuffix(" (%)"))
         ax.set(xlabel="parameters", ylabel="%", ylim=(-8, 108))
         ax.margins(x=0.08)
@@ -115,34 +107,29 @@ def scaling(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure
 
 
 @style.applied()
-def medical_baselines(table: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
+def medical_baselines(table: pd.DataFrame) -> Figure:
     """Figure 6: logical accuracy of CURE-MED and of medical models on four benchmarks."""
-    last = beside.overall_scores(scores).dropna(subset="la").tail(1)
-    last = last.rename(columns={"la": "accuracy"}).assign(benchmark="CUREMED-BENCH")
-    last["model"] = "this run: " + last["model"]
-    table = pd.concat([table, last], ignore_index=True)
     best = table.loc[table.groupby("benchmark", sort=False)["accuracy"].idxmax()]
     told = [f"{row.model} with {row.accuracy:.1f}% on {row.benchmark}" for row in best.itertuples()]
     alt = "Bars of logical accuracy of medical models on four benchmarks; the best: "
     drawn, (ax,) = style.figure(PAGE, 2.9, alt + ", ".join(told))
-    colors = ["#EDEDED", "#C8C8C8", "#A0A0A0", "#4D4D4D", "#F4B183", RED, PURPLE]
-    hatches = ["", "", "", "", "////", "", "...."]
+    colors = ["#EDEDED", "#C8C8C8", "#A0A0A0", "#4D4D4D", "#F4B183", RED]
+    hatches = ["", "", "", "", "////", ""]
     look = dict(edgecolor="black", linewidth=0.5, saturation=1)
-    look["palette"] = colors[: table["model"].nunique()]
-    sns.barplot(table, x="benchmark", y="accuracy", hue="model", ax=ax, **look)
+    sns.barplot(table, x="benchmark", y="accuracy", hue="model", palette=colors, ax=ax, **look)
     handles, names = ax.get_legend_handles_labels()
-    for bars, handle, hatch in zip(ax.containers, handles, hatches, strict=False):
-        ax.bar_label(bars, fmt="%.0f", fontsize=7, padding=1)
+    for bars, handle, hatch in zip(ax.containers, handles, hatches, strict=True):
+        ax.bar_label(bars, fmt="%.1f", fontsize=7, rotation=90, padding=2)
         for patch in (*bars, handle):
             patch.set_hatch(hatch)
     ax.set(xlabel="", ylabel="Logical accuracy (%)", ylim=(0, 90))
     ax.get_legend().remove()
     place = dict(loc="outside upper center", columnspacing=1, handlelength=1.2)
-    drawn.legend(handles, names, ncols=6 if last.empty else 4, **place)
+    drawn.legend(handles, names, ncols=6, **place)
     return drawn
 
 
-def per_language(tables: dict[str, pd.DataFrame], scores: pd.DataFrame = beside.NO_RUN) -> Figure:
+def per_language(tables: dict[str, pd.DataFrame]) -> Figure:
     """Heat maps of Tables 6 and 7 (`tables`: size to table): LA and LC before and after."""
     maps = {}
     for metric in ("la", "lc"):
@@ -152,21 +139,27 @@ def per_language(tables: dict[str, pd.DataFrame], scores: pd.DataFrame = beside.
             rows[f"{size} base"] = table[f"{metric}_base"]
             rows[f"{size} CURE-MED"] = table[f"{metric}_cure_med"]
         maps[metric] = pd.DataFrame(rows).T
-    return _heat_maps(maps, scores, "before and after CURE-MED, per language")
+    return _heat_maps(maps, "before and after CURE-MED, per language")
 
 
-def proprietary(la: pd.DataFrame, lc: pd.DataFrame, scores: pd.DataFrame = beside.NO_RUN) -> Figure:
+def proprietary(la: pd.DataFrame, lc: pd.DataFrame) -> Figure:
     """Heat maps of Tables 9 and 10: LA and LC per language of the five proprietary models."""
     maps = {}
     for metric, table in (("la", la), ("lc", lc)):
         maps[metric] = table.pivot_table(metric, "model", "language", sort=False)
-    return _heat_maps(maps, scores, "of five proprietary models, per language")
+    return _heat_maps(maps, "of five proprietary models, per language")
+
+
+def of_a_run(scores: pd.DataFrame) -> Figure:
+    """Heat maps of a run's own models on its own held-out prompts (of `measured.results_of`)."""
+    maps = {}
+    for metric, rows in scores.query("language != 'all'").groupby("metric"):
+        maps[metric] = rows.pivot_table("value", "model", "language", sort=False)
+    return _heat_maps(maps, "of a run's models on its own held-out prompts, per language")
 
 
 @style.applied()
-def _heat_maps(maps: dict[str, pd.DataFrame], scores: pd.DataFrame, about: str) -> Figure:
-    for (metric, model), rows in beside.last_scores(scores).groupby(["metric", "model"]):
-        maps[metric].loc[f"this run: {model}"] = rows.set_index("language")["value"]
+def _heat_maps(maps: dict[str, pd.DataFrame], about: str) -> Figure:
     lows = []
     for metric, table in maps.items():
         low = table.min()

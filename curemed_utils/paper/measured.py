@@ -9,7 +9,6 @@ import pandas as pd
 from curemed_utils import data, evaluation, languages, paths
 from curemed_utils.data import splits
 from curemed_utils.paper import curves
-from curemed_utils.training import checkpoints, memory
 
 LEVELS_FROM = "06_grpo_stage3_low"  # the notebook that measures each checkpoint on each tier
 
@@ -25,8 +24,8 @@ def count_rows(parts: dict[str, list[data.Row]]) -> pd.DataFrame:
 class RunResults(NamedTuple):
     """What a run has to show beside the paper; None where it has not come that far.
 
-    `scores`, of held-out prompts: model (a dagger: over 5% HARNESS faults), params_b (billions),
-    metric ('la' or 'lc', as published), language (or 'all': micro average), value (percent), n.
+    `scores`, of held-out prompts: model (a dagger: over 5% HARNESS faults), metric ('la' or 'lc',
+    as published), language (or 'all': micro average), value (percent), n.
     `rewards` and `levels` as `curves` draws them. `missing` says what to run.
     """
 
@@ -74,11 +73,9 @@ def _scores(run: Path, missing: list[str]) -> pd.DataFrame | None:
             continue
         overall = evaluation.table(held_out.assign(language="all"), ["language"])
         each = evaluation.table(held_out, ["language"])
-        wide = pd.concat([overall, each]).reset_index()
-        part = wide.melt(["language", "n"], ["la_paper", "lc_paper"], "metric")
-        part = part.dropna(subset="value")
+        part = pd.concat([overall, each]).reset_index()
+        part = part.melt(["language", "n"], ["la_paper", "lc_paper"], "metric").dropna()
         part["metric"] = part["metric"].str.removesuffix("_paper")
         part["model"] = f"{name} †" if overall["marked"].any() else name
-        part["params_b"] = memory.shape(checkpoints.find(run, name)).total / 1e9
-        parts.append(part[["model", "params_b", "metric", "language", "value", "n"]])
+        parts.append(part[["model", "metric", "language", "value", "n"]])
     return pd.concat(parts, ignore_index=True) if parts else None

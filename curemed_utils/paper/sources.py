@@ -33,26 +33,23 @@ def proprietary_scores() -> pd.DataFrame:
     Columns: model, metric, language ('all' for Table 8), value in percent.
     """
     keys = ["model", "language"]
-    overall = published("table08").assign(language="all")
-    parts = [
-        overall.melt(keys, ["la", "lc"], "metric", "value"),
-        published("table09").melt(keys, ["la"], "metric", "value"),
-        published("table10").melt(keys, ["lc"], "metric", "value"),
-    ]
-    return pd.concat(parts, ignore_index=True)[["model", "metric", "language", "value"]]
+    each = published("table09").merge(published("table10"), on=keys)
+    both = pd.concat([published("table08").assign(language="all"), each])
+    return both.melt(keys, ["la", "lc"], "metric")[["model", "metric", "language", "value"]]
 
 
 def per_tier(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Table 6 or 7 by tier: 'LA' and 'LC' to micro averages (%) of base and CURE-MED (rows)."""
-    counts = published("figure08")[["language", "tier", "n_test"]]
-    rows = table.merge(counts, on="language")
-    n = rows.groupby("tier")["n_test"].sum()
+    """Table 6 or 7 by tier: 'LA' and 'LC' to the means (%) of base and CURE-MED (rows).
+
+    Macro averages: each language counts once, however many questions it has.
+    """
+    tier_of = published("figure08").set_index("language")["tier"]
+    rows = table.set_index("language").drop(columns="source")
+    means = rows.groupby(tier_of).mean().loc[list(languages.TIERS)]
     levels = {}
     for metric in ("la", "lc"):
         columns = [f"{metric}_base", f"{metric}_cure_med"]
-        right = rows[columns].mul(rows["n_test"], axis=0).groupby(rows["tier"]).sum()
-        by_tier = right.div(n, axis=0).T.set_axis(["base", "CURE-MED"])
-        levels[metric.upper()] = by_tier[list(languages.TIERS)]
+        levels[metric.upper()] = means[columns].T.set_axis(["base", "CURE-MED"])
     return levels
 
 

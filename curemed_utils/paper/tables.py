@@ -7,25 +7,23 @@ from pandas.io.formats.style import Styler
 
 from curemed_utils import paper, paths
 from curemed_utils.data.files import write_whole
-from curemed_utils.paper import beside
 
 TEXTS = paths.beside(__file__, "tables.yaml")
 VARIANTS = TEXTS["variants"]
 TITLES = TEXTS["titles"]
-WITH_A_RUN = (2, 6, 7, 8, 9, 10)
 
 
-def numbered(number: int, scores: pd.DataFrame = beside.NO_RUN) -> Styler:
-    """Table `number` (1-12); `scores` (of `measured.results_of`) adds a run to 2 and 6-10."""
+def numbered(number: int) -> Styler:
+    """Table `number` (1-12)."""
     source = paper.published(f"table{number:02d}")
     caption = f"Table {number}: {TEXTS['captions'][number]}"
-    if number in WITH_A_RUN and len(scores):
-        caption += " This run: its own held-out prompts."
-    return MAKERS[number](source.drop(columns="source"), scores).set_caption(caption)
+    return MAKERS[number](source.drop(columns="source")).set_caption(caption)
 
 
 def latex(styler: Styler, label: str) -> str:
     """A table for `booktabs` with its caption and `label`."""
+    for axis in (0, 1):
+        styler = styler.format_index(escape="latex", axis=axis)
     text = styler.to_latex(
         column_format="l" * styler.index.nlevels + "r" * len(styler.columns),
         position_float="centering",
@@ -38,20 +36,18 @@ def latex(styler: Styler, label: str) -> str:
     return text.replace("±", r"$\pm$").replace("Δ", r"$\Delta$")
 
 
-def write(folder: str | Path, scores: pd.DataFrame = beside.NO_RUN) -> list[Path]:
+def write(folder: str | Path) -> list[Path]:
     """Writes `<folder>/table01.tex` … `table12.tex`."""
     files = []
     for number in MAKERS:
-        text = latex(numbered(number, scores), f"tab:curemed-{number:02d}")
+        text = latex(numbered(number), f"tab:curemed-{number:02d}")
         files.append(write_whole(Path(folder) / f"table{number:02d}.tex", text))
     return files
 
 
 def _styled(frame: pd.DataFrame) -> Styler:
-    """Decimals have two digits, and LaTeX's characters are escaped."""
     no_name = {"index": [None] * frame.index.nlevels, "columns": [None] * frame.columns.nlevels}
-    styler = frame.rename_axis(**no_name).style.format(precision=2, na_rep="", escape="latex")
-    return styler.format_index(escape="latex", axis=0).format_index(escape="latex", axis=1)
+    return frame.rename_axis(**no_name).style.format(precision=2, na_rep="")
 
 
 def _mark(styler: Styler, cells: pd.DataFrame, css: str = "font-weight: bold") -> Styler:
@@ -63,32 +59,28 @@ def _with_deviation(rows: pd.DataFrame, measure: str = "") -> list[str]:
     return [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in columns]
 
 
-def _as_it_is(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+def _as_it_is(rows: pd.DataFrame) -> Styler:
     if "size" in rows:
         rows["size"] = [f"{float(size):,.0f}" for size in rows["size"]]
     frame = rows.set_index(rows.columns[0])
     return _styled(frame.rename(columns=lambda name: name.replace("_", " ")))
 
 
-def _main(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
-    ours = beside.overall_scores(scores)
-    sizes = [f"{size:g}" for size in rows["params_b"]]
-    sizes += [f"{size:.2g}" for size in ours["params_b"]]
-    size_classes = [*rows["size_class"], *["this run"] * len(ours)]
-    frame = pd.DataFrame({"size": size_classes, "parameters (B)": sizes})
+def _main(rows: pd.DataFrame) -> Styler:
+    rows = rows.set_index("model")
+    sizes = rows["params_b"].map("{:g}".format)
+    frame = pd.DataFrame({"size": rows["size_class"], "parameters (B)": sizes})
     best = pd.DataFrame(False, frame.index, [*frame.columns, *TITLES.values()])
     best_baseline = best.copy()
     baselines = rows[rows["kind"].eq("baseline")]
     for metric, title in TITLES.items():
-        frame[title] = [*_with_deviation(rows, f"{metric}_"), *ours[metric]]
+        frame[title] = _with_deviation(rows, f"{metric}_")
         best.loc[rows[f"{metric}_mean"].idxmax(), title] = True
         best_baseline.loc[baselines[f"{metric}_mean"].idxmax(), title] = True
-    models = [*rows["model"], *ours["model"]]
-    styler = _mark(_styled(frame.set_axis(models)), best.set_axis(models))
-    return _mark(styler, best_baseline.set_axis(models), "font-style: italic")
+    return _mark(_mark(_styled(frame), best), best_baseline, "font-style: italic")
 
 
-def _ablation(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+def _ablation(rows: pd.DataFrame) -> Styler:
     rows["metric"] = rows["metric"].str.upper()
     rows["variant"] = rows["variant"].map(VARIANTS)
     rows["cell"] = _with_deviation(rows)
@@ -98,36 +90,27 @@ def _ablation(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
     return _mark(_styled(cells), means.eq(means.max(axis=1), axis=0))
 
 
-def _ood(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+def _ood(rows: pd.DataFrame) -> Styler:
     rows["variant"] = rows["variant"].map(VARIANTS)
     frame = rows.pivot_table("accuracy", ["model_size", "variant"], "language", sort=False)
     return _mark(_styled(frame), frame.eq(frame.groupby(level="model_size").transform("max")))
 
 
-def _per_language(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
+def _per_language(rows: pd.DataFrame) -> Styler:
     parts = {"base": "base", "cure_med": "CURE-MED", "delta": "Δ"}
     frame = rows.set_index("language")
     columns = [(name[:2].upper(), parts[name[3:]]) for name in frame.columns]
     frame.columns = pd.MultiIndex.from_tuples(columns)
-    for (model, metric), part in beside.last_scores(scores).groupby(["model", "metric"]):
-        frame[metric.upper(), f"this run: {model}"] = part.set_index("language")["value"]
-    return _styled(frame.reindex(columns=["LA", "LC"], level=0))
-
-
-def _overall(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
-    models = beside.overall_scores(scores)
-    models["model"] = "this run: " + models["model"]
-    frame = pd.concat([rows, models]).set_index("model")[["lc", "la"]]
-    return _styled(frame.rename(columns=str.upper))
-
-
-def _models(rows: pd.DataFrame, scores: pd.DataFrame) -> Styler:
-    metric = "la" if "la" in rows else "lc"
-    frame = rows.pivot_table(metric, "language", "model", sort=False)
-    last = beside.last_scores(scores)
-    for model, part in last[last["metric"].eq(metric)].groupby("model"):
-        frame[f"this run: {model}"] = part.set_index("language")["value"]
     return _styled(frame)
+
+
+def _overall(rows: pd.DataFrame) -> Styler:
+    return _styled(rows.set_index("model")[["lc", "la"]].rename(columns=str.upper))
+
+
+def _models(rows: pd.DataFrame) -> Styler:
+    metric = "la" if "la" in rows else "lc"
+    return _styled(rows.pivot_table(metric, "language", "model", sort=False))
 
 
 MAKERS = {

@@ -7,6 +7,7 @@ from curemed_utils.data import DataError
 from curemed_utils.ratings.forms import GROUPS, Ratings
 
 RESAMPLES = 1000
+FEW = 10  # shared items: of fewer the resamples of alpha hardly differ
 NO_INTERVAL = (np.nan, np.nan)
 
 
@@ -14,8 +15,8 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     """A line for each group and language, and for 'all' languages.
 
     Columns: n_items, n_raters, n_unrated (places without a rating); mean with its 95% BCa interval
-    (low, high), of other items, not of other raters; share_4_5; Krippendorff's ordinal alpha, of
-    items that two or more rated, with its interval; a note where a number is missing.
+    (low, high), of other items, not of other raters; share_4_5; n_shared (items that two or more
+    rated) and their ordinal alpha, with an interval of `FEW` or more; a note where one is missing.
     """
     if ratings.table.empty:
         raise DataError(f"no rating to read; faults: {len(ratings.faults)}")
@@ -37,6 +38,7 @@ def _group_means(group: str, language: str, places: pd.DataFrame, seed: int) -> 
     line["share_4_5"] = (rated["rating"] >= 4).groupby(rated["id"]).mean().mean()
     counts = pd.crosstab(rated["id"], rated["rating"]).reindex(columns=range(1, 6), fill_value=0)
     shared = counts[counts.sum(axis=1) >= 2].to_numpy()
+    line["n_shared"] = len(shared)
     line["alpha"], line["alpha_low"], line["alpha_high"], alpha_note = _alpha(shared, seed)
     line["note"] = "; ".join(filter(None, [mean_note, alpha_note]))
     return line
@@ -60,6 +62,8 @@ def _alpha(counts: np.ndarray, seed: int) -> tuple[float, float, float, str]:
     alpha = krippendorff_alpha(counts)
     if np.isnan(alpha):
         return np.nan, *NO_INTERVAL, "all shared ratings equal: alpha is undefined"
+    if len(counts) < FEW:
+        return alpha, *NO_INTERVAL, f"fewer than {FEW} shared items: no interval of alpha"
     draws = np.random.default_rng(seed).integers(0, len(counts), (RESAMPLES, len(counts)))
     values = [krippendorff_alpha(counts[items]) for items in draws]
     note, n_equal = "", np.isnan(values).sum()

@@ -591,10 +591,21 @@ def test_alpha_of_equal_or_unshared_ratings_is_undefined(counts):
 
 
 def test_one_rater_who_always_says_five_has_an_alpha_where_the_other_varies():
-    lines = [("clinicians", "Thai", "a", f"i{n}", 5) for n in range(6)]
-    lines += [("clinicians", "Thai", "b", f"i{n}", 4 + n % 2) for n in range(6)]
+    lines = [("clinicians", "Thai", "a", f"i{n}", 5) for n in range(10)]
+    lines += [("clinicians", "Thai", "b", f"i{n}", 4 + n % 2) for n in range(10)]
     line = agreement.rating_means(rated(*lines)).iloc[0]
     assert -1 <= line["alpha_low"] <= line["alpha"] < 0.01
+
+
+def test_of_few_shared_items_alpha_has_no_interval():
+    lines = []
+    for n in range(9):
+        for rater in ("a", "b"):
+            lines.append(("clinicians", "Thai", rater, f"i{n}", 4 + n % 2))
+    line = agreement.rating_means(rated(*lines)).iloc[0]
+    assert line["alpha"] == 1 and line["n_shared"] == 9
+    assert np.isnan(line["alpha_low"]) and np.isnan(line["alpha_high"])
+    assert "fewer than 10 shared items" in line["note"]
 
 
 def test_ratings_without_a_place_are_refused_and_their_faults_counted():
