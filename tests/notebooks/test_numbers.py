@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def namespace() -> dict:
     """What expressions may name: sealed tables, the demo's parameters, and the list `values`."""
     names = {
         "pd": pd,
+        "math": math,
         "languages": languages,
         "rewards": rewards,
         "responses": adversarial.responses,
