@@ -113,7 +113,7 @@ def _draw(name: str) -> Figure:
         case "demo_rewards":
             return curves.reward_curves(P("demo_rewards"))
         case "demo_forgetting":
-            return curves.forgetting_curves(demo_levels)
+            return curves.forgetting_curves(P("demo_levels"))
         case "demo_tier_gap":
             return figures_results.tier_gap({"mean reward x 100": 100 * demo_levels})
         case "real_arms":

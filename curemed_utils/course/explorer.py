@@ -59,13 +59,9 @@ def select(table: pd.DataFrame, disagree: bool = False, **wanted: str) -> pd.Dat
 def page(entry: pd.Series) -> str:
     """One response as HTML with its verdicts; the language is in blue italics."""
     head = " · ".join(str(entry[name]) for name in ("model", "language", "row", "outcome"))
-    texts = {
-        "question": html.escape(entry["question"]),
-        "reference": html.escape(entry["reference"]),
-        "response": _coloured(entry),
-    }
     boxes, verdicts = "", ""
-    for name, text in texts.items():
+    for name in ("question", "reference", "response"):
+        text = _coloured(entry) if name == "response" else html.escape(entry[name])
         boxes += f"<td {_CELL}><b>{name}</b><br>{text}</td>"
     for name in VERDICTS:
         told = {True: "yes", False: "no"}.get(entry[name], "–")

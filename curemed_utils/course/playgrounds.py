@@ -2,18 +2,14 @@
 
 import html
 import itertools
-import math
 
 import ipywidgets as widgets
 
 from curemed_utils import data, language_id, languages, notebook, rewards, trace
-from curemed_utils.paper import style
 from curemed_utils.training import curricula
 
 BATCHES, PROMPTS = 12, 8  # shown of a curriculum
-BARS = "▁▂▃▄▅▆▇█"  # a mean reward of 0 to one of 1
 _WIDE = {"layout": {"width": "95%"}, "style": {"description_width": "120px"}}
-_CELL = "style='padding:2px 10px;text-align:left;vertical-align:middle'"
 
 
 def hacks(row: data.Row, translations: list[data.Row]) -> dict[str, str]:
@@ -88,29 +84,20 @@ def _attempts(texts: dict[str, str], row: data.Row, weights: dict[str, float]) -
     totals = {}
     for name, text in texts.items():
         totals[name] = rewards.composite(rewards.score(text, row), weights)
-    full = max(sum(weights.values()), 1e-9)
     lines = []
     for name in sorted(totals, key=totals.get, reverse=True):
-        color, remark = style.GREY, ""
-        if name != "honest" and totals[name] >= totals["honest"]:
-            color, remark = style.RED, "pays as much as honesty"
-        width = f"{180 * totals[name] / full:.0f}px"
-        bar = f"<div style='background:{color};height:10px;width:{width}'></div>"
-        lines.append(_line(name, f"{totals[name]:.3f}", bar, remark))
+        pays = name != "honest" and totals[name] >= totals["honest"]
+        remark = "<b>pays as much as honesty</b>" if pays else ""
+        lines.append(_line(name, f"{totals[name]:.3f}", remark))
     return f"<p>Attempts to be paid without work:</p><table>{''.join(lines)}</table>"
 
 
-def curriculum(rft: list[data.Row], earned: list[float], seed: int = 0) -> notebook.Interactive:
-    """Move alpha, retention and patience: what a stage would draw, and when it would end.
-
-    `rft`: rows for GRPO; `earned`: the mean reward of each step of some stage.
-    """
+def curriculum(rft: list[data.Row], seed: int = 0) -> notebook.Interactive:
+    """Move alpha and retention: what a stage would draw of `rft`, the rows for GRPO."""
     stages = list(languages.STAGES)
     stage = widgets.Dropdown(options=stages, value="stage3_low", description="stage", **_WIDE)
     alpha = _slider("alpha", 0.85, max=0.95)
     retention = _slider("retention", 0.85)
-    longest = max(len(earned) // 2, 1)
-    patience = widgets.IntSlider(3, min=0, max=longest, description="patience", **_WIDE)
     view = widgets.HTML()
 
     def show(_=None) -> None:
@@ -119,10 +106,9 @@ def curriculum(rft: list[data.Row], earned: list[float], seed: int = 0) -> noteb
         share = f"retain: {len(kept)} rows, {retention.value:.0%} of each earlier language"
         old = f"mixture: {alpha.value:.0%} of every batch from the stages before"
         drawn = _batches(share, curricula.passes(kept, seed))
-        drawn += _batches(old, curricula.mixture(whole, alpha.value, seed))
-        view.value = drawn + _plateau(earned, patience.value)
+        view.value = drawn + _batches(old, curricula.mixture(whole, alpha.value, seed))
 
-    controls = [stage, alpha, retention, patience]
+    controls = [stage, alpha, retention]
     for widget in controls:
         widget.observe(show, names="value")
     show()
@@ -132,29 +118,11 @@ def curriculum(rft: list[data.Row], earned: list[float], seed: int = 0) -> noteb
 def _batches(title: str, prompts) -> str:
     rows = itertools.islice(prompts, BATCHES * PROMPTS)
     tiers = [languages.get(row.language).tier for row in rows]
-    drawn = ""
-    for place, tier in enumerate(tiers):
-        gap = "" if place % PROMPTS else " "
-        color = style.TIER_COLORS[tier]
-        drawn += f"{gap}<span style='background:{color}'>{tier[0].upper()}</span>"
+    letters = "".join(tier[0].upper() for tier in tiers)
+    drawn = " ".join(letters[n : n + PROMPTS] for n in range(0, len(letters), PROMPTS))
     shares = [f"{tier} {tiers.count(tier) / len(tiers):.0%}" for tier in languages.TIERS]
     told = f"{BATCHES} batches of {PROMPTS} prompts: {', '.join(shares)}"
     return f"<p><b>{title}</b><br>{told}<br><code>{drawn}</code></p>"
-
-
-def _plateau(earned: list[float], patience: int) -> str:
-    bars = ["·" if math.isnan(value) else BARS[round(7 * value)] for value in earned]
-    told = f"lets the stage run all {len(earned)} steps"
-    for step in range(1, len(earned) + 1):
-        if curricula.plateaued(earned[:step], patience):
-            told = f"ends the stage after step {step} of {len(earned)}"
-            bars.insert(step, f"<b style='color:{style.RED}'>|</b>")
-            break
-    return (
-        f"<p><b>plateau: a patience of {patience} {told}</b><br>"
-        "Mean reward by step (0 to 1), as this run earned it:<br>"
-        f"<span style='font-size:20px'>{''.join(bars)}</span></p>"
-    )
 
 
 def _slider(name: str, value: float, max: float = 1.0) -> widgets.FloatSlider:
@@ -162,4 +130,4 @@ def _slider(name: str, value: float, max: float = 1.0) -> widgets.FloatSlider:
 
 
 def _line(*cells: str) -> str:
-    return "<tr>" + "".join(f"<td {_CELL}>{cell}</td>" for cell in cells) + "</tr>"
+    return f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"

@@ -4,13 +4,11 @@ import base64
 import io
 
 import pandas as pd
-import seaborn as sns
 from matplotlib.figure import Figure
 
 from curemed_utils import languages
 from curemed_utils.paper import style
 from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, TIER_COLORS
-from curemed_utils.training import curricula
 
 REWARDS = {  # column -> name in a log, and colour, width and line in the picture
     "reward": ("reward", "black", 1.8, "-"),
@@ -56,7 +54,7 @@ def rewards(logs: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 @style.applied()
 def reward_curves(table: pd.DataFrame) -> Figure:
-    """Moving averages of the rewards in `rewards`' table (0-1), a band of colour a tier."""
+    """The rewards in `rewards`' table (0-1) by step, and the means of WINDOW; a colour a tier."""
     stages = table.groupby("stage", sort=False)
     ends = stages["reward"].agg(["first", "last"]).itertuples()
     told = [f"{stage} from {first:.2f} to {last:.2f}" for stage, first, last in ends]
@@ -70,11 +68,12 @@ def reward_curves(table: pd.DataFrame) -> Figure:
         ax.text(middle, 1.03, f"stage {stage[5]}: + {tier}", ha="center", fontsize=7.5)
         for column, (_, color, width, line) in REWARDS.items():
             if part[column].notna().any():
-                smooth = part[column].rolling(WINDOW, min_periods=1).mean()
+                steps, smooth = start + part["step"], part[column].rolling(WINDOW).mean()
+                ax.scatter(steps, part[column], 4 * width, color, alpha=0.35, linewidth=0)
                 look = dict(color=color, linewidth=width, label=None if start else column)
-                ax.plot(start + part["step"], smooth, line, **look)
+                ax.plot(steps, smooth, line, **look)
         start = end
-    ax.set(xlabel="GRPO step", ylabel=f"mean over rollouts, {WINDOW} steps")
+    ax.set(xlabel="GRPO step", ylabel=f"step (dots), mean of {WINDOW} (lines)")
     ax.set(ylim=(0, 1.1), xlim=(0, max(start, 1)))
     if start:
         ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -121,24 +120,28 @@ def levels(lab: pd.DataFrame) -> pd.DataFrame:
 
 
 @style.applied()
-def forgetting_curves(levels: pd.DataFrame) -> Figure:
-    """The level of each checkpoint (rows, as trained) on each tier (columns).
+def forgetting_curves(lab: pd.DataFrame) -> Figure:
+    """The mean reward of each checkpoint, a panel a tier, from `curricula.lab` (index reset).
 
-    Under each level stands its change from the best earlier one.
+    A band is the tier's `noise`, where known: two runs of one checkpoint differ by less.
     """
-    changes = -curricula.forgetting(levels).reindex(levels.index)
-    below = changes.map("\n({:+z.2f})".format).where(changes.notna(), "")
-    known, told = levels.map(_level), []
-    for model, row in known.iterrows():
-        values = ", ".join(f"{tier} {level}" for tier, level in row.items())
-        told.append(f"{model} {values}")
-    alt = "Mean reward of each checkpoint on each tier: " + "; ".join(told)
-    drawn, (ax,) = style.figure(COLUMN, 0.5 + 0.45 * len(levels), alt)
-    look = dict(vmin=0, vmax=1.8, cmap="Greys", cbar=False, linewidths=1)
-    written = {"fontsize": 7.5, "color": "black"}
-    sns.heatmap(levels.fillna(0), ax=ax, annot=known + below, fmt="", annot_kws=written, **look)
-    ax.set(xlabel="tier of the prompts", ylabel="")
-    ax.tick_params(axis="y", rotation=0)
+    known = levels(lab)
+    told = [f"{tier} {', '.join(map(_level, values))}" for tier, values in known.items()]
+    alt = f"Mean reward of {', '.join(known.index)} on each tier: {'; '.join(told)}"
+    drawn, axes = style.figure(PAGE, 2.3, alt, len(told), sharey=True)
+    names = [name.replace("_", "\n") for name in known.index]
+    for ax, (tier, values) in zip(axes, known.items(), strict=True):
+        places, color = range(len(values)), TIER_COLORS[tier]
+        if "noise" in lab:
+            noise = lab.groupby("tier")["noise"].first()[tier]
+            ax.fill_between(places, values - noise, values + noise, color=color, alpha=0.3, lw=0)
+        ax.plot(places, values, color=color, marker="o", markersize=4)
+        for place, value in zip(places, values, strict=True):
+            y = 0 if pd.isna(value) else value
+            style.note(ax, _level(value), (place, y), (0, 5))
+        ax.set_xticks(places, names, fontsize=7)
+        ax.set(title=f"prompts of the {tier} tier", ylim=(0, 1.1), xlim=(-0.5, len(values) - 0.5))
+    axes[0].set_ylabel("mean reward")
     return drawn
 
 

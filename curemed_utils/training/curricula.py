@@ -4,7 +4,9 @@ import itertools
 from collections import defaultdict
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
 from curemed_utils import languages, rewards
 from curemed_utils.data import DataError, Row
@@ -16,6 +18,8 @@ NAMES = {
     "plateau": "the pools of retain, but the next tier opens when the reward stops rising",
     "none": "all languages from the first step: naive RFT",
 }
+FEW = 6  # prompts; fewer can't show how much they vary
+WIDER = 1.09  # two halves that choose among three equal levels correlate by 0.18, at most
 
 
 def pool(
@@ -96,32 +100,56 @@ def plateaued(earned: list[float], patience: int) -> bool:
 def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
     """Mean reward, LA, LC and format (0-1) by model and tier, of what is known in the verdicts.
 
-    `rewards.mean_paid` says what a mean reward is.
+    `rewards.mean_paid` says what a mean reward is; `noise` what two identical runs of the probe
+    differ by at most, 19 times in 20.
     """
     parts = {"correct": "LA", "in_language": "LC", "well_formed": "format"}
     groups = verdicts.astype(dict.fromkeys(parts, float)).groupby(["model", "tier"], sort=False)
     table = groups[list(parts)].mean().rename(columns=parts)
     table.insert(0, "reward", rewards.mean_paid(verdicts, ["model", "tier"]))
-    every = [verdicts["model"].unique(), languages.TIERS]
-    return table.reindex(pd.MultiIndex.from_product(every, names=["model", "tier"]))
+    table = table.reindex(list(languages.TIERS), level="tier")
+    runs = rewards.mean_paid(verdicts, ["model", "tier", "sample"])
+    n_models, n = (runs.index.unique(name).size for name in ("model", "sample"))
+    spread = runs.groupby(["model", "tier"]).var().groupby("tier").mean()
+    noise = stats.t.ppf(0.975, n_models * (n - 1)) * np.sqrt(2 * spread / n)
+    return table.join(noise.rename("noise"), on="tier")
 
 
-def forgetting(levels: pd.DataFrame) -> pd.DataFrame:
-    """The best earlier level less the present one (Chaudhry et al., 2018); positive: forgotten.
+def lost(verdicts: pd.DataFrame) -> pd.DataFrame:
+    """What each model after the first lost of the best earlier reward, by tier; negative: gained.
 
-    `levels` has models in their order of training as rows, tiers as columns; the first row goes.
+    Columns: kind, `forgetting` in tiers that an earlier stage trained (Chaudhry et al., 2018);
+    plain, biased since the best of noisy levels is; lost, where half the prompts choose the best
+    and the others measure it, then the reverse; low and high, its 95% interval over prompts.
     """
-    return (levels.cummax().shift() - levels).iloc[1:]
+    models = list(verdicts["model"].unique())
+    paid = rewards.mean_paid(verdicts, ["tier", "id", "model"]).unstack("model")[models].dropna()
+    lines = {}
+    for n, model in enumerate(models[1:], 1):
+        for rank, tier in enumerate(languages.TIERS):
+            levels = paid[paid.index.get_level_values("tier") == tier].to_numpy()
+            ahead = np.sign(rank - languages.TIERS.index(languages.STAGES[model]))
+            kind = ("learning", "transfer", "forgetting")[ahead]
+            lines[model, tier] = [kind, *_lost(levels[:, :n], levels[:, n])]
+    table = pd.DataFrame(lines, ["kind", "plain", "lost", "low", "high"]).T
+    return table.rename_axis(["model", "tier"]).infer_objects()
+
+
+def _lost(earlier: np.ndarray, present: np.ndarray) -> tuple[float, ...]:
+    """The numbers of `lost`, of rewards by prompt (and model); NaN under FEW prompts."""
+    n = len(present)
+    if n < FEW:
+        return (np.nan,) * 4
+    half = np.arange(n) % 2
+    best = np.array([earlier[half != side].mean(axis=0).argmax() for side in (0, 1)])
+    change = earlier[np.arange(n), best[half]] - present
+    width = stats.t.ppf(0.975, n - 1) * stats.sem(change)
+    if earlier.shape[1] > 1:
+        width *= WIDER
+    plain = earlier.mean(axis=0).max() - present.mean()
+    return plain, change.mean(), change.mean() - width, change.mean() + width
 
 
 def gap(levels: pd.DataFrame) -> pd.Series:
     """The high tier's level less the low tier's, by row."""
     return levels["high"] - levels["low"]
-
-
-def zero_advantage(rollouts: pd.DataFrame) -> pd.DataFrame:
-    """By language, of `rollouts.parquet`: its groups and the share in which all earned the same."""
-    idle = rollouts.assign(idle=rollouts["advantage"].abs() < 1e-6)
-    groups = idle.groupby(["prompt_language", "step", "id"])["idle"].all()
-    counts = groups.groupby("prompt_language").agg(["size", "mean"])
-    return counts.rename(columns={"size": "groups", "mean": "zero_advantage"})

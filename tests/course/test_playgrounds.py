@@ -7,7 +7,6 @@ from bs4 import BeautifulSoup
 
 from curemed_utils import rewards
 from curemed_utils.course import playgrounds
-from curemed_utils.training import curricula
 
 
 def parts(widget):
@@ -81,11 +80,9 @@ class TestReward:
 
 
 class TestCurriculum:
-    EARNED = (0.1, 0.2, 0.4, 0.4, 0.3, 0.35, 0.5, 0.6)
-
     @pytest.fixture
     def controls(self, sample):
-        return parts(playgrounds.curriculum(sample, list(self.EARNED)))
+        return parts(playgrounds.curriculum(sample))
 
     def shares(self, controls, curriculum):
         texts = paragraphs(controls["HTML"].value)
@@ -111,19 +108,6 @@ class TestCurriculum:
         controls["stage"].value = "stage1_high"
         assert self.shares(controls, "mixture") == {"high": 100, "medium": 0, "low": 0}
 
-    def test_patience_says_where_the_rule_ends_the_stage(self, controls):
-        for patience in range(5):
-            controls["patience"].value = patience
-            ends = [n for n in range(1, 9) if curricula.plateaued(self.EARNED[:n], patience)]
-            told = "lets the stage run all 8 steps"
-            if ends:
-                told = f"ends the stage after step {ends[0]} of 8"
-            assert f"a patience of {patience} {told}" in controls["HTML"].value
-
-    def test_a_bar_stands_for_each_step(self, controls):
-        controls["patience"].value = 1
-        assert paragraphs(controls["HTML"].value)[-1].endswith("▂▂▄▄ | ▃▃▅▅")
-
     def test_a_batch_is_drawn_prompt_by_prompt(self, controls):
         page = BeautifulSoup(controls["HTML"].value, "html.parser")
         batches = [batch for code in page.find_all("code") for batch in code.get_text().split()]
@@ -135,5 +119,5 @@ def test_readers_without_a_kernel_see_the_first_state(malaria, sample):
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert malaria[0].question.split()[0] in bundle["text/html"]
     assert "1.000" in bundle["text/html"]
-    bundle = playgrounds.curriculum(sample, [0.5] * 8)._repr_mimebundle_()
-    assert "patience of 3" in bundle["text/html"]
+    bundle = playgrounds.curriculum(sample)._repr_mimebundle_()
+    assert "of every batch from the stages before" in bundle["text/html"]

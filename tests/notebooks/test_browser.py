@@ -291,8 +291,6 @@ def test_05_runs_and_its_curriculum_can_be_played_with(page, workspace, shots):
     see(page, shots, source, "mixture: 50% of every batch", "05_alpha")
     slide(page, "retention", "Home")
     see(page, shots, source, "retain: 15 rows, 0% of each earlier language", "05_retention")
-    slide(page, "patience", "ArrowLeft", times=3)
-    see(page, shots, source, "a patience of 0 lets the stage run all 20 steps", "05_patience")
 
 
 def test_07_runs_and_its_explorer_filters_and_marks(page, workspace, shots):

@@ -18,11 +18,11 @@ def test_rewards_are_read_from_logs_and_missing_parts_stay_missing():
 def test_unknown_rewards_are_told_in_the_picture():
     empty = curves.reward_curves(curves.rewards({"stage1_high": pd.DataFrame({"loss": [1.0]})}))
     assert "unknown" in empty.alt and "no step is known" in empty.axes[0].texts[0].get_text()
-    tiers = ["high", "medium", "low"]
-    levels = pd.DataFrame([[None] * 3, [0.5, None, None]], ["base", "sft"], tiers, float)
-    drawn = curves.forgetting_curves(levels)
-    assert [text.get_text() for text in drawn.axes[0].texts].count("unknown") == 5
-    assert drawn.alt.endswith("sft high 0.50, medium unknown, low unknown")
+    lab = pd.DataFrame({"model": ["base", "sft"], "tier": "high", "reward": [None, 0.5]})
+    drawn = curves.forgetting_curves(lab)
+    told = [text.get_text() for ax in drawn.axes for text in ax.texts]
+    assert told == ["unknown", "0.50", *["unknown"] * 4]
+    assert drawn.alt.endswith("high unknown, 0.50; medium unknown, unknown; low unknown, unknown")
     index = pd.MultiIndex.from_tuples([("base", "train")], names=["model", "set"])
     table = pd.DataFrame({name: [None] for name in curves.MEASURES}, index, dtype=float)
     drawn = curves.checkpoints(table.assign(marked=False))

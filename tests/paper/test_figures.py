@@ -264,25 +264,28 @@ def test_one_changed_number_changes_its_figure():
 # Curves ------------------------------------------------------------------------------------------
 
 
-def test_reward_curves_are_moving_averages_of_their_rows():
-    lines = iter(drawn.figure("demo_rewards").axes[0].lines)
+def test_reward_curves_are_dots_a_step_and_averages_of_five():
+    ax = drawn.figure("demo_rewards").axes[0]
+    lines, dots = iter(ax.lines), iter(ax.collections)
     start = 0
     for _, part in published("demo_rewards").groupby("stage", sort=False):
         for column in ("reward", "accuracy", "language", "format"):
             line = next(lines)
-            smooth = part[column].rolling(5, min_periods=1).mean()
-            assert line.get_ydata().tolist() == pytest.approx(smooth.tolist())
+            smooth = part[column].rolling(5).mean()
+            assert line.get_ydata().tolist() == pytest.approx(smooth.tolist(), nan_ok=True)
+            assert next(dots).get_offsets()[:, 1].tolist() == pytest.approx(part[column].tolist())
             assert line.get_xdata().tolist() == [start + step for step in part["step"]]
         start += len(part)
 
 
-def test_the_forgetting_matrix_writes_levels_and_changes():
-    levels = curves.levels(published("demo_levels"))
-    best = levels.cummax().shift()
-    cells = []
-    for model, row in levels.iterrows():
-        for tier, value in row.items():
-            change = value - best.loc[model, tier]
-            cells.append(f"{value:.2f}" + ("" if np.isnan(change) else f"\n({change:+z.2f})"))
-    ax = drawn.figure("demo_forgetting").axes[0]
-    assert [text.get_text() for text in ax.texts] == cells
+def test_levels_are_drawn_by_tier_with_the_noise_of_identical_runs():
+    lab = published("demo_levels").assign(noise=0.1)
+    figure = curves.forgetting_curves(lab)
+    for tier, ax in zip(("high", "medium", "low"), figure.axes, strict=True):
+        levels = lab.loc[lab["tier"].eq(tier), "reward"].tolist()
+        assert tier in ax.get_title() and ax.lines[0].get_ydata().tolist() == levels
+        assert [text.get_text() for text in ax.texts] == [f"{level:.2f}" for level in levels]
+        band = ax.collections[0].get_datalim(ax.transData)
+        assert band.y0 == pytest.approx(min(levels) - 0.1)
+        assert band.y1 == pytest.approx(max(levels) + 0.1)
+    assert not curves.forgetting_curves(lab.drop(columns="noise")).axes[0].collections

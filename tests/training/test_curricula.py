@@ -4,10 +4,12 @@ import itertools
 import math
 from collections import Counter, defaultdict
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from curemed_utils import data, languages
+from curemed_utils.evaluation import intervals
 from curemed_utils.training import curricula
 
 
@@ -185,14 +187,95 @@ def test_a_plateau_is_a_later_half_no_higher_than_the_earlier(rewards, patience,
 # Measures ----------------------------------------------------------------------------------------
 
 
-def test_forgetting_is_the_best_earlier_level_less_the_present():
-    levels = pd.DataFrame(
-        {"high": [0.5, 0.8, 0.6], "low": [0.1, 0.1, 0.4]}, index=["sft", "one", "two"]
-    )
-    lost = curricula.forgetting(levels)
-    assert lost.index.tolist() == ["one", "two"]
-    assert lost["high"].round(9).tolist() == [-0.3, 0.2]
-    assert lost["low"].round(9).tolist() == [0.0, -0.3]
+def probed(models, n_prompts=12, samples=6, seed=0, level=None):
+    """Verdicts on prompts of three tiers; `level(model, prompts)`: chances of a reward of 1."""
+    rng, parts = np.random.default_rng(seed), []
+    for tier in languages.TIERS:
+        chances = rng.beta(0.8, 0.8, n_prompts)
+        for model in models:
+            now = chances if level is None else level(model, chances)
+            paid = rng.binomial(1, now, (samples, n_prompts)).ravel()
+            names = {"sample": np.repeat(range(samples), n_prompts), "paid_accuracy": paid}
+            part = pd.DataFrame(names | {"paid_language": 0.0, "paid_format": 0.0})
+            ids = [f"{tier} {n:03}" for n in range(n_prompts)] * samples
+            parts.append(part.assign(model=model, tier=tier, id=ids))
+    truths = dict.fromkeys(("correct", "in_language", "well_formed"))
+    return pd.concat(parts, ignore_index=True).assign(**truths)
+
+
+CHECKPOINTS = ["sft", *languages.STAGES]
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("n_prompts", [12, 60])
+def test_a_model_that_forgets_nothing_has_lost_nothing_within_its_interval(n_prompts):
+    tables = [curricula.lost(probed(CHECKPOINTS, n_prompts, seed=seed)) for seed in range(300)]
+    every = pd.concat(tables)
+    for _, rows in every.groupby("model"):
+        assert abs(rows["lost"].mean()) < 3 * rows["lost"].sem()
+        covers = (rows["low"].le(0) & rows["high"].ge(0)).mean()
+        assert 0.93 < covers < 0.975
+    last = every.xs("stage3_low", level="model")
+    assert last["plain"].mean() > 5 * last["plain"].sem()  # the best of noisy levels is too high
+
+
+def test_the_plain_difference_counts_luck_as_forgetting():
+    """On two checkpoints that are the same there is nothing to choose: both are one number."""
+    table = curricula.lost(probed(["sft", "stage1_high"]))
+    assert table["plain"].tolist() == pytest.approx(table["lost"].tolist())
+
+
+def test_what_is_lost_is_found():
+    def level(model, chances):
+        return np.full(len(chances), 0.5 if model == "stage3_low" else 0.9)
+
+    table = curricula.lost(probed(CHECKPOINTS, 40, level=level)).loc["stage3_low"]
+    assert (table["low"] > 0.2).all() and (table["low"] < 0.4).all() and (table["high"] > 0.4).all()
+
+
+def test_forgetting_is_of_tiers_that_an_earlier_stage_trained():
+    table = curricula.lost(probed(CHECKPOINTS))
+    kinds = table["kind"].unstack()[list(languages.TIERS)].loc[list(languages.STAGES)]
+    assert kinds.to_numpy().tolist() == [
+        ["learning", "transfer", "transfer"],
+        ["forgetting", "learning", "transfer"],
+        ["forgetting", "forgetting", "learning"],
+    ]
+
+
+def test_few_prompts_give_no_number():
+    table = curricula.lost(probed(CHECKPOINTS, 5))
+    assert table[["plain", "lost", "low", "high"]].isna().all(axis=None)
+
+
+@pytest.mark.heavy
+def test_identical_runs_differ_by_less_than_the_noise_19_times_in_20():
+    within = []
+    for seed in range(200):
+        lab = curricula.lab(probed(["sft", "sft again"], seed=seed)).unstack("model")
+        apart = (lab["reward", "sft"] - lab["reward", "sft again"]).abs()
+        within += (apart < lab["noise", "sft"]).tolist()
+    assert 0.92 < np.mean(within) < 0.97
+
+
+def test_one_run_of_a_probe_knows_no_noise():
+    assert curricula.lab(probed(["sft"], samples=1))["noise"].isna().all()
+
+
+def test_the_gap_is_that_of_the_intervals_of_an_evaluation(make_row):
+    """One definition: high-resource less low-resource languages, each language counting once."""
+    rng, lines = np.random.default_rng(0), []
+    for name in languages.NAMES:
+        for n in range(3):
+            line = {"id": f"{name}-{n}", "language": name, "tier": languages.get(name).tier}
+            lines.append(line | {"correct": bool(rng.integers(2))})
+    verdicts = pd.DataFrame(lines).assign(model="sft", sample=0, seed=0, set="test")
+    truths = ("in_language", "complete", "well_formed")
+    verdicts = verdicts.assign(**dict.fromkeys(truths)).astype(dict.fromkeys(truths, "boolean"))
+    of_intervals = intervals.estimates(verdicts.astype({"correct": "boolean"}), metrics=("la",))
+    gap = of_intervals.set_index("statistic").loc["tier_gap", "value"]
+    levels = curricula.lab(verdicts)["LA"].unstack("tier")
+    assert 100 * curricula.gap(levels)["sft"] == pytest.approx(gap)
 
 
 def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
@@ -209,28 +292,13 @@ def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
         }
     )
     table = curricula.lab(verdicts)
-    assert table.index.tolist() == [
-        (model, tier) for model in ("sft", "one") for tier in languages.TIERS
-    ]
-    assert table.loc[("sft", "high")].tolist() == pytest.approx([0.85, 1.0, 0.5, 1.0])
+    assert table.index.tolist() == [("sft", "high"), ("one", "low")]
+    parts = table.drop(columns="noise")
+    assert parts.loc[("sft", "high")].tolist() == pytest.approx([0.85, 1.0, 0.5, 1.0])
     assert math.isnan(table.loc[("one", "low"), "reward"])
     assert table.loc[("one", "low"), "LA"] == 0 and math.isnan(table.loc[("one", "low"), "LC"])
-    assert table.loc[("one", "medium")].isna().all()
 
 
 def test_the_gap_is_high_less_low():
     levels = pd.DataFrame({"high": [0.8], "medium": [0.7], "low": [0.5]}, index=["sft"])
     assert curricula.gap(levels).round(9).to_dict() == {"sft": 0.3}
-
-
-def test_a_group_teaches_nothing_only_if_all_its_rollouts_earned_the_same():
-    rollouts = pd.DataFrame(
-        {
-            "step": [1, 1, 1, 1, 2, 2],
-            "id": ["a", "a", "b", "b", "a", "a"],
-            "prompt_language": ["French", "French", "Thai", "Thai", "French", "French"],
-            "advantage": [0.0, 0.0, -1.0, 1.0, 0.0, 1.0],
-        }
-    )
-    table = curricula.zero_advantage(rollouts)
-    assert table.loc["French"].tolist() == [2, 0.5] and table.loc["Thai"].tolist() == [1, 0.0]
