@@ -47,8 +47,7 @@ def solution(name: str) -> Callable:
                 scope = {"languages": languages}
                 exec(folded[1], scope)
                 return scope[name]
-    folder = paths.show(paths.NOTEBOOKS)
-    raise LookupError(f"no notebook in {folder} holds the solution of {name!r}: restore them")
+    raise LookupError(f"no notebook holds the solution of {name!r}: restore notebooks/")
 
 
 def _inspected(name: str, answer: Callable) -> str | None:

@@ -19,7 +19,7 @@ NAMES = {
     "none": "all languages from the first step: naive RFT",
 }
 FEW = 6  # prompts; fewer can't show how much they vary
-WIDER = 1.09  # two halves that choose among three equal levels correlate by 0.18, at most
+WIDER = 1.09  # two halves that choose among equal levels correlate, by up to 0.18
 
 
 def pool(
@@ -109,9 +109,9 @@ def lab(verdicts: pd.DataFrame) -> pd.DataFrame:
     table.insert(0, "reward", rewards.mean_paid(verdicts, ["model", "tier"]))
     table = table.reindex(list(languages.TIERS), level="tier")
     runs = rewards.mean_paid(verdicts, ["model", "tier", "sample"])
-    n_models, n = (runs.index.unique(name).size for name in ("model", "sample"))
-    spread = runs.groupby(["model", "tier"]).var().groupby("tier").mean()
-    noise = stats.t.ppf(0.975, n_models * (n - 1)) * np.sqrt(2 * spread / n)
+    spread = runs.groupby(["model", "tier"]).var().groupby("tier")
+    n = runs.index.unique("sample").size
+    noise = stats.t.ppf(0.975, spread.size() * (n - 1)) * np.sqrt(2 * spread.mean() / n)
     return table.join(noise.rename("noise"), on="tier")
 
 
@@ -119,8 +119,8 @@ def lost(verdicts: pd.DataFrame) -> pd.DataFrame:
     """What each model after the first lost of the best earlier reward, by tier; negative: gained.
 
     Columns: kind, `forgetting` in tiers that an earlier stage trained (Chaudhry et al., 2018);
-    plain, biased since the best of noisy levels is; lost, where half the prompts choose the best
-    and the others measure it, then the reverse; low and high, its 95% interval over prompts.
+    plain, with the best's luck; lost, where half the prompts choose the best and the others
+    measure it, then the reverse; low and high, its 95% interval over prompts.
     """
     models = list(verdicts["model"].unique())
     paid = rewards.mean_paid(verdicts, ["tier", "id", "model"]).unstack("model")[models].dropna()
