@@ -19,6 +19,7 @@ MORALS = paths.beside(__file__, "morals.yaml")  # what is said of a right answer
 SENTENCES = paths.beside(__file__, "mistakes.yaml")
 CASES = paths.beside(__file__, "cases.yaml")  # the arguments of each call
 TOLERANCES = {  # relative, and a tenth of it absolute; else 1e-6
+    "questions_needed": 5e-3,
     "half_width": 5e-3,
     "group_advantages": 1e-5,
     "wilson": 5e-3,
@@ -154,5 +155,9 @@ MISTAKES: dict[str, dict[str, Callable]] = {
     "paired_gain": {
         "unpaired": _unpaired,
         "swapped": lambda right, a, b: right(b, a),
+    },
+    "questions_needed": {
+        "independent": lambda right, g, d, deff: right(g, d, 1),
+        "no power": lambda right, g, d, deff: 0.49 * right(g, d, deff),
     },
 }

@@ -8,6 +8,7 @@ from itertools import accumulate, chain, pairwise
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 from statsmodels.stats.inter_rater import cohens_kappa
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
@@ -242,6 +243,20 @@ def differences(first, second):
     return [after - before for before, after in zip(first, second, strict=True)]
 
 
+def questions_by_quantiles(gain, differ, deff):
+    z = norm.ppf([0.975, 0.8]).sum()
+    return math.ceil(deff * z**2 * (differ - gain**2) / gain**2)
+
+
+def questions_by_factor(gain, differ, deff):
+    return int(np.ceil(7.84 * deff * (differ / gain**2 - 1)))
+
+
+def questions_by_error(gain, differ, deff):
+    error = gain / 2.8
+    return (differ - gain * gain) * deff / error**2
+
+
 RIGHT = {
     "shares": [
         lambda a: [a**2, a - a**2, 1 - a],
@@ -306,6 +321,7 @@ RIGHT = {
             [np.subtract(b, a).mean(), spread(differences(a, b)) / len(b) ** 0.5]
         ),
     ],
+    "questions_needed": [questions_by_quantiles, questions_by_factor, questions_by_error],
 }
 WRONG = {
     "shares": [
@@ -412,5 +428,13 @@ WRONG = {
         lambda a, b: [np.mean(b) - np.mean(a), spread(differences(a, b))],
         lambda a, b: [np.mean(b) - np.mean(a), np.std(differences(a, b)) / len(a) ** 0.5],
         lambda a, b: [np.median(differences(a, b)), spread(differences(a, b)) / len(a) ** 0.5],
+    ],
+    "questions_needed": [
+        lambda gain, differ, deff: questions_by_quantiles(gain, differ, 1),
+        lambda gain, differ, deff: math.ceil(1.96**2 * deff * (differ - gain**2) / gain**2),
+        lambda gain, differ, deff: questions_by_quantiles(gain, differ, deff**0.5),
+        lambda gain, differ, deff: math.ceil(7.84 * deff * differ / gain**2),
+        lambda gain, differ, deff: math.ceil(2.8 * deff * (differ - gain**2) / gain**2),
+        lambda gain, differ, deff: math.ceil(7.84 * deff * (differ - gain**2) / gain),
     ],
 }
