@@ -119,6 +119,16 @@ class TestShape:
         assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
+@pytest.mark.parametrize("number", ["05", "06"])
+def test_the_curriculum_s_notebooks_fit_an_hour_each(number):
+    """130 words of prose and one cell a minute, and the exercises' own minutes."""
+    cells = read(next(path for path in NOTEBOOKS if path.name.startswith(number))).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    tasks = [int(n) for n in re.findall(r"^### \d · .*\((\d+) min\)", prose, re.MULTILINE)]
+    n_cells = sum(cell.cell_type == "code" for cell in cells) - len(tasks)
+    assert len(prose.split()) / 130 + n_cells + sum(tasks) <= 60
+
+
 @pytest.mark.parametrize(
     ("number", "formula", "code"),
     [
@@ -270,3 +280,10 @@ def test_notebook_07_stops_at_rows_that_were_not_answered_once(make_row):
     for faulty in (whole[1:], pd.concat([whole, whole[:1]]), foreign, silent):
         with pytest.raises(AssertionError, match=r"not answered once|why it ended"):
             exec(check, {"test": faulty, "sets": {"test": rows}})
+
+
+def test_the_probe_asks_as_often_as_notebook_07():
+    default = KNOWN["07_evaluation"]["eval_samples"].default
+    for number in ("05", "06"):
+        cells = read(next(path for path in NOTEBOOKS if path.name.startswith(number))).cells
+        assert any(f"samples={default}," in cell.source for cell in cells)
