@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from string import ascii_uppercase
 
+import pandas as pd
+
 from curemed_utils import data, paths
 from curemed_utils.data import DataError
 from curemed_utils.data.files import json_objects, json_value, text_of
 from curemed_utils.evaluation import choices
 
-TYPES = (".jsonl", ".json", ".parquet")
+TYPES = (".jsonl", ".json", ".parquet", ".csv")
 REFUSED = (".jsonl.gz", ".json.gz", ".zip", ".arrow")  # when read
 COPIES = {"4_options", "tw_translated_jsonl"}  # MedQA's
 SPLITS = {"test", "train", "dev", "valid", "validation"}
-RIGHT = ("answer_idx", "correct_option", "answer")  # the first that a row has counts
+RIGHT = ("answer_idx", "correct_option", "correct_answer", "answer")  # the first there counts
+TURNS = re.compile(paths.beside(__file__, ".yaml")["turns"], re.S | re.I | re.X)
 
 
 def files_of(place: str | Path) -> dict[str, Path]:
@@ -71,26 +74,48 @@ def rows_of(path: Path, label: str, faults: list[str]) -> Iterator[tuple[str, di
         raw = path.read_bytes()
         if raw.startswith(b"PAR1"):
             rows = pyarrow.parquet.read_table(io.BytesIO(raw)).to_pylist()
+        elif path.suffix.lower() == ".csv":
+            text = io.StringIO(text_of(raw, label))
+            rows = pd.read_csv(text, dtype=str, keep_default_na=False).to_dict("records")
         else:
             yield from json_objects(text_of(raw, label), label, faults, "row")
             return
     except DataError:
         raise
-    except Exception as error:  # pyarrow has many classes
+    except Exception as error:  # pyarrow and pandas have many classes
         raise DataError(f"{label}: can't be read ({error}); get it anew") from None
     for number, row in enumerate(rows, 1):
         yield f"{label}, row {number}", row
 
 
+def is_asked(record: dict) -> bool:
+    """Whether a row is a test question with an answer: no inference of MultiMed-X, no training row
+    or open question without a rationale of AfriMed-QA."""
+    unanswered = _is_open(record) and _missing(record.get("answer_rationale"))
+    is_test = record.get("split", "test") == "test"
+    return is_test and record.get("task") != "nli" and not unanswered
+
+
+def _is_open(record: dict) -> bool:
+    return record.get("question_type", "mcq") != "mcq"
+
+
 def parts_of(record: dict) -> dict:
-    """{question, options, keys} of a row in any published form; keys are letters."""
+    """{question, options, keys, reference} of a row in any published form; keys are letters."""
+    if record.get("task") == "qa":
+        turns = TURNS.fullmatch(str(record.get("text")).strip())
+        if not turns:
+            raise DataError("its text has no 'Question:' or no 'Answer:' in its language")
+        return {"options": {}, "keys": []} | turns.groupdict()
     # MedExpQA's `question` lacks the clinical case
     question = record.get("full_question") or record.get("question")
     if not isinstance(question, str) or not question.strip():
         raise DataError(f"has no text under 'question'; {_fields(record)}")
+    parts = {"question": question.strip(), "options": {}, "keys": []}
+    if _is_open(record):
+        return parts | {"reference": record["answer_rationale"].strip()}
     options, letter_of = _options(_pairs(record))
-    keys = _keys(record, options, letter_of)
-    return {"question": question.strip(), "options": options, "keys": keys}
+    return parts | {"options": options, "keys": _keys(record, options, letter_of)}
 
 
 def _fields(record: dict) -> str:
@@ -102,15 +127,15 @@ def _missing(value: object) -> bool:
 
 
 def _name(value: object) -> str:
-    """`2.0` is "2", "(B)" is "b"."""
+    """`2.0` and "option2" are "2", "(B)" is "b"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return data.normalize(str(value)).strip(" ().")
+    return re.sub(r"^option(?=\d+$)", "", data.normalize(str(value)).strip(" ()."))
 
 
 def _pairs(record: dict) -> list[tuple]:
     """Key and text of each option; a list without keys gets letters."""
-    options = record.get("options") or record.get("choices")
+    options = record.get("options") or record.get("choices") or record.get("answer_options")
     if isinstance(options, str):
         options = json_value(options, "options")
     if isinstance(options, dict):

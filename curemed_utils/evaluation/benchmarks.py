@@ -1,4 +1,4 @@
-"""MMedBench, MedExpQA and MedQA (Tables 4, 11 and 12): read, posed, scored."""
+"""Other benchmarks, those of Tables 4, 11 and 12 among them: read, posed, scored."""
 
 import re
 from collections import Counter
@@ -15,7 +15,8 @@ from curemed_utils.judge import Judge
 
 LANGUAGES = paths.beside(__file__, ".yaml")
 FORMS = ("open", "options")
-SEVERAL = ("MMedBench",)  # may have several right options
+SEVERAL = ("MMedBench", "AfriMed-QA")  # may have several right options
+NO_OPTIONS = "no options: needs rule 'judge'"
 READERS = {"letter": choices.by_letter, "text": choices.by_text, "judge": None}
 
 
@@ -26,8 +27,9 @@ class Question(NamedTuple):
     topic: str  # the same for its translations
     source: str  # file and row, from 1
     question: str
-    options: dict[str, str]  # by letter
+    options: dict[str, str]  # by letter; none where it is open
     keys: list[str]  # all right ones
+    reference: str = ""  # the answer to an open one
 
 
 def read_questions(
@@ -46,11 +48,14 @@ def read_questions(
         names = path.absolute().parts[-5:]
         before = len(questions) + len(faults)
         for source, record in benchmark_files.rows_of(path, label, faults):
+            if not benchmark_files.is_asked(record):
+                continue
             try:
                 parts = benchmark_files.parts_of(record)
                 language = _language(benchmark, names, record)
-                topic = "" if record.get("id") is None else str(record["id"])
                 code = LANGUAGES[benchmark][language][0]
+                id = record.get("id", record.get("sample_id"))
+                topic = "" if id is None else str(id).replace(f"-{code}-", "-")
                 key = f"{benchmark.lower()}-{code}-{topic or counts[language]}"
                 counts[language] += 1
                 if key in questions:
@@ -71,12 +76,14 @@ def _check(what: str, value: str, known: Iterable[str]) -> None:
 
 
 def _language(benchmark: str, names: Iterable[str], record: dict) -> str:
-    """That of the innermost name's end (`med_qa_tw_en`: English), else the row's."""
+    """The only one, the row's, or that of the innermost name's end (`med_qa_tw_en`: English)."""
+    if len(LANGUAGES[benchmark]) == 1:
+        return next(iter(LANGUAGES[benchmark]))
     language_of = {}
     for language, words in LANGUAGES[benchmark].items():
         language_of |= dict.fromkeys((language.lower(), *words), language)
     of_row = record.get("language") or record.get("lang")
-    for name in [*reversed(names), str(of_row)]:
+    for name in [str(of_row), *reversed(names)]:
         name = name.lower()
         for word in [name, *reversed(re.findall("[a-z]+", name))]:
             if word in language_of:
@@ -95,8 +102,8 @@ def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
     for question in questions:
         keys, text = question.keys, question.question
         right = [question.options[key] for key in keys]
-        accepted = [", ".join(right), "; ".join(right)]
-        if form == "options":
+        accepted = [", ".join(right), "; ".join(right)] if right else []
+        if form == "options" and right:
             several = question.benchmark in SEVERAL
             text = prompts.with_options(text, question.options, several)
             accepted = [", ".join(keys), ",".join(keys)]
@@ -106,7 +113,7 @@ def pose(questions: list[Question], form: str = "open") -> list[data.Row]:
             id=question.id,
             language=question.language,
             question=text,
-            answer=trace.render_answer(accepted[0]),
+            answer=trace.render_answer(question.reference or accepted[0]),
             accepted=list(dict.fromkeys(accepted)),
             topic=question.topic,
             source=question.source,
@@ -121,7 +128,8 @@ def score_answers(
     """A verdict on each of the `responses` that `evaluation.evaluate` had to these questions.
 
     `rule`: 'letter' (the letters declared are exactly the right ones), 'text' (the right options'
-    texts stand in the answer, and no other's) or 'judge' (task 'logic'). Adds benchmark, language,
+    texts stand in the answer, and no other's) or 'judge' (task 'logic', the only rule for open
+    questions). Adds benchmark, language,
     rule, correct (NA where nothing can be read), fault (why NA).
     """
     _check("rule", rule, READERS)
@@ -148,6 +156,8 @@ def _verdict(question: Question, line: dict, reader: Callable | None) -> dict:
     text = line["response"]
     if pd.isna(text):
         return {"correct": None, "fault": "no response"}
+    if reader and not question.options:
+        return {"correct": None, "fault": NO_OPTIONS}
     chosen = reader(text, question.options) if reader else set()
     if not text.strip():
         chosen = "empty"
@@ -168,9 +178,11 @@ def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) ->
     readable, items = table[table["fault"].isna()], []
     for line in readable.itertuples():
         question = by_id[line.id]
-        right = {key: question.options[key] for key in question.keys}
-        text = f"{question.question}\n{prompts.lettered(question.options)}"
-        item = {"question": text, "reference": prompts.lettered(right), "response": line.response}
+        text, reference = question.question, question.reference
+        if question.options:
+            text += f"\n{prompts.lettered(question.options)}"
+            reference = prompts.lettered({key: question.options[key] for key in question.keys})
+        item = {"question": text, "reference": reference, "response": line.response}
         items.append(item)
     judgements = judge.score("logic", items, progress="correct?")
     for place, judgement in zip(readable.index, judgements, strict=True):
@@ -182,11 +194,14 @@ def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) ->
 def accuracy_table(scored: pd.DataFrame) -> pd.DataFrame:
     """Right answers per model, benchmark, language and rule, in percent.
 
-    accuracy_of_all is of all `n`, as others count; accuracy_of_read without the n_unread.
+    accuracy_of_all is of all `n` but open questions without a judge, as others count;
+    accuracy_of_read without the n_unread.
     """
-    groups = scored.groupby(["model", "benchmark", "language", "rule"], sort=False)["correct"]
+    keys = ["model", "benchmark", "language", "rule"]
+    groups = scored.groupby(keys, sort=False)["correct"]
     table = groups.agg(right="sum", read="count", n="size").astype(int)
-    table["accuracy_of_all"] = 100 * table["right"] / table["n"]
+    open_ones = scored["fault"].eq(NO_OPTIONS).groupby([scored[name] for name in keys]).sum()
+    table["accuracy_of_all"] = 100 * table["right"] / (table["n"] - open_ones)
     table["accuracy_of_read"] = 100 * table["right"] / table["read"]
     table["n_unread"] = table["n"] - table["read"]
     return table.drop(columns=["right", "read"]).reset_index()

@@ -42,7 +42,8 @@ def test_what_a_mac_adds_is_passed_over(tmp_path):
         ("en.json", b"[]", "en.json: holds no question"),
         ("en.json", json.dumps(PLAIN, indent=1).encode(), "one object a line or one list"),
         ("en.jsonl", b'{"question": "a", "question": "b"}', "row 1.*'question' stands 2 times"),
-        ("en.csv", b"question,answer\n", "write other kinds as JSON Lines"),
+        ("en.csv", b"question,answer\n", "en.csv: holds no question"),
+        ("en.csv", b"question,answer\na,b\nc,d,e\n", "en.csv: can't be read"),
         ("en.tsv", b"question\tanswer\n", "write other kinds as JSON Lines"),
         ("en.jsonl", b"\xff\xfe\xff", "en.jsonl"),
     ],
@@ -151,6 +152,50 @@ def test_what_is_ambiguous_is_refused(fields, message):
     record = {name: value for name, value in (PLAIN | fields).items() if value is not ...}
     with pytest.raises(DataError, match=message):
         benchmark_files.parts_of(record)
+
+
+MULTIMED = {"id": "qa-sw-7", "lang": "sw", "task": "qa", "label": None}
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "reference"),
+    [
+        ("Swali:\nNi nini?\nJibu:\nNi homa.", "Ni nini?", "Ni homa."),
+        ("\nSwali: Ni nini?\nKweli?\n\nJibu:\n\nNi\nhoma.\n", "Ni nini?\nKweli?", "Ni\nhoma."),
+        ("Ìbéèrè:\nKí ni?\nÌdáhùn:\nIbà.", "Kí ni?", "Ibà."),
+        ("Ìbéèrè:\nKí ni?\nIÌdáhùn:\nIbà.", "Kí ni?", "Ibà."),
+        ("質問：\n何？\n回答：\n熱。", "何？", "熱。"),
+        ("Question:\nอะไร\nAnswer:\nไข้", "อะไร", "ไข้"),
+        ("**질문**: 뭐?\n**답변**: 열.", "뭐?", "열."),
+    ],
+)
+def test_question_and_answer_in_one_text_are_told_apart(text, question, reference):
+    text = text.replace("**", "")
+    parts = benchmark_files.parts_of(MULTIMED | {"text": text})
+    assert parts == {
+        "question": question,
+        "reference": reference,
+        "options": {},
+        "keys": [],
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["Ni nini?", "Swali:\nNi nini?", "Swali:\n\nJibu:\nNi homa.", None]
+)
+def test_a_text_without_both_parts_is_refused(text):
+    with pytest.raises(DataError, match="no 'Question:' or no 'Answer:'"):
+        benchmark_files.parts_of(MULTIMED | {"text": text})
+
+
+def test_options_of_afrimed_qa_are_keyed_by_number():
+    record = {"question": "Which?", "question_type": "mcq", "answer_rationale": "since …"}
+    record["answer_options"] = json.dumps({"option1": "aa", "option2": "bb", "option3": "cc"})
+    for answer, keys in (("option2", ["B"]), ("option1,option3", ["A", "C"])):
+        parts = benchmark_files.parts_of(record | {"correct_answer": answer})
+        assert parts["keys"] == keys and parts["options"]["B"] == "bb"
+    with pytest.raises(DataError, match="'option9', which names none"):
+        benchmark_files.parts_of(record | {"correct_answer": "option9"})
 
 
 JSON = st.recursive(

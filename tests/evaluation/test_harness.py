@@ -1,10 +1,12 @@
 """The task files of `harness.write_tasks`, alone and run by each harness that is installed."""
 
+import asyncio
 import importlib.util
 import json
 import math
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import make
 import pandas as pd
@@ -96,6 +98,7 @@ def test_written_again_the_tasks_of_other_languages_go(rows, folder):
 def test_the_task_files_of_all_harnesses_go_out(folder):
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert {"curemed_inspect.py", "curemed_lighteval.py", harness.ROWS} < names
+    assert {"curemed_verifiers.py", "pyproject.toml"} < names
     assert {"lm_eval/_common_yaml", "lm_eval/utils.py"} < names
     assert not any("__pycache__" in name for name in names)
 
@@ -123,6 +126,7 @@ def test_a_language_unknown_or_without_rows_is_said(folder):
 def test_the_package_carries_the_task_files():
     patterns = paths.ROOT.joinpath("pyproject.toml").read_text()
     assert '"evaluation/tasks/*.py"' in patterns
+    assert '"evaluation/tasks/pyproject.toml"' in patterns
     assert '"evaluation/tasks/lm_eval/*"' in patterns
     folders = {path.parent for path in harness.TASKS.rglob("*") if path.is_file()}
     named = {path for path in folders if path.name != "__pycache__"}
@@ -283,3 +287,51 @@ def test_lighteval_loads_the_tasks_and_scores_as_we_do(rows, folder, tmp_path, m
         assert one["corpus"]["accuracy"] == sum(known) / len(known)
         assert one["corpus"]["accuracy_unknown"] == 2 - len(known)
     assert not by_id
+
+
+# verifiers ----------------------------------------------------------------------------------------
+
+
+class Made:
+    """In place of verifiers' classes where it is not installed: keeps what it was made of."""
+
+    def __init__(self, data=None, config=None, **fields):
+        self.data, self.config = data, config
+        vars(self).update(fields)
+
+    def __class_getitem__(cls, _):
+        return cls
+
+
+@pytest.fixture
+def taskset(folder, monkeypatch):
+    if importlib.util.find_spec("verifiers") is None:
+        names = ("TaskData", "Task", "TasksetConfig", "Taskset", "Trace")
+        stub = SimpleNamespace(reward=lambda f: f, metric=lambda f: f, **dict.fromkeys(names, Made))
+        monkeypatch.setitem(sys.modules, "verifiers", SimpleNamespace(v1=stub))
+        monkeypatch.setitem(sys.modules, "verifiers.v1", stub)
+    module = load(folder / "curemed_verifiers.py")
+    assert module.__all__ == ["CuremedTaskset"]
+
+    def load_taskset(language):
+        made = module.CuremedTaskset.__new__(module.CuremedTaskset)
+        made.config = SimpleNamespace(language=language, task=None)
+        return list(made.load())
+
+    return load_taskset
+
+
+def test_verifiers_asks_and_scores_as_we_do(rows, taskset):
+    tasks = taskset("")
+    assert len(taskset("French")) == 2 and len(tasks) == len(rows)
+    for task, row in zip(tasks, rows, strict=True):
+        system, user = prompts.messages(row)
+        asked = (task.data.id, task.data.system_prompt, task.data.prompt)
+        assert asked == (row.id, system["content"], user["content"])
+        trace = SimpleNamespace(last_reply=REPLY.replace("{question}", row.question))
+        ours = rewards.score(trace.last_reply, row)
+        assert asyncio.run(task.composite(trace)) == rewards.composite(ours)
+        parts = asyncio.run(task.parts(trace))
+        assert all(same(parts.get(part), ours[part]) for part in harness.PARTS)
+        assert ("accuracy" in parts) == bool(row.accepted)
+        assert parts["accuracy_unknown"] == float(not row.accepted)

@@ -70,6 +70,23 @@ def test_medqa_as_published_in_its_three_forms():
     assert source[-1].options["A"] == "按蚊" and source[-1].keys == ["A"]
 
 
+def test_multimed_x_as_published():
+    questions = benchmarks.read_questions("MultiMed-X", SAMPLE / "MultiMed-X")
+    spoken = [question.language for question in questions]
+    assert spoken == ["Japanese", "Korean", "Swahili", "Thai", "Yoruba"]
+    assert {question.topic for question in questions} == {"qa-001"}
+    assert questions[2].id == "multimed-x-sw-qa-001" and not questions[2].options
+    assert questions[2].question.startswith("Ni ugonjwa gani")
+    assert questions[2].reference.startswith("Ni malaria.")
+
+
+def test_afrimed_qa_as_published():
+    single, several, open_one = benchmarks.read_questions("AfriMed-QA", SAMPLE / "AfriMed-QA")
+    assert (single.keys, several.keys, open_one.keys) == (["B"], ["A", "C"], [])
+    assert open_one.reference.startswith("Rabies virus") and open_one.language == "English"
+    assert single.id == "afrimed-qa-en-ours-1" and single.reference == ""
+
+
 @pytest.mark.parametrize("benchmark", benchmarks.LANGUAGES)
 def test_every_benchmark_has_sample_questions_for_notebook_07(benchmark):
     assert benchmarks.read_questions(benchmark, SAMPLE / benchmark)
@@ -208,11 +225,11 @@ def test_the_first_ten_faults_are_listed_by_row(tmp_path):
 def test_files_that_are_none_are_named(tmp_path):
     (tmp_path / "en.zip").write_bytes(b"PK\3\4")
     (tmp_path / "en.parquet").write_bytes(b"PAR1 no parquet")
-    (tmp_path / "en.csv").write_text("question\n")
+    (tmp_path / "en.tsv").write_text("question\n")
     for name, message in (
         ("en.zip", "is a zip file"),
         ("en.parquet", "can't be read"),
-        ("en.csv", "no test file ending in"),
+        ("en.tsv", "no test file ending in"),
     ):
         with pytest.raises(DataError, match=rf"{name}.*{message}"):
             benchmarks.read_questions("MedExpQA", tmp_path / name)
@@ -296,6 +313,38 @@ def test_other_languages_are_posed_and_judged(questions, monkeypatch):
     assert table.loc["medqa-zh-0", "correct"] and not table.loc["medqa-tw-0", "correct"]
     assert pd.isna(table.loc["medqa-zh-0", "tier"])
     assert table.loc["mmedbench-fr-0", "tier"] == "high"
+
+
+def test_open_questions_are_posed_without_options_and_unknown_without_a_judge(questions):
+    asked = [questions["multimed-x-yo-qa-001"], questions["afrimed-qa-en-ours-1"]]
+    open_row, choice = benchmarks.pose(asked, "options")
+    assert (open_row.question, open_row.accepted) == (asked[0].question, [])
+    assert open_row.answer == f"<answer>{asked[0].reference}</answer>"
+    assert "\nB. Anopheles mosquito\n" in choice.question
+    replies = []
+    for row in (open_row, choice):
+        reply = {"id": row.id, "model": "m", "sample": 0, "response": "<answer>B</answer>"}
+        replies.append(reply | {"finish_reason": "stop"})
+    scored = benchmarks.score_answers(asked, pd.DataFrame(replies), "letter").set_index("id")
+    assert pd.isna(scored.loc[open_row.id, "correct"]) and scored.loc[choice.id, "correct"]
+    assert scored.loc[open_row.id, "fault"] == benchmarks.NO_OPTIONS
+    table = benchmarks.accuracy_table(scored).set_index("benchmark")
+    assert pd.isna(table.loc["MultiMed-X", ["accuracy_of_all", "accuracy_of_read"]]).all()
+    assert table.loc["AfriMed-QA", "accuracy_of_all"] == 100
+
+
+def test_open_questions_are_judged_by_their_reference(questions, serve, tmp_path):
+    question = questions["multimed-x-sw-qa-001"]
+    reply = {"id": question.id, "model": "m", "sample": 0, "response": "<answer>Malaria</answer>"}
+    responses = pd.DataFrame([reply | {"finish_reason": "stop"}])
+    with Judge("j", serve(reply="True").url, cache=tmp_path / "judge.sqlite") as judge:
+        asked = []
+        monkey = judge.requests
+        judge.requests = lambda task, items: asked.append((task, items)) or monkey(task, items)
+        [correct] = benchmarks.score_answers([question], responses, "judge", judge)["correct"]
+    [(task, [item])] = asked
+    assert correct and task == "logic"
+    assert (item["question"], item["reference"]) == (question.question, question.reference)
 
 
 # Scoring ------------------------------------------------------------------------------------------
@@ -595,7 +644,7 @@ def test_an_unknown_rule_and_an_idle_judge_are_told(questions):
 
 
 def test_beside_the_published_tables(questions):
-    asked = list(questions.values())
+    asked = [question for question in questions.values() if question.options]
     letters = [question.keys[0] for question in asked]
     table = responses(
         **{question.id: letter for question, letter in zip(asked, letters, strict=True)}

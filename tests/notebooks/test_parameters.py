@@ -98,7 +98,11 @@ def test_a_text_is_taken_as_typed(text):
         ("ablation_seeds", "0, 1", "is '0, 1': input should be a valid list"),
         ("baselines", "[1]", "0: input should be a valid string"),
         ("model_servers", "{a: 1}", "a: input should be a valid string"),
-        ("ood_data", "{MedQa: x}", "MedQa: input should be 'MMedBench', 'MedExpQA' or 'MedQA'"),
+        (
+            "ood_data",
+            "{MedQa: x}",
+            "MedQa: input should be 'MMedBench', 'MedExpQA', 'MedQA', 'AfriMed-QA' or 'MultiMed-X'",
+        ),
         ("curation_models", "{composr: x}", "composr: extra inputs are not permitted"),
         ("curation_models", "{seed: 1}", "seed is a parameter of its own"),
         ("grpo_steps", "0", "steps is 0: input should be greater than 0"),
