@@ -15,11 +15,8 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
-SYSTEM = (
-    "Solve the medical question in numbered steps, then give one short answer in {language}: "
-    f"{trace.FORM}"
-)
-OPTIONS = "{question}\n\n{options}\n\nGive {wanted} in {tag} and nothing else there."
+_TEXTS = read_yaml(Path(__file__).with_suffix(".yaml"))
+SYSTEM = f"{_TEXTS['system']} {trace.FORM}"
 
 
 def messages(row: Row) -> list[dict[str, str]]:
@@ -43,11 +40,11 @@ def lettered(options: dict[str, str]) -> str:
 
 def with_options(question: str, options: dict[str, str], several: bool = False) -> str:
     """`question` with its options, asking for the right one's letter, or for all."""
-    wanted = "the letter of the one right option"
-    if several:
-        wanted = "the letters of all right options, with commas between them,"
+    wanted = _TEXTS["several" if several else "one"]
     tag = trace.tags(0)[-2]
-    return OPTIONS.format(question=question, options=lettered(options), wanted=wanted, tag=tag)
+    return _TEXTS["options"].format(
+        question=question, options=lettered(options), wanted=wanted, tag=tag
+    )
 
 
 def system_fingerprint() -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from curemed_utils import data, language_id, languages, trace
-from curemed_utils.data.normal import forms_of
+from curemed_utils.data import matching
 from curemed_utils.trace import answer_of
 
 WEIGHTS = {"accuracy": 0.65, "language": 0.30, "format": 0.05}  # Eq. 4 and Appendix B.1
@@ -24,15 +24,14 @@ CHOICES = {
 
 
 def accuracy_reward(text: str, accepted: list[str], reference: str) -> float | None:
-    """Eq. 1 for a closed list: 1.0 for one of `accepted` or `reference`, as `forms_of` compares.
+    """Eq. 1 for a closed list: 1.0 for one of `accepted` or `reference`, else 0.0, by `matching`.
 
-    Anything else, or longer, is 0.0; None without `accepted`.
+    None without `accepted`.
     """
     if not accepted:
         return None
-    answer = forms_of(answer_of(text) or "")
-    right = map(forms_of, (*accepted, answer_of(reference) or reference))
-    return float(any(answer & form for form in right))
+    answer, right = answer_of(text) or "", answer_of(reference) or reference
+    return float(matching.is_accepted(answer, accepted, right))
 
 
 def language_reward(text: str, language: str, over: str = "answer") -> float | None:

@@ -7,6 +7,7 @@ import regex
 from curemed_utils import audit, data, prompts, trace
 from curemed_utils.curation import items, replies
 from curemed_utils.curation.items import LETTERS, Item, Settings, at
+from curemed_utils.data import matching
 from curemed_utils.judge.client import Reply
 from curemed_utils.language_id import check_language
 
@@ -175,7 +176,8 @@ def _row(item: Item, converted: replies.Converted, made_by: dict) -> data.Row:
 def conversion_fault(row: data.Row) -> str:
     """What is wrong with a converted item, or ''.
 
-    Checked: form (Eq. 3), no options and no accepted answer in the question, the language of both.
+    Checked: form (Eq. 3), no options and no accepted answer in the question, no wrong option
+    among the accepted, the language of question and answer.
     """
     answer, faults = trace.answer_of(row.answer) or "", []
     if trace.form_fault(f"{row.reasoning}\n{row.answer}"):
@@ -183,6 +185,9 @@ def conversion_fault(row: data.Row) -> str:
     offered = _forms_in(row.question, row.options.values())
     if audit.lists_options(row.question) or len(offered) > 1:
         faults.append("the question still offers options")
+    others = [text for letter, text in row.options.items() if letter != row.key]
+    if wrong := [text for text in others if matching.is_accepted(text, row.accepted, answer)]:
+        faults.append(f"a wrong option would be accepted: {', '.join(wrong)}")
     if given_away := _forms_in(row.question, row.accepted):
         faults.append(f"the question gives away the answer: {', '.join(given_away)}")
     for part, text in (("question", row.question), ("answer", answer)):
@@ -197,7 +202,8 @@ def _language_fault(text: str, language: str) -> str:
 
 
 def _forms_in(question: str, forms: Iterable[str]) -> list[str]:
-    """The forms that occur in `question`; bare numbers say nothing."""
+    """The forms that a word of `question` begins with; bare numbers say nothing."""
     text = data.normalize(question)
-    worded = [form for form in forms if regex.search(r"\p{L}", form)]
-    return [form for form in worded if data.normalize(form) in text]
+    worded = [data.normalize(form) for form in forms if regex.search(r"\p{L}", form)]
+    begins = r"(?<!\p{Latin})"
+    return [form for form in worded if regex.search(begins + regex.escape(form), text)]

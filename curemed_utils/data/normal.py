@@ -5,19 +5,11 @@ from functools import lru_cache
 
 import regex
 
-from curemed_utils import trace
+from curemed_utils import paths, trace
 
-_TYPOGRAPHY = str.maketrans(
-    {
-        **dict.fromkeys("‘’‛`´ʹʻʼʽꞌ′", "'"),
-        **dict.fromkeys("“”„‟", '"'),
-        **dict.fromkeys("‐‑‒–−", "-"),
-        **dict.fromkeys("º˚", "°"),
-        "⁄": "/",
-        "٪": "%",
-        "፡": " ",  # between Ethiopic words
-    }
-)
+_TYPOGRAPHY = {}
+for _plain, _signs in paths.beside(__file__, ".yaml").items():
+    _TYPOGRAPHY |= dict.fromkeys(map(ord, _signs), _plain)
 _DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")
 _POWER = regex.compile(r"(?<=\d)(?=⁻?[⁰¹²³⁴-⁹])")
 _FRACTION = regex.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")

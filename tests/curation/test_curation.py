@@ -646,6 +646,7 @@ def test_an_item_without_a_verdict_is_set_aside(topics):
             {"answer": "The child has asthma, which is sometimes called asthme."},
             "the answer is not in French",
         ),
+        ({"accepted": ["asthme", "la pneumonie"]}, "option would be accepted: pneumonie"),
         ({"accepted": []}, "accepted List should have at least 1"),
         ({"answer": " "}, "answer String should have at least 1 character"),
     ],

@@ -1,0 +1,123 @@
+"""Whether a short answer is one of a row's accepted names, by the tables in matching.yaml."""
+
+import unicodedata
+from collections import defaultdict
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import regex
+
+from curemed_utils import paths
+from curemed_utils.data.normal import forms_of, normalize
+
+LONGEST = 300  # characters of an answer that is taken apart
+_TABLES = paths.beside(__file__, ".yaml")
+_VIETNAMESE = regex.compile(
+    r"[đơưă\u0309\u031b]|\u0302[\u0300\u0301\u0303]|\u0323\u0302|[aiuy]\u0323"
+)
+_HYPHEN = regex.compile(r"(?<=[\p{L}\p{M}])[-‐‑](?=\p{L})")  # no sign: that has a space behind it
+_SECOND_NAME = regex.compile(r"(.+?)\s*[(（]([^()（）]+)[)）]\s*")
+
+
+class Names(NamedTuple):
+    """Names that make an answer right, and second names, which may stand beside one."""
+
+    right: frozenset[str]
+    second: frozenset[str]
+    is_vietnamese: bool  # where every mark counts
+
+
+def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
+    """Whether `answer` is the reference, or holds names of the row only, one of them accepted.
+
+    Names stand between brackets, slashes, commas, colons and or-words. An entry of `accepted` may
+    have a second name in brackets; in brackets, or by itself, that makes nothing right.
+    """
+    names = _names(tuple(accepted), reference)
+    readings = _readings(answer, names.is_vietnamese)
+    if readings & names.right or len(answer) > LONGEST:
+        return bool(readings & names.right)
+    return any(_consists_of(reading, names) for reading in readings)
+
+
+def _consists_of(text: str, names: Names) -> bool:
+    depth, has_right = 0, False
+    for number, part in enumerate(_separators(names.is_vietnamese).split(text)):
+        if number % 2:  # a separator
+            depth += (part in "([【") - (part in ")]】")
+        elif readings := _readings(part, names.is_vietnamese):
+            if not readings & (names.right | names.second):
+                return False
+            has_right |= not depth and bool(readings & names.right)
+    return has_right
+
+
+@lru_cache(maxsize=10_000)
+def _names(accepted: tuple[str, ...], reference: str) -> Names:
+    texts, second = [*accepted, reference], set()
+    written = unicodedata.normalize("NFD", " ".join(texts).casefold())
+    is_vietnamese = bool(_VIETNAMESE.search(written))
+    for form in accepted:
+        if two := _SECOND_NAME.fullmatch(form):
+            texts.append(two[1])
+            second |= _readings(two[2], is_vietnamese)
+    right = frozenset().union(*(_readings(text, is_vietnamese) for text in texts))
+    return Names(right, frozenset(second), is_vietnamese)
+
+
+@lru_cache(maxsize=10_000)
+def _readings(text: str, is_vietnamese: bool) -> frozenset[str]:
+    """A name for comparison: as it is written, and without what may stand around it."""
+    before, after = _edges(is_vietnamese)
+    readings = {_fold(form, is_vietnamese) for form in forms_of(_HYPHEN.sub(" ", text))}
+    if len(text) <= LONGEST:
+        readings |= {after.sub("", before.sub("", reading)) for reading in readings}
+    return frozenset(filter(None, readings))
+
+
+def _fold(text: str, is_vietnamese: bool) -> str:
+    """`text` without marks that may be missing, and with one letter for a sound."""
+    tables = _merged(is_vietnamese)
+    for pattern, written in tables["spelling"]:
+        text = regex.sub(pattern, written, text)
+    text = unicodedata.normalize("NFD", text).translate(tables["marks"])
+    return unicodedata.normalize("NFC", text).translate(tables["same"])
+
+
+@cache
+def _merged(is_vietnamese: bool) -> dict[str, list | dict]:
+    """The tables of Vietnamese, or of all other languages, one behind the other."""
+    merged = defaultdict(list)
+    for name, table in _TABLES.items():
+        if name == "any" or (name == "Vietnamese") == is_vietnamese:
+            for part, entries in table.items():
+                merged[part] += entries.split() if part == "same" else entries
+    merged["same"] = str.maketrans(dict(merged["same"]))
+    merged["marks"] = dict.fromkeys(map(ord, merged["marks"]))
+    return merged
+
+
+@cache
+def _edges(is_vietnamese: bool) -> tuple[regex.Pattern, regex.Pattern]:
+    """What may stand before a name, and behind it."""
+    tables = _merged(is_vietnamese)
+    before = [word for word in tables["before"] + tables["disease"] if word[0] != "-"]
+    after = [word for word in tables["after"] + tables["disease"] if word[-1] != "-"]
+    first = _any_of(before, is_vietnamese, "", "(?=[ :=])")
+    last = _any_of(after, is_vietnamese, " ", "")
+    return regex.compile(rf"^(?:(?:{first})[ :=]*)+(?=.)"), regex.compile(rf"(?<=.)(?:{last})+$")
+
+
+@cache
+def _separators(is_vietnamese: bool) -> regex.Pattern:
+    words = _any_of(_merged(is_vietnamese)["or"], is_vietnamese, " ", " ")
+    return regex.compile(rf"([()\[\]【】、;]|(?<!\d)[/,:=]|[/,:=](?!\d)|{words})")
+
+
+def _any_of(words: list[str], is_vietnamese: bool, start: str, end: str) -> str:
+    """A pattern of words that stand between `start` and `end`, but for a hyphen there."""
+    patterns = set()
+    for word in words:
+        text = regex.escape(_fold(normalize(word.strip("-")), is_vietnamese))
+        patterns.add(start * (word[0] != "-") + text + end * (word[-1] != "-"))
+    return "|".join(sorted(patterns, key=len, reverse=True))
