@@ -118,13 +118,15 @@ def verifier_agreement(table: pd.DataFrame, whose: str = "the offline check") ->
     `table` is `calibration.compare(…, ['model', 'language'])` with its index reset. Cells of
     fewer than 30 verdicts stay empty.
     """
-    enough = table[table["n_scored"] >= 30]
-    worst = enough.loc[enough["kappa"].idxmin()]
-    alt = (
-        f"Cohen's kappa of {whose} with GPT-4o over {table['n_scored'].sum():,} responses; "
-        f"lowest {worst['kappa']:.2f} for {worst['model']} in {worst['language']}"
-    )
-    values = 100 * enough.pivot_table("kappa", "model", "language", sort=False)
+    kappas = table.set_index(["model", "language"])["kappa"]
+    kappas = kappas.where(table["n_scored"].ge(30).to_numpy())
+    lowest = "too few verdicts in each language"
+    if kappas.notna().any():
+        model, language = kappas.idxmin()
+        lowest = f"lowest {kappas.min():.2f} for {model} in {language}"
+    n = table["n_scored"].sum()
+    alt = f"Cohen's kappa of {whose} with GPT-4o over {n:,} responses; {lowest}"
+    values = 100 * kappas.unstack(sort=False)
     drawn, (ax,) = style.figure(PAGE, 0.9 + 0.3 * len(values), alt)
     style.heat_map(ax, values)
     ax.set_title("Kappa with published verdicts x 100; empty: too few, or all alike")

@@ -236,7 +236,12 @@ def test_a_language_that_nothing_was_scored_in_hides_no_other():
     table = make.judged_outputs([(True, True, True, 3), (True, False, False, 1)])
     table = pd.concat([table, make.judged_outputs([(None, True, True, 2)], language="Thai")])
     agreement = calibration.compare(table, ["model", "language"]).reset_index()
-    assert "100.0% over 4 responses" in figures_data.verifier_agreement(agreement).alt
+    alt = figures_data.verifier_agreement(agreement).alt
+    assert "over 4 responses; too few verdicts in each language" in alt
+    cells = [(True, True, True, 20), (True, False, False, 20), (True, True, False, 4)]
+    enough = pd.concat([table, make.judged_outputs(cells, language="Hausa")])
+    agreement = calibration.compare(enough, ["model", "language"]).reset_index()
+    assert "lowest 0.82 for m in Hausa" in figures_data.verifier_agreement(agreement).alt
 
 
 def test_logs_without_a_reward_give_no_line():
