@@ -122,6 +122,7 @@ def verifier_agreement(table: pd.DataFrame, whose: str = "the offline check") ->
     kappas = kappas.where(table["n_scored"].ge(30).to_numpy())
     lowest = "too few verdicts in each language"
     if kappas.notna().any():
+        kappas = kappas.dropna()
         model, language = kappas.idxmin()
         lowest = f"lowest {kappas.min():.2f} for {model} in {language}"
     n = table["n_scored"].sum()
