@@ -119,10 +119,10 @@ def verifier_agreement(table: pd.DataFrame, whose: str = "the offline check") ->
     fewer than 30 verdicts stay empty.
     """
     kappas = table.set_index(["model", "language"])["kappa"]
-    kappas = kappas.where(table["n_scored"].ge(30).to_numpy())
+    enough = table["n_scored"].ge(30).to_numpy()
+    kappas = kappas[enough] if enough.any() else kappas * np.nan
     lowest = "too few verdicts in each language"
     if kappas.notna().any():
-        kappas = kappas.dropna()
         model, language = kappas.idxmin()
         lowest = f"lowest {kappas.min():.2f} for {model} in {language}"
     n = table["n_scored"].sum()
