@@ -60,19 +60,31 @@ def _names(accepted: tuple[str, ...], reference: str) -> Names:
     for form in accepted:
         if two := _SECOND_NAME.fullmatch(form):
             texts.append(two[1])
-            second |= _readings(two[2], is_vietnamese)
-    right = frozenset().union(*(_readings(text, is_vietnamese) for text in texts))
-    return Names(right, frozenset(second), is_vietnamese)
+            second |= _readings(two[2], is_vietnamese, is_listed=True)
+    right = [_readings(text, is_vietnamese, is_listed=True) for text in texts]
+    return Names(frozenset().union(*right), frozenset(second), is_vietnamese)
 
 
 @lru_cache(maxsize=10_000)
-def _readings(text: str, is_vietnamese: bool) -> frozenset[str]:
-    """A name for comparison: as it is written, and without what may stand around it."""
-    before, after = _edges(is_vietnamese)
-    readings = {_fold(form, is_vietnamese) for form in forms_of(_HYPHEN.sub(" ", text))}
-    if len(text) <= LONGEST:
-        readings |= {after.sub("", before.sub("", reading)) for reading in readings}
-    return frozenset(filter(None, readings))
+def _readings(text: str, is_vietnamese: bool, is_listed: bool = False) -> frozenset[str]:
+    """A name for comparison: as it is written, and without what may stand around it.
+
+    Of a name that `is_listed` with a word for a disease the rest, which may be an organ, is none:
+    it has a mark, as it has in an answer that has such a word, too.
+    """
+    written = {_fold(form, is_vietnamese) for form in forms_of(_HYPHEN.sub(" ", text))}
+    if len(text) > LONGEST:
+        return frozenset(written)
+    written |= _stripped(written, _edges(is_vietnamese, False))
+    rest = _stripped(written, _edges(is_vietnamese, True))
+    if is_listed:
+        return frozenset(written | {f"{name}*" for name in rest})
+    return frozenset(written | rest | {f"{name}*" for name in rest - written})
+
+
+def _stripped(texts: set[str], edges: tuple[regex.Pattern, regex.Pattern]) -> set[str]:
+    before, after = edges
+    return {after.sub("", before.sub("", text)) for text in texts} - {""}
 
 
 def _fold(text: str, is_vietnamese: bool) -> str:
@@ -98,11 +110,12 @@ def _merged(is_vietnamese: bool) -> dict[str, list | dict]:
 
 
 @cache
-def _edges(is_vietnamese: bool) -> tuple[regex.Pattern, regex.Pattern]:
+def _edges(is_vietnamese: bool, with_disease: bool) -> tuple[regex.Pattern, regex.Pattern]:
     """What may stand before a name, and behind it."""
     tables = _merged(is_vietnamese)
-    before = [word for word in tables["before"] + tables["disease"] if word[0] != "-"]
-    after = [word for word in tables["after"] + tables["disease"] if word[-1] != "-"]
+    disease = tables["disease"] if with_disease else []
+    before = [word for word in tables["before"] + disease if word[0] != "-"]
+    after = [word for word in tables["after"] + disease if word[-1] != "-"]
     first = _any_of(before, is_vietnamese, "", "(?=[ :=])")
     last = _any_of(after, is_vietnamese, " ", "")
     return regex.compile(rf"^(?:(?:{first})[ :=]*)+(?=.)"), regex.compile(rf"(?<=.)(?:{last})+$")
