@@ -138,6 +138,11 @@ def log(run_dir: Path, name: str) -> Path:
     return run_dir / "logs" / f"{name}.log"
 
 
+def events(run_dir: Path) -> Path:
+    """Where a stage's curve is kept for TensorBoard, over kills."""
+    return run_dir / "logs" / "tensorboard"
+
+
 def run_tree() -> str:
     """A line a path, its notebook, what it holds."""
     return RUN_TREE.read_text(encoding="utf-8").rstrip()

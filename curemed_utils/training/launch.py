@@ -175,13 +175,13 @@ def _follow(line: list[str], log: Path, output: Path, environment: dict, watch=N
 
 
 def log_record(text: str) -> dict | None:
-    """The log record of one training step; None for any other line."""
+    """The log record of one training step, or its alarms; None for any other line."""
     try:
         record = json.loads(text)
     except ValueError:
         return None
     named = isinstance(record, dict) and "step" in record
-    return record if named and {"loss", "reward"} & set(record) else None
+    return record if named and {"loss", "reward", "alarms"} & set(record) else None
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -44,11 +44,16 @@ def train(kind: str, stage: Stage) -> Path:
 
 
 def _train(kind: str, stage: Stage, made_from: dict) -> Path:
-    part = checkpoints.partial(stage.output)
+    part, fingerprint = checkpoints.partial(stage.output), checkpoints.fingerprint(made_from)
     if int(os.environ.get("RANK", 0)) == 0:
-        checkpoints.prepare(part, checkpoints.fingerprint(made_from))
+        checkpoints.prepare(part, fingerprint)
+    curve = f"{stage.run_dir.name}-{stage.output.name}-{fingerprint}"
+    # A logger goes on with the same curve after a kill, and begins another for other settings.
+    os.environ |= {"WANDB_RUN_ID": curve, "WANDB_RESUME": "allow"}
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(paths.events(stage.run_dir) / curve)
     build = {"sft": trainers.sft_trainer, "grpo": trainers.grpo_trainer}[kind]
     trainer, made = build(stage, part)
+    trainer.args.run_name = trainer.args.run_name or curve
     for weight in trainer.model.parameters():
         if stage.load_in_4bit and weight.requires_grad:  # bfloat16 by TRL: no scaler takes it
             weight.data = weight.data.float()
@@ -60,7 +65,7 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
     trainer.add_callback(callbacks.Progress)
     trainer.add_callback(callbacks.Mark)
     trainer.train(resume_from_checkpoint=checkpoints.last_whole(part))
-    if stop.paused:
+    if stop.paused or getattr(trainer, "stopped", False):
         _pause(trainer, stage, stop_file)
     _save(trainer, stage, part)
     trainer.accelerator.wait_for_everyone()  # to write their last checkpoints

@@ -1,5 +1,6 @@
 """The settings of a stage, what shapes its weights, and the check before it starts."""
 
+import typing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,16 +9,18 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from curemed_utils import data, judge, languages, paths, prompts, rewards
 from curemed_utils.judge import models
-from curemed_utils.training import checkpoints, curricula
+from curemed_utils.training import alarms, checkpoints, curricula
 
 PLACES = ("start", "train_file", "output", "world_size")  # given by `launch`, not by an option
 # What leaves a stage's weights as they are: another value trains nothing again.
 _MACHINE = ("micro_batch", "stop_file", "save_steps", "keep_checkpoints", "report_to")
+_WATCH = ("alarms", "stop_on")
 _VLLM = ("vllm_memory", "vllm_tensor_parallel", "vllm_server_url")
-IDLE = {*PLACES, *_MACHINE, *_VLLM, "judge_cache", "judge_max_usd"}
+IDLE = {*PLACES, *_MACHINE, *_WATCH, *_VLLM, "judge_cache", "judge_max_usd"}
 LOSSES = ("grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "vespo")  # TRL's
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")
 SCHEDULERS += ("constant", "constant_with_warmup")  # those that need no more settings
+Alarm = Literal[*alarms.LIMITS]
 Place = Annotated[Path, Field(strict=False)]  # a text will do
 
 
@@ -31,7 +34,8 @@ class Stage(pydantic.BaseModel):
     `batch_size` counts sequences per step over all processes; `warmup` is a share of all steps.
     Every `save_steps` steps (0: never) a checkpoint is saved. `lora_rank` above 0 trains adapters
     on all linear layers and merges them, with `load_in_4bit` beside weights of 4 bits (QLoRA).
-    `stop_file` is by default the run's.
+    `stop_file` is by default the run's. `trl_options` are fields of TRL's config that no setting
+    here fills.
     """
 
     model_config = models.PLAIN
@@ -52,6 +56,25 @@ class Stage(pydantic.BaseModel):
     save_steps: NonNegativeInt = 0
     keep_checkpoints: int = Field(2, ge=2)  # the newest may be half written
     report_to: Literal["none", "trackio", "tensorboard", "wandb"] = "none"
+    trl_options: dict[str, pydantic.JsonValue] = {}
+
+    @pydantic.field_validator("trl_options")
+    @classmethod
+    def _are_fields(cls, options: dict) -> dict:
+        if not options:
+            return options
+        import trl
+
+        fields = typing.get_type_hints(getattr(trl, f"{cls.__name__}Config"))
+        for name, value in options.items():
+            if name not in fields:
+                like = languages.nearest(name, fields)
+                raise ValueError(f"{name!r} is no field of TRL's {cls.__name__}Config{like}")
+            try:
+                pydantic.TypeAdapter(fields[name]).validate_python(value, strict=True)
+            except pydantic.ValidationError as error:
+                raise ValueError(f"{name}: {plain(error.errors()[0])}") from None
+        return options
 
     @pydantic.model_validator(mode="after")
     def _whole_batches(self):
@@ -90,8 +113,10 @@ class GRPO(Stage):
     `batch_size` counts completions. `loss_type` grpo is DeepSeekMath's rule (Section 3.4). `beta`
     weighs the KL term to the start: the paper gives none, DeepSeekMath has 0.04. `vllm_memory` is
     a share of each GPU. Mixture takes `alpha` of every batch from earlier phases; plateau ends when
-    the reward has not risen for `patience` steps. The reward's rules are those of
-    `rewards.Rewards`; `judge_max_usd` (0: no limit) caps `judge_cache`, by default the run's.
+    the reward has not risen for `patience` steps. `alarms` are limits in place of
+    `alarms.LIMITS`; at one of `stop_on` the stage saves a checkpoint and pauses. The reward's rules
+    are those of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps `judge_cache`, by default the
+    run's.
     """
 
     learning_rate: NonNegativeFloat = 1e-6
@@ -122,6 +147,8 @@ class GRPO(Stage):
     judge_options: models.Options = models.Options()
     judge_cache: Place | None = None
     judge_max_usd: NonNegativeFloat = 0.0
+    alarms: dict[Alarm, NonNegativeFloat] = {}
+    stop_on: list[Alarm] = []
 
     @pydantic.model_validator(mode="after")
     def _together(self):
@@ -251,8 +278,9 @@ def made_from(stage: Stage) -> dict:
         made["judge_prompt"] = prompts.judge_fingerprint()
         request = models.request_of(stage.judge_model, options)
         made |= {"judge_options": request} if request else {}
-    if not stage.load_in_4bit:
-        del made["load_in_4bit"]  # unknown to older checkpoints
+    for name in ("load_in_4bit", "trl_options"):
+        if not made[name]:
+            del made[name]  # unknown to older checkpoints
     made["start"] = checkpoints.identity(stage.start)
     made["train_file"] = checkpoints.digest(stage.train_file.read_bytes())
     made["prompt"] = prompts.system_fingerprint()

@@ -1,6 +1,7 @@
 """TRL's trainers with a stage's settings: SFT for Section 3.2, GRPO for Sections 3.3 and 3.4."""
 
 import itertools
+import json
 import os
 import random
 import socket
@@ -10,7 +11,7 @@ import numpy as np
 
 from curemed_utils import data, judge, paths, prompts
 from curemed_utils.rewards import filled
-from curemed_utils.training import checkpoints, curricula, sft, templates
+from curemed_utils.training import alarms, checkpoints, curricula, sft, templates
 from curemed_utils.training.stages import GRPO, SFT, Stage
 
 SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see
@@ -42,6 +43,14 @@ def common(stage: Stage, part: Path) -> dict:
         report_to=stage.report_to,
         disable_tqdm=True,
     )
+
+
+def _options(stage: Stage, settings: dict) -> dict:
+    """The stage's `trl_options`; ValueError for a field that `settings` fill."""
+    if filled_already := stage.trl_options.keys() & settings:
+        names = ", ".join(sorted(filled_already))
+        raise ValueError(f"trl_options can't have {names}: the stage's own settings fill it")
+    return stage.trl_options
 
 
 def kernels() -> dict:
@@ -108,8 +117,7 @@ def sft_trainer(stage: SFT, part: Path):
     places = list(range(len(table)))
     table = table.select(places + _fill(places, stage.batch_size, stage.seed))
     fast = kernels()
-    config = SFTConfig(
-        **common(stage, part),
+    settings = common(stage, part) | dict(
         num_train_epochs=stage.epochs,
         max_steps=stage.max_steps or -1,
         max_length=None,
@@ -120,7 +128,7 @@ def sft_trainer(stage: SFT, part: Path):
     )
     trainer = _sft_class()(
         model=str(stage.start),
-        args=config,
+        args=SFTConfig(**settings, **_options(stage, settings)),
         train_dataset=table,
         processing_class=tokenizer,
         peft_config=_lora(stage),
@@ -171,9 +179,8 @@ def grpo_trainer(stage: GRPO, part: Path):
     for row in kept:
         examples.append({"prompt": prompts.messages(row), **row.model_dump(include=SEEN)})
     rules = stage.rewards(_judge(stage))
-    config = GRPOConfig(
-        **common(stage, part),
-        **_engine(stage),
+    settings = common(stage, part) | _engine(stage)
+    settings |= dict(
         max_steps=stage.steps,
         shuffle_dataset=not mixed,
         num_generations=stage.num_generations,
@@ -186,9 +193,9 @@ def grpo_trainer(stage: GRPO, part: Path):
         log_completions=True,
         num_completions_to_print=0,
     )
-    trainer = _grpo_class()(
+    trainer = _grpo_class(stage, part)(
         model=str(stage.start),
-        args=config,
+        args=GRPOConfig(**settings, **_options(stage, settings)),
         reward_funcs=[*rules.functions(), filled_in],
         train_dataset=datasets.Dataset.from_list(examples),
         processing_class=tokenizer,
@@ -197,17 +204,25 @@ def grpo_trainer(stage: GRPO, part: Path):
     return trainer, made
 
 
-def filled_in(completions: list, **_) -> list[None]:
+def filled_in(completion_ids: list[list[int]], log_extra, **_) -> list[None]:
     """A column beside the three parts: what unknown ones are worth, which the trainer puts in."""
-    return [None] * len(completions)
+    log_extra("tokens", [len(tokens) for tokens in completion_ids])
+    log_extra("repeated", [alarms.repeated(tokens) for tokens in completion_ids])
+    return [None] * len(completion_ids)
 
 
-def _grpo_class() -> type:
+def _grpo_class(stage: GRPO, part: Path) -> type:
     import torch
+    from accelerate.utils import broadcast_object_list
     from trl import GRPOTrainer
 
     class Trainer(GRPOTrainer):
-        """Gives unknown parts a worth by `rewards.filled`; logs and rollouts keep them unknown."""
+        """Gives unknown parts a worth by `rewards.filled`; logs and rollouts keep them unknown.
+
+        Tells alarms, and has `stopped` at one of the stage's `stop_on`.
+        """
+
+        stopped = False
 
         def _calculate_rewards(self, *rollouts):
             parts = super()._calculate_rewards(*rollouts)  # of all processes, groups in a row
@@ -215,9 +230,30 @@ def _grpo_class() -> type:
             known = parts[:, :-1].numpy(force=True)
             whole = filled(known.reshape(-1, self.num_generations, len(weights)), weights)
             added = whole.reshape(known.shape) - np.nan_to_num(known)
+            if self.multi_objective_aggregation == "normalize_then_sum":
+                added *= 0.0  # there an unknown part weighs nothing
             parts[:, -1] = torch.as_tensor(added @ weights)
             parts[parts[:, -1].isnan()] = torch.nan
             return parts
+
+        def log(self, logs, start_time=None):
+            super().log(logs, start_time)  # writes the step's rollouts
+            history = [record for record in self.state.log_history if "reward" in record]
+            if "reward" in logs:
+                told = [None]
+                if self.is_world_process_zero():
+                    told = [alarms.told(part, history, stage.alarms, stage.max_completion_length)]
+                broadcast_object_list(told)  # all must stop at the same step
+                self._alarm(told[0])
+
+        def _alarm(self, texts):
+            if texts and self.is_world_process_zero():
+                self.state.log_history[-1]["alarms"] = "; ".join(texts.values())
+                step = {"step": self.state.global_step, "of": self.state.max_steps}
+                print(json.dumps(step | {"alarms": list(texts.values())}), flush=True)
+            if any(name in texts for name in stage.stop_on):
+                self.stopped = True
+                self.control.should_save = self.control.should_training_stop = True
 
     return Trainer
 

@@ -12,6 +12,7 @@ from curemed_utils.training import checkpoints, stages, trainers
 PLACES = {"start": "checkpoints/base", "train_file": "rows.jsonl", "output": "checkpoints/x"}
 MACHINE = {"micro_batch", "world_size", "save_steps", "keep_checkpoints", "report_to", "stop_file"}
 COUNTED_BY_CONTENT = {"start", "train_file"}
+WATCH = {"alarms", "stop_on"}
 ELSEWHERE = {"output", "judge_cache", "judge_max_usd"}
 REASONS = {"temperature": None, "max_tokens": None, "max_completion_tokens": 2000}
 VLLM = {"vllm_memory", "vllm_tensor_parallel", "vllm_server_url"}
@@ -65,6 +66,14 @@ def test_settings_read_and_write_nothing(tmp_path):
         ("grpo", {"judge_options": {"api_key": "sk"}}, "'api_key' is no option"),
         ("grpo", {"judge_options": {"base_url": "h:8000/v1"}}, "'base_url' is no option"),
         ("grpo", {"judge_options": [60]}, "judge_options: input should be a valid dict"),
+        (
+            "grpo",
+            {"trl_options": {"epsilon_hi": 0.28}},
+            "no field of TRL's GRPOConfig; did you mean 'epsilon_hi",
+        ),
+        ("sft", {"trl_options": {"epsilon_high": 0.28}}, "'epsilon_high' is no field of TRL's SFT"),
+        ("grpo", {"trl_options": {"top_k": 2.5}}, "top_k: input should be a valid integer"),
+        ("sft", {"trl_options": {"neftune_noise_alpha": "5"}}, "neftune_noise_alpha: input should"),
         ("grpo", {"alpha": 2, "steps": 0}, "steps is 0: .*; alpha is 2: "),
     ],
 )
@@ -130,7 +139,7 @@ def test_a_misspelt_option_is_refused_though_a_parameter_may_be_the_notebooks_ow
 
 @pytest.mark.parametrize("kind", stages.KINDS)
 def test_every_setting_either_shapes_the_weights_or_is_of_the_machine(kind):
-    other = MACHINE | COUNTED_BY_CONTENT | ELSEWHERE | VLLM
+    other = MACHINE | COUNTED_BY_CONTENT | ELSEWHERE | VLLM | WATCH
     fields = set(stages.KINDS[kind].model_fields)
     assert other == stages.IDLE and fields & other
 

@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -194,6 +195,62 @@ def test_a_grpo_stage_rewards_trains_and_says_where_it_started(trained, grpo):
     assert checkpoints.info(output)["made_from"]["start"] == checkpoints.info(start)["fingerprint"]
     assert checkpoints.info(output)["rows"] == 4
     AutoModelForCausalLM.from_pretrained(output)
+
+
+def test_fields_of_trl_come_back_from_its_config(grpo, tmp_path):
+    options = {"epsilon_high": 0.28, "mask_truncated_completions": True}
+    options |= {"importance_sampling_level": "sequence"}
+    stage = stages.settings("grpo", grpo | {"trl_options": options})
+    config = trainers.grpo_trainer(stage, tmp_path / "part")[0].args
+    usual = trainers.grpo_trainer(stages.settings("grpo", grpo), tmp_path / "part")[0].args
+    assert {name: getattr(config, name) for name in options} == options
+    assert not any(getattr(usual, name) == value for name, value in options.items())
+    assert stages.made_from(stage)["trl_options"] == options
+
+
+@pytest.mark.parametrize("name", ["beta", "output_dir", "save_steps", "reward_weights"])
+def test_a_field_of_trl_that_a_setting_fills_is_refused(grpo, tmp_path, name):
+    wrong = {"beta": 0.1, "output_dir": "x", "save_steps": 2.0, "reward_weights": [1.0]}
+    stage = stages.settings("grpo", grpo | {"trl_options": {name: wrong[name]}})
+    with pytest.raises(ValueError, match=f"trl_options can't have {name}"):
+        trainers.grpo_trainer(stage, tmp_path / "part")
+
+
+def test_parts_of_different_scale_are_normalised_before_their_sum(grpo, tmp_path):
+    """An unknown part is then worth as much as the mean of its group: nothing."""
+    config = grpo | {"batch_size": 4, "micro_batch": 4, "num_generations": 4}
+    options = {"multi_objective_aggregation": "normalize_then_sum"}
+    stage = stages.settings("grpo", config | {"trl_options": options})
+    trainer, _ = trainers.grpo_trainer(stage, tmp_path / "part")
+    no = math.nan
+    parts = np.array([(1, 1, 1), (0, 1, 1), (1, no, 0), (no, no, no)])
+    for place in range(3):
+        trainer.reward_funcs[place] = lambda prompts, place=place, **_: list(parts[:, place])
+    trainer.model.train()
+    made = trainer._generate_and_score_completions([trainer.train_dataset[0]] * 4)
+    each = (parts - np.nanmean(parts, axis=0)) / (np.nanstd(parts, axis=0, ddof=1) + 1e-4)
+    total = np.nansum(each * [0.65, 0.30, 0.05], axis=1)[:3]
+    wanted = (total - total.mean()) / (total.std(ddof=1) + 1e-4)
+    assert made["advantages"].tolist() == pytest.approx([*wanted, 0.0], abs=1e-4)
+
+
+def test_a_logger_keeps_one_curve_over_a_pause_and_begins_another_for_other_settings(
+    grpo, tmp_path, monkeypatch
+):
+    names = []
+
+    def begin(self, args, state, control, **_):
+        names.append((args.run_name, os.environ["WANDB_RUN_ID"], os.environ["WANDB_RESUME"]))
+
+    monkeypatch.setattr(callbacks.Mark, "on_train_begin", begin, raising=False)
+    paths.stop_file(tmp_path).touch()
+    with pytest.raises(stages.Paused):
+        process.train("grpo", stages.settings("grpo", grpo))
+    output = process.train("grpo", stages.settings("grpo", grpo))
+    process.train("grpo", stages.settings("grpo", grpo | {"seed": 5}))
+    assert names[0] == names[1] != names[2]
+    run = f"{tmp_path.name}-{output.name}-"
+    assert names[0][0].startswith(run) and names[0][1:] == (names[0][0], "allow")
 
 
 def test_a_judge_behind_a_server_rewards_a_stage(grpo, tmp_path, monkeypatch):
