@@ -70,6 +70,8 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
     _save(trainer, stage, part)
     trainer.accelerator.wait_for_everyone()  # to write their last checkpoints
     if trainer.is_world_process_zero():
+        if trainer.state.best_global_step:
+            made |= {"best_step": trainer.state.best_global_step}
         made |= {"kind": kind, "made_from": made_from, "world_size": stage.world_size}
         _finish(trainer, stage, part, made)
     trainer.accelerator.wait_for_everyone()

@@ -113,10 +113,13 @@ class GRPO(Stage):
     `batch_size` counts completions. `loss_type` grpo is DeepSeekMath's rule (Section 3.4). `beta`
     weighs the KL term to the start: the paper gives none, DeepSeekMath has 0.04. `vllm_memory` is
     a share of each GPU. Mixture takes `alpha` of every batch from earlier phases; plateau ends when
-    the reward has not risen for `patience` steps. `alarms` are limits in place of
-    `alarms.LIMITS`; at one of `stop_on` the stage saves a checkpoint and pauses. The reward's rules
-    are those of `rewards.Rewards`; `judge_max_usd` (0: no limit) caps `judge_cache`, by default the
-    run's.
+    the reward has not risen for `patience` steps. The reward's rules are those of
+    `rewards.Rewards`; `judge_max_usd` (0: no limit) caps `judge_cache`, by default the run's.
+
+    `alarms` are limits in place of `alarms.LIMITS`; at one of `stop_on` the stage saves a
+    checkpoint and pauses. Every `validate_every` steps (0: never) rows that GRPO never draws are
+    answered greedily and rewarded; the checkpoint with the best `keep_best` of them is the stage's
+    (empty: the last).
     """
 
     learning_rate: NonNegativeFloat = 1e-6
@@ -149,6 +152,9 @@ class GRPO(Stage):
     judge_max_usd: NonNegativeFloat = 0.0
     alarms: dict[Alarm, NonNegativeFloat] = {}
     stop_on: list[Alarm] = []
+    validate_every: NonNegativeInt = 0
+    validate_per_language: PositiveInt = 4
+    keep_best: Literal["", "reward", *rewards.WEIGHTS] = ""
 
     @pydantic.model_validator(mode="after")
     def _together(self):
@@ -159,6 +165,11 @@ class GRPO(Stage):
             raise ValueError(f"batch_size {self.batch_size} must be a multiple of {group}")
         if self.curriculum == "plateau" and not self.patience:
             raise ValueError("curriculum 'plateau' needs a patience of 1 step or more")
+        if self.keep_best and not self.validate_every:
+            raise ValueError("keep_best needs validate_every: it compares what is validated")
+        if self.keep_best and self.save_steps % self.validate_every:
+            every = f"validate_every {self.validate_every}"
+            raise ValueError(f"with keep_best, save_steps must be 0 or a multiple of {every}")
         return self
 
     def rewards(self, judge: judge.Judge | None = None) -> rewards.Rewards:
@@ -278,8 +289,11 @@ def made_from(stage: Stage) -> dict:
         made["judge_prompt"] = prompts.judge_fingerprint()
         request = models.request_of(stage.judge_model, options)
         made |= {"judge_options": request} if request else {}
-    for name in ("load_in_4bit", "trl_options"):
-        if not made[name]:
+    if not made.get("keep_best"):  # validation alone leaves the weights as they are
+        for name in ("validate_every", "validate_per_language"):
+            made.pop(name, None)
+    for name in ("load_in_4bit", "trl_options", "keep_best"):
+        if not made.get(name, True):
             del made[name]  # unknown to older checkpoints
     made["start"] = checkpoints.identity(stage.start)
     made["train_file"] = checkpoints.digest(stage.train_file.read_bytes())

@@ -1,5 +1,6 @@
 """TRL's trainers with a stage's settings: SFT for Section 3.2, GRPO for Sections 3.3 and 3.4."""
 
+import copy
 import itertools
 import json
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from curemed_utils import data, judge, paths, prompts
+from curemed_utils.data import splits
 from curemed_utils.rewards import filled
 from curemed_utils.training import alarms, checkpoints, curricula, sft, templates
 from curemed_utils.training.stages import GRPO, SFT, Stage
@@ -163,7 +165,6 @@ def _fill(rows: list, batch_size: int, seed: int) -> list:
 
 def grpo_trainer(stage: GRPO, part: Path):
     """TRL's GRPOTrainer with the three rewards of Section 3.3, and what it was made of."""
-    import datasets
     from trl import GRPOConfig
 
     tokenizer = checkpoints.load_tokenizer(stage.start)
@@ -175,11 +176,8 @@ def grpo_trainer(stage: GRPO, part: Path):
         n_prompts = stage.steps * stage.batch_size // stage.num_generations
         drawn = curricula.mixture(kept, stage.alpha, stage.seed)
         kept = list(itertools.islice(drawn, n_prompts))
-    examples = []
-    for row in kept:
-        examples.append({"prompt": prompts.messages(row), **row.model_dump(include=SEEN)})
     rules = stage.rewards(_judge(stage))
-    settings = common(stage, part) | _engine(stage)
+    settings = common(stage, part) | _engine(stage) | _validation(stage, part)
     settings |= dict(
         max_steps=stage.steps,
         shuffle_dataset=not mixed,
@@ -197,11 +195,53 @@ def grpo_trainer(stage: GRPO, part: Path):
         model=str(stage.start),
         args=GRPOConfig(**settings, **_options(stage, settings)),
         reward_funcs=[*rules.functions(), filled_in],
-        train_dataset=datasets.Dataset.from_list(examples),
+        train_dataset=_table(kept),
+        eval_dataset=_table(_held_out(stage)) if stage.validate_every else None,
         processing_class=tokenizer,
         peft_config=_lora(stage),
     )
     return trainer, made
+
+
+def _table(rows: list[data.Row]):
+    import datasets
+
+    examples = []
+    for row in rows:
+        examples.append({"prompt": prompts.messages(row), **row.model_dump(include=SEEN)})
+    return datasets.Dataset.from_list(examples)
+
+
+def _held_out(stage: GRPO) -> list[data.Row]:
+    """The same rows of every stage of a run: those of SFT that no stage of GRPO draws."""
+    sft, rft = (data.read_jsonl(paths.rows_file(stage.run_dir, name)) for name in ("sft", "rft"))
+    drawn = {row.id for row in rft}
+    rows = [row for row in sft if row.id not in drawn]
+    if not rows:
+        raise data.DataError("validate_every: all rows of SFT are drawn by GRPO; lower rft_share")
+    return splits.limit(rows, stage.validate_per_language, seed=0)
+
+
+def _validation(stage: GRPO, part: Path) -> dict:
+    if not stage.validate_every:
+        return {}
+    settings = dict(
+        eval_strategy="steps",
+        eval_steps=stage.validate_every,
+        eval_on_start=checkpoints.last_whole(part) is None,
+        per_device_eval_batch_size=stage.micro_batch,
+        num_generations_eval=1,
+    )
+    if stage.keep_best:
+        part_of = "" if stage.keep_best == "reward" else f"s/{stage.keep_best}/mean"
+        settings |= dict(
+            save_strategy="steps",
+            save_steps=stage.save_steps or stage.validate_every,
+            load_best_model_at_end=True,
+            metric_for_best_model=f"eval_reward{part_of}",
+            greater_is_better=True,
+        )
+    return settings
 
 
 def filled_in(completion_ids: list[list[int]], log_extra, **_) -> list[None]:
@@ -228,7 +268,8 @@ def _grpo_class(stage: GRPO, part: Path) -> type:
             parts = super()._calculate_rewards(*rollouts)  # of all processes, groups in a row
             weights = self.reward_weights[:-1].numpy(force=True)
             known = parts[:, :-1].numpy(force=True)
-            whole = filled(known.reshape(-1, self.num_generations, len(weights)), weights)
+            group = self.num_generations if self.model.training else 1
+            whole = filled(known.reshape(-1, group, len(weights)), weights)
             added = whole.reshape(known.shape) - np.nan_to_num(known)
             if self.multi_objective_aggregation == "normalize_then_sum":
                 added *= 0.0  # there an unknown part weighs nothing
@@ -245,6 +286,21 @@ def _grpo_class(stage: GRPO, part: Path) -> type:
                     told = [alarms.told(part, history, stage.alarms, stage.max_completion_length)]
                 broadcast_object_list(told)  # all must stop at the same step
                 self._alarm(told[0])
+
+        def evaluate(self, *args, **kwargs):
+            """Greedy answers, of which training sees nothing: its draws and rollouts stay."""
+            kept, self._logs = self._logs, copy.deepcopy(self._logs)
+            self.log_completions = False
+            generation = vars(self.vllm_generation if self.use_vllm else self.generation_config)
+            sampled = generation.copy()
+            generation.update(do_sample=False, temperature=0.0)
+            with torch.random.fork_rng(range(torch.cuda.device_count())):
+                metrics = super().evaluate(*args, **kwargs)
+            generation.update(sampled)
+            self.log_completions, self._logs = True, kept
+            if stage.keep_best and metrics[self.args.metric_for_best_model] is None:
+                raise RuntimeError(f"keep_best: {stage.keep_best} of no validated row is known")
+            return metrics
 
         def _alarm(self, texts):
             if texts and self.is_world_process_zero():
