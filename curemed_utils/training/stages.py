@@ -116,10 +116,11 @@ class GRPO(Stage):
     the reward has not risen for `patience` steps. The reward's rules are those of
     `rewards.Rewards`; `judge_max_usd` (0: no limit) caps `judge_cache`, by default the run's.
 
-    `alarms` are limits in place of `alarms.LIMITS`; at one of `stop_on` the stage saves a
-    checkpoint and pauses. Every `validate_every` steps (0: never) rows that GRPO never draws are
-    answered greedily and rewarded; the checkpoint with the best `keep_best` of them is the stage's
-    (empty: the last).
+    A group of equal rewards teaches nothing: up to `refill` - 1 other prompts are tried in its
+    place (dynamic sampling). `alarms` are limits in place of `alarms.LIMITS`; at one of `stop_on`
+    the stage saves a checkpoint and pauses. Every `validate_every` steps (0: never) rows that GRPO
+    never draws are answered greedily and rewarded; the checkpoint with the best `keep_best` of them
+    is the stage's (empty: the last).
     """
 
     learning_rate: NonNegativeFloat = 1e-6
@@ -150,6 +151,7 @@ class GRPO(Stage):
     judge_options: models.Options = models.Options()
     judge_cache: Place | None = None
     judge_max_usd: NonNegativeFloat = 0.0
+    refill: PositiveInt = 1
     alarms: dict[Alarm, NonNegativeFloat] = {}
     stop_on: list[Alarm] = []
     validate_every: NonNegativeInt = 0
@@ -292,6 +294,8 @@ def made_from(stage: Stage) -> dict:
     if not made.get("keep_best"):  # validation alone leaves the weights as they are
         for name in ("validate_every", "validate_per_language"):
             made.pop(name, None)
+    if made.get("refill") == 1:
+        del made["refill"]
     for name in ("load_in_4bit", "trl_options", "keep_best"):
         if not made.get(name, True):
             del made[name]  # unknown to older checkpoints

@@ -1,19 +1,14 @@
 """TRL's trainers with a stage's settings: SFT for Section 3.2, GRPO for Sections 3.3 and 3.4."""
 
-import copy
 import itertools
-import json
 import os
 import random
 import socket
 from pathlib import Path
 
-import numpy as np
-
 from curemed_utils import data, judge, paths, prompts
 from curemed_utils.data import splits
-from curemed_utils.rewards import filled
-from curemed_utils.training import alarms, checkpoints, curricula, sft, templates
+from curemed_utils.training import checkpoints, curricula, rollouts, sft, templates
 from curemed_utils.training.stages import GRPO, SFT, Stage
 
 SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see
@@ -191,10 +186,10 @@ def grpo_trainer(stage: GRPO, part: Path):
         log_completions=True,
         num_completions_to_print=0,
     )
-    trainer = _grpo_class(stage, part)(
+    trainer = rollouts.trainer_class(stage, part)(
         model=str(stage.start),
         args=GRPOConfig(**settings, **_options(stage, settings)),
-        reward_funcs=[*rules.functions(), filled_in],
+        reward_funcs=[*rules.functions(), rollouts.filled_in],
         train_dataset=_table(kept),
         eval_dataset=_table(_held_out(stage)) if stage.validate_every else None,
         processing_class=tokenizer,
@@ -242,76 +237,6 @@ def _validation(stage: GRPO, part: Path) -> dict:
             greater_is_better=True,
         )
     return settings
-
-
-def filled_in(completion_ids: list[list[int]], log_extra, **_) -> list[None]:
-    """A column beside the three parts: what unknown ones are worth, which the trainer puts in."""
-    log_extra("tokens", [len(tokens) for tokens in completion_ids])
-    log_extra("repeated", [alarms.repeated(tokens) for tokens in completion_ids])
-    return [None] * len(completion_ids)
-
-
-def _grpo_class(stage: GRPO, part: Path) -> type:
-    import torch
-    from accelerate.utils import broadcast_object_list
-    from trl import GRPOTrainer
-
-    class Trainer(GRPOTrainer):
-        """Gives unknown parts a worth by `rewards.filled`; logs and rollouts keep them unknown.
-
-        Tells alarms, and has `stopped` at one of the stage's `stop_on`.
-        """
-
-        stopped = False
-
-        def _calculate_rewards(self, *rollouts):
-            parts = super()._calculate_rewards(*rollouts)  # of all processes, groups in a row
-            weights = self.reward_weights[:-1].numpy(force=True)
-            known = parts[:, :-1].numpy(force=True)
-            group = self.num_generations if self.model.training else 1
-            whole = filled(known.reshape(-1, group, len(weights)), weights)
-            added = whole.reshape(known.shape) - np.nan_to_num(known)
-            if self.multi_objective_aggregation == "normalize_then_sum":
-                added *= 0.0  # there an unknown part weighs nothing
-            parts[:, -1] = torch.as_tensor(added @ weights)
-            parts[parts[:, -1].isnan()] = torch.nan
-            return parts
-
-        def log(self, logs, start_time=None):
-            super().log(logs, start_time)  # writes the step's rollouts
-            history = [record for record in self.state.log_history if "reward" in record]
-            if "reward" in logs:
-                told = [None]
-                if self.is_world_process_zero():
-                    told = [alarms.told(part, history, stage.alarms, stage.max_completion_length)]
-                broadcast_object_list(told)  # all must stop at the same step
-                self._alarm(told[0])
-
-        def evaluate(self, *args, **kwargs):
-            """Greedy answers, of which training sees nothing: its draws and rollouts stay."""
-            kept, self._logs = self._logs, copy.deepcopy(self._logs)
-            self.log_completions = False
-            generation = vars(self.vllm_generation if self.use_vllm else self.generation_config)
-            sampled = generation.copy()
-            generation.update(do_sample=False, temperature=0.0)
-            with torch.random.fork_rng(range(torch.cuda.device_count())):
-                metrics = super().evaluate(*args, **kwargs)
-            generation.update(sampled)
-            self.log_completions, self._logs = True, kept
-            if stage.keep_best and metrics[self.args.metric_for_best_model] is None:
-                raise RuntimeError(f"keep_best: {stage.keep_best} of no validated row is known")
-            return metrics
-
-        def _alarm(self, texts):
-            if texts and self.is_world_process_zero():
-                self.state.log_history[-1]["alarms"] = "; ".join(texts.values())
-                step = {"step": self.state.global_step, "of": self.state.max_steps}
-                print(json.dumps(step | {"alarms": list(texts.values())}), flush=True)
-            if any(name in texts for name in stage.stop_on):
-                self.stopped = True
-                self.control.should_save = self.control.should_training_stop = True
-
-    return Trainer
 
 
 def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:
