@@ -1,5 +1,6 @@
 """What goes wrong in GRPO's rollouts, by language, told at the step where it shows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +19,7 @@ LIMITS = {
 }
 
 
-def repeated(tokens: list[int]) -> float:
+def repeated(tokens: Sequence[int]) -> float:
     """The share of a completion's n-grams that stood in it before; 0.0 for less than one."""
     ngrams = list(zip(*(tokens[start:] for start in range(NGRAM)), strict=False))
     return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0
@@ -30,10 +31,11 @@ def measured(rollouts: pd.DataFrame, max_completion_length: int) -> pd.DataFrame
     `rollouts` are those of rollouts.parquet. NaN where a part of the reward is unknown throughout.
     """
     groups = rollouts.groupby(["step", "id"])["advantage"]
-    each = rollouts[["prompt_language", "repeated"]].assign(
-        truncated=rollouts["tokens"] >= max_completion_length,
+    each = rollouts[["prompt_language"]].assign(
+        truncated=rollouts["tokens"].map(len) >= max_completion_length,
         dead=groups.transform(lambda advantages: advantages.abs().max()) < 1e-6,
         undecided=rollouts["language"].isna(),
+        repeated=rollouts["tokens"].map(repeated),
         gap=rollouts["language"] - rollouts["accuracy"],
         n=1,
     )

@@ -23,17 +23,17 @@ def rollouts(**columns) -> pd.DataFrame:
     table = pd.DataFrame(
         {"step": 1, "id": ["f", "f", "t", "t"], "prompt_language": ["French"] * 2 + ["Thai"] * 2}
     )
-    usual = {"advantage": [1.0, -1.0] * 2, "tokens": 5, "repeated": 0.0}
+    usual = {"advantage": [1.0, -1.0] * 2, "tokens": [[1, 2, 3, 4, 5]] * 4}
     return table.assign(**usual, accuracy=1.0, language=1.0).assign(**columns)
 
 
 @pytest.mark.parametrize(
     ("measure", "columns", "french", "thai"),
     [
-        ("truncated", {"tokens": [9, 10, 10, 11]}, 0.5, 1),
+        ("truncated", {"tokens": [range(n) for n in (9, 10, 10, 11)]}, 0.5, 1),
         ("dead", {"advantage": [0.0, 0.0, 0.0, 1e-3]}, 1, 0),
         ("undecided", {"language": [0, 1, None, 1]}, 0, 0.5),
-        ("repeated", {"repeated": [0.5, 0.7, 0.0, 0.2]}, 0.6, 0.1),
+        ("repeated", {"tokens": [[7] * 5, range(9), range(9), range(4)]}, 0.25, 0),
         ("gap", {"accuracy": [0, 1, 0, 0], "language": [1, 1, 1, None]}, 0.5, 1),
     ],
 )
