@@ -105,7 +105,7 @@ def judge_rates(run_dir: Path, model: str) -> Path:
 
 
 def answers_folder(run_dir: Path, model: str, into: str = "evaluation") -> Path:
-    """Responses and verdicts of one model; `into` is evaluation, probe or ood."""
+    """Responses and verdicts of one model; `into` is evaluation, probe, ood …"""
     return run_dir / into / model
 
 
