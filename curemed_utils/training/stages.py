@@ -1,6 +1,5 @@
 """The settings of a stage, what shapes its weights, and the check before it starts."""
 
-import typing
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +8,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from curemed_utils import data, judge, languages, paths, prompts, rewards
 from curemed_utils.judge import models
-from curemed_utils.training import alarms, checkpoints, curricula
+from curemed_utils.training import alarms, checkpoints, curricula, trl_options
 
 PLACES = ("start", "train_file", "output", "world_size")  # given by `launch`, not by an option
 # What leaves a stage's weights as they are: another value trains nothing again.
@@ -17,6 +16,7 @@ _MACHINE = ("micro_batch", "stop_file", "save_steps", "keep_checkpoints", "repor
 _WATCH = ("alarms", "stop_on")
 _VLLM = ("vllm_memory", "vllm_tensor_parallel", "vllm_server_url")
 IDLE = {*PLACES, *_MACHINE, *_WATCH, *_VLLM, "judge_cache", "judge_max_usd"}
+NEWER = {"load_in_4bit", "trl_options", "refill", "keep_best"}  # unknown to older checkpoints
 LOSSES = ("grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "vespo")  # TRL's
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")
 SCHEDULERS += ("constant", "constant_with_warmup")  # those that need no more settings
@@ -60,21 +60,8 @@ class Stage(pydantic.BaseModel):
 
     @pydantic.field_validator("trl_options")
     @classmethod
-    def _are_fields(cls, options: dict) -> dict:
-        if not options:
-            return options
-        import trl
-
-        fields = typing.get_type_hints(getattr(trl, f"{cls.__name__}Config"))
-        for name, value in options.items():
-            if name not in fields:
-                like = languages.nearest(name, fields)
-                raise ValueError(f"{name!r} is no field of TRL's {cls.__name__}Config{like}")
-            try:
-                pydantic.TypeAdapter(fields[name]).validate_python(value, strict=True)
-            except pydantic.ValidationError as error:
-                raise ValueError(f"{name}: {plain(error.errors()[0])}") from None
-        return options
+    def _are_of_trl(cls, options: dict) -> dict:
+        return trl_options.checked(options, f"{cls.__name__}Config")
 
     @pydantic.model_validator(mode="after")
     def _whole_batches(self):
@@ -294,11 +281,9 @@ def made_from(stage: Stage) -> dict:
     if not made.get("keep_best"):  # validation alone leaves the weights as they are
         for name in ("validate_every", "validate_per_language"):
             made.pop(name, None)
-    if made.get("refill") == 1:
-        del made["refill"]
-    for name in ("load_in_4bit", "trl_options", "keep_best"):
-        if not made.get(name, True):
-            del made[name]  # unknown to older checkpoints
+    for name in NEWER & made.keys():
+        if made[name] == type(stage).model_fields[name].default:
+            del made[name]
     made["start"] = checkpoints.identity(stage.start)
     made["train_file"] = checkpoints.digest(stage.train_file.read_bytes())
     made["prompt"] = prompts.system_fingerprint()
