@@ -1,8 +1,7 @@
 """Health topics of MedlinePlus (Section 3.1) from its bulk file, medlineplus.gov/xml.html."""
 
 import re
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -63,27 +62,25 @@ def licence(url: str) -> str:
 def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
     """The English topics of a bulk file, as a stream.
 
-    A topic that can't be used is left out alone, and `faults` gets a line with its place and why.
-    DataError for a file that is not there or holds no topic.
+    A topic that can't be used is left out alone, and `faults` gets a line with its place and why;
+    at markup that is not well-formed the file ends. DataError for a file that is not there or
+    holds no topic.
     """
     file = paths.show(path)
     wanted = "wanted is mplus_topics_YYYY-MM-DD.xml, unpacked, of medlineplus.gov/xml.html"
     if not Path(path).is_file():
         raise DataError(f"{file} is not a file; {wanted}")
-    options = dict(tag="health-topic", recover=True, resolve_entities=False, remove_comments=True)
-    context = etree.iterparse(str(path), ("start", "end"), **options)
     n_topics, line_of = 0, {}
-    for element, limit in _elements(context):
+    for element in _elements(path, faults):
         n_topics += 1
-        root = element.getroottree().getroot()
         id, line = element.get("id"), element.sourceline
         where = f"{file}, line {line}, topic {element.get('title', '')!r} (id {id})"
         try:
-            _check_markup(element, limit, context.error_log)
             if element.get("language") == "Spanish":
                 continue
             if id in line_of:
                 raise DataError(f"its id came before, on line {line_of[id]}")
+            root = element.getroottree().getroot()
             topic, dropped = _topic(element, _date(root.get("date-generated", "")))
         except DataError as error:
             faults.append(f"{where}: {error}; this topic is left out")
@@ -94,35 +91,17 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
         yield topic
     if not n_topics:
         raise DataError(f"{file}: holds no <health-topic>; {wanted}")
-    if root.get("total") not in (None, str(n_topics)):
-        counts = f"announces {root.get('total')} topics, and {n_topics} were read"
-        faults.append(f"{file}: {counts}: download it again if it is cut off")
 
 
-def _elements(context: etree.iterparse) -> Iterator[tuple[etree._Element, int]]:
-    """Each topic's element with a line before which it ends; emptied once used."""
-    ended = None
+def _elements(path: str | Path, faults: list[str]) -> Iterator[etree._Element]:
+    """Each topic's element, emptied once used."""
+    options = dict(tag="health-topic", resolve_entities=False, remove_comments=True)
     try:
-        for event, element in context:
-            if ended is not None:
-                yield ended, element.sourceline if event == "start" else sys.maxsize
-                ended.clear()
-            ended = element if event == "end" else None
-    except etree.XMLSyntaxError:  # nothing in the file can be read
-        return
-    if ended is not None:
-        yield ended, sys.maxsize
-
-
-def _check_markup(element: etree._Element, limit: int, errors: Iterable) -> None:
-    for error in errors:
-        opened = re.search(r"mismatch: [\w-]+ line (\d+) and", error.message)
-        line = int(opened[1]) if opened else error.line
-        if element.sourceline <= line < limit and "Premature end" not in error.message:
-            where = f"line {error.line}, column {error.column}"
-            raise DataError(f"is not well-formed XML: {error.message} ({where})")
-    for entity in element.iter(etree.Entity):
-        raise DataError(f"holds the entity {entity.text}, which is not read")
+        for _, element in etree.iterparse(str(path), **options):
+            yield element
+            element.clear()
+    except etree.XMLSyntaxError as error:
+        faults.append(f"{paths.show(path)}: is not well-formed XML and ends there: {error.msg}")
 
 
 def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
@@ -131,6 +110,8 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
             raise DataError(f"has no {name}")
     if element.get("language") != "English":
         raise DataError(f"language {element.get('language')!r} is neither English nor Spanish")
+    for entity in element.iter(etree.Entity):
+        raise DataError(f"holds the entity {entity.text}, which is not read")
     url, lines = element.get("url"), []
     free = licence(url)
     for summary in element.findall("full-summary"):

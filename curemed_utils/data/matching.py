@@ -20,11 +20,9 @@ _SECOND_NAME = regex.compile(r"(.+?)\s*[(（]([^()（）]+)[)）]\s*")
 
 
 class Names(NamedTuple):
-    """Names that make an answer right, and second names, which may stand beside one."""
-
     right: frozenset[str]
-    second: frozenset[str]
-    is_vietnamese: bool  # where every mark counts
+    second: frozenset[str]  # may stand beside one that is right
+    is_vietnamese: bool  # every mark counts
 
 
 def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
