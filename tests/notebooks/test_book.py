@@ -88,24 +88,25 @@ def every_kind(run_dir: Path) -> list:
     ]
 
 
+def headings_of(name: str) -> str:
+    """A notebook's own headings, to which the guides link."""
+    cells = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return "\n\n".join(re.findall(r"^##+ .*$", prose, re.MULTILINE))
+
+
 def write_run(run_dir: Path, first: list) -> Path:
     """A run of small executed notebooks; `first` are the first one's own cells."""
     for name in NAMES:
         head = new_markdown_cell(
             f"# {name[:2]} · Title of {name[:2]}\n\n**What does {name[3:6]} ask?**"
         )
-        own = (
-            first
-            if name.startswith("00")
-            else [
-                new_markdown_cell(
-                    "## Checks\n\nForgetting." if name.startswith("05") else "## Checks"
-                )
-            ]
-        )
+        own = first if name.startswith("00") else []
+        word = "\n\nForgetting." if name.startswith("05") else ""
+        end = new_markdown_cell(headings_of(name) + word)
         file = run_dir / "notebooks" / f"{name}.ipynb"
         file.parent.mkdir(parents=True, exist_ok=True)
-        nbformat.write(new_notebook(cells=[head, *own], metadata=METADATA), file)
+        nbformat.write(new_notebook(cells=[head, *own, end], metadata=METADATA), file)
     return run_dir
 
 
@@ -206,10 +207,12 @@ def pages_with(site: Path, stem: str) -> set[str]:
             re.DOTALL,
         )[1]
     )
-    numbers = index["terms"].get(stem, [])
-    return {
-        index["docnames"][number] for number in ([numbers] if isinstance(numbers, int) else numbers)
-    }
+    pages = set()
+    for terms in (index["terms"], index["titleterms"]):
+        numbers = terms.get(stem, [])
+        numbers = [numbers] if isinstance(numbers, int) else numbers
+        pages |= {index["docnames"][number] for number in numbers}
+    return pages
 
 
 def test_the_pages_are_whole_and_need_no_network(site):
