@@ -142,7 +142,7 @@ def execute(name: str, parameters: dict, directory: Path) -> None:
             str(output),
             parameters,
             progress_bar=False,
-            coalesce_streams=True,  # of a count its last state
+            coalesce_streams=True,
             stdout_file=file,
             stderr_file=file,
             cwd=str(paths.ROOT),

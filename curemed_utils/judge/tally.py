@@ -102,6 +102,6 @@ class Tallies(dict[str, Tally]):
 
 
 def progress_bar(progress: str, items: Iterable) -> tqdm:
-    """A count called `progress` (empty: none), a plain line."""
-    line = "{desc}: {n_fmt}/{total_fmt} in {elapsed}"
+    """A count called `progress` (empty: none)."""
+    line = "{desc}: {n}/{total_fmt} in {elapsed}"
     return tqdm(items, progress, disable=not progress, file=sys.stdout, bar_format=line)
