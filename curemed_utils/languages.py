@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from curemed_utils import paths
+
 TIERS = ("high", "medium", "low")
 STAGES = {"stage1_high": "high", "stage2_medium": "medium", "stage3_low": "low"}
 CHECKPOINTS = ("base", "sft", *STAGES)  # in the order of training
@@ -19,21 +21,8 @@ class Language(NamedTuple):
     published: bool = True  # in the paper's tables and the released files
 
 
-ALL = (
-    Language("Amharic", "am", "Ethiopic", "Afroasiatic", "low"),
-    Language("Bengali", "bn", "Bengali", "Indo-European", "medium"),
-    Language("French", "fr", "Latin", "Indo-European", "high"),
-    Language("Hausa", "ha", "Latin", "Afroasiatic", "low"),
-    Language("Hindi", "hi", "Devanagari", "Indo-European", "low"),
-    Language("Japanese", "ja", "Japanese", "Japonic", "high"),
-    Language("Korean", "ko", "Hangul", "Koreanic", "medium"),
-    Language("Spanish", "es", "Latin", "Indo-European", "high"),
-    Language("Swahili", "sw", "Latin", "Niger-Congo", "low"),
-    Language("Thai", "th", "Thai", "Tai-Kadai", "medium"),
-    Language("Turkish", "tr", "Latin", "Turkic", "medium"),
-    Language("Vietnamese", "vi", "Latin", "Austroasiatic", "high"),
-    Language("Yoruba", "yo", "Latin", "Niger-Congo", "low"),
-)
+_FIELDS = paths.beside(__file__, ".yaml")
+ALL = tuple(Language(name, **fields) for name, fields in _FIELDS.items())
 BY_NAME = {language.name: language for language in ALL}
 NAMES = tuple(BY_NAME)
 PUBLISHED = tuple(language.name for language in ALL if language.published)

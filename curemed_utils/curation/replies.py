@@ -17,16 +17,9 @@ from pydantic import (
 )
 from pydantic_core import from_json
 
-from curemed_utils import data, trace
+from curemed_utils import data, paths, trace
 
-_LETTER = re.compile(
-    r"\W*(?:(?:the )?(?:correct |right )?answer(?: is)?\W+)?"
-    r"([A-D])"
-    r"(?=\s*$|\s*\n|[^\w\s?])"  # alone or before a stop …
-    r"(?!\W*[A-D]\b(?!-\w))"  # … and not before another letter, …
-    r"(?!\+|[-‐‑–'’/]\w|\.[ ]?(?-i:[a-z]{2})|\.\w\.)",  # … nor the start of a term
-    re.IGNORECASE,
-)
+_LETTER = re.compile(paths.beside(__file__, ".yaml")["letter"], re.IGNORECASE | re.VERBOSE)
 Letter = Literal["A", "B", "C", "D"]
 Text = Annotated[
     str,

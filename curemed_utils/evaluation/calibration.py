@@ -5,17 +5,13 @@ from pathlib import Path
 import pandas as pd
 import regex
 
-from curemed_utils import data, trace
+from curemed_utils import data, paths, trace
 from curemed_utils.evaluation import rates
 from curemed_utils.evaluation.release import METRICS, read_released, released_files
 from curemed_utils.language_id import Check, check_language
 
 _COLUMNS = {"Question": "question", "Response": "reference", "Test Response": "response"}
-_END_MARK = regex.compile(r"""(?:[\p{SB=ST}\p{SB=AT}።፨…]|፡፡)[\p{Pe}\p{Pf}"'*_`~|\s]*$""")
-_BARE_ITEM = regex.compile(r"(?:^|\n)\s*(?:[-*•–]|\d{1,2}[.)])\s*$")
-_THAI_OPEN = "[เแโใไ]|ซึ่ง|และ|หรือ|โดย|เพื่อ|เพราะ|ได้แก่|เช่น"  # vowels that wait, conjunctions
-_THAI_END = regex.compile(r"(?=\p{L})\p{Thai}\P{L}*$")
-_DANGLING = regex.compile(rf"(?:[\p{{Ps}}\p{{Pi}}\p{{Pd}},:;/]|{_THAI_OPEN})[*_\s]*$")
+_ENDS = {name: regex.compile(of) for name, of in paths.beside(__file__, ".yaml").items()}
 
 
 def released_outputs(root: str | Path | None = None, task: str = "language") -> pd.DataFrame:
@@ -63,14 +59,14 @@ def completeness(text: str, language: str) -> Check:
     if any(trace.blocks(text, name, cut_off=True) for name in ("thinking", "answer")):
         closed = trace.answer_of(text) is not None
         return Check(closed, "" if closed else "no closed answer")
-    if _BARE_ITEM.search(text):
+    if _ENDS["bare_item"].search(text):
         return Check(False, "an empty list item at the end")
-    if _END_MARK.search(text):
+    if _ENDS["mark"].search(text):
         return Check(True, "")
-    if language != "Thai" or not _THAI_END.search(text):
+    if language != "Thai" or not _ENDS["thai"].search(text):
         return Check(False, "no sentence mark at the end")
     unclosed = text.count("(") > text.count(")") or text.count("**") % 2
-    if unclosed or _DANGLING.search(text):
+    if unclosed or _ENDS["dangling"].search(text):
         return Check(False, "dangling end")
     return Check(None, "Thai without an end mark")
 

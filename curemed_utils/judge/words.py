@@ -3,42 +3,30 @@
 import json
 import re
 import unicodedata
+from functools import cache
 
 import regex
 
-from curemed_utils import trace
+from curemed_utils import paths, trace
 
-_MARKUP = regex.compile(
-    r"<[/|]?\w+[|]?>|\\[a-z]+|[*_`~#\"'“”‘’«»{}$|\p{So}\uFE0F]|^(?:>|[-•](?= [a-z])) ",
-    regex.IGNORECASE | regex.MULTILINE,
-)
-_NAME = (
-    r"(?:(?:the|my|is) )?(?:(?:final|overall) )?(?:verdict|answer|result|judge?ment|decision|score"
-    r"|rating|value|correct(?:ness)?|conclusion|output|response|evaluation|reward|grade|label"
-    r"|classification)"
-)
-_SCALE = r"(?: \(?0(?:\.0)? ?[-–] ?1(?:\.0)?\)?)?"
-_SO = r"(?:(?:so|thus|hence|therefore)(?:[,:] ?| (?=the|my)))"
-_LABEL = rf"(?:{_SO}|{_NAME}{_SCALE}(?: is)? ?(?:[:=]|(?<= )[-–—→](?= ))? ?)"
-_OPENS = r"[ (\[]{0,4}"
-_TRUTH = r"\b(?:true|false)\b"
-_OF_ONE = r"(?: ?\(?(?:/|out of|of) ?1(?:[.,]0*)?\)?)?"
-_PART = rf"(?:(?!1,\d\d\d)[01](?:[.,]\d*)?|\.\d+){_OF_ONE}"
-_NUMBER = rf"(?<![\w.,+\-−])(?:{_PART}|(?:100|\d?\d) ?%)(?![\w/%])"
-_THEN = r"[)\] ]*(?:\Z|\n|[.,;:!。](?=\s|\Z)|[(–—]|-(?= )|because\b)"
-_DOUBT = re.compile(
-    r"\b(?:but|however|actually|although|though|wait|correction|unless|unsure)\b"
-    r"|(?:\bnot|n.t|never) (?:true|false)",
-    re.IGNORECASE,
-)
-_DOUBT_AFTER = re.compile(r"\W*(?:no|not|or|\d+)\b", re.IGNORECASE)
-_OTHER_NUMBER = re.compile(r"[./,%]\d|\d ?[%/]|\b[01]\b")
+_PATTERNS = paths.beside(__file__, ".yaml")
+
+
+def _pattern(name: str, value: str = "") -> str:
+    """A pattern of `words.yaml` with each @name filled in; @value is the pattern `value`."""
+    text = _PATTERNS[value if name == "value" else name]
+    return re.sub(r"@(\w+)", lambda part: _pattern(part[1], value), text)
+
+
+@cache
+def _rule(name: str, value: str = "") -> regex.Pattern:
+    return regex.compile(_pattern(name, value), regex.IGNORECASE)
 
 
 def parse_truth(reply: str) -> bool:
     """True or False, as `reply` says without doubt; else ValueError."""
-    word, around = _stated(reply, _TRUTH)
-    words = {word.lower(), *map(str.lower, re.findall(_TRUTH, around, re.IGNORECASE))}
+    word, around = _stated(reply, "truth")
+    words = {word.lower(), *map(str.lower, _rule("truth").findall(around))}
     if len(words) != 1 or not word:
         raise ValueError(f"expected True or False, got {reply[:80]!r}")
     return word.lower() == "true"
@@ -47,10 +35,10 @@ def parse_truth(reply: str) -> bool:
 def parse_score(reply: str) -> float:
     """A number from 0 to 1 (`0.8/1`, `0,8` and `80%` too), as `reply` says without doubt; else
     ValueError."""
-    stated, around = _stated(reply, _NUMBER)
+    stated, around = _stated(reply, "number")
     number = re.match(r"[\d.,]*", stated)[0].replace(",", ".")
     score = float(number or "nan") / (100 if "%" in stated else 1)
-    if not 0 <= score <= 1 or _OTHER_NUMBER.search(around):
+    if not 0 <= score <= 1 or _rule("other_number").search(around):
         raise ValueError(f"expected a number from 0.0 to 1.0, got {reply[:80]!r}")
     return score
 
@@ -58,14 +46,12 @@ def parse_score(reply: str) -> float:
 def _stated(reply: str, value: str) -> tuple[str, str]:
     """The value that stands at the head or the end of a reply, and the text around; else ''."""
     text = _plain(_field(trace.visible(trace.final_text(reply))))
-    flags = re.IGNORECASE | re.ASCII
-    head = re.match(rf"{_OPENS}{_LABEL}{{0,2}}{_OPENS}({value}){_THEN}", text, flags)
-    start = rf"(?:(?:\A|\n){_OPENS}|[.,;!?] {_OPENS}(?={_LABEL})){_LABEL}{{0,2}}{_OPENS}"
-    stated = head or re.search(rf"{start}({value})[)\] .!]*\Z", text, flags)
+    head = _rule("head", value).match(text)
+    stated = head or _rule("end", value).search(text)
     if not stated:
         return "", text
     before, after = text[: stated.start()], text[stated.end(1) :]
-    doubted = _DOUBT_AFTER.match(after) or _DOUBT.search(after if head else "")
+    doubted = _rule("doubt_after").match(after) or _rule("doubt").search(after if head else "")
     return "" if doubted else stated[1], f"{before}\n{after}"
 
 
@@ -73,7 +59,7 @@ def _field(text: str) -> str:
     """The verdict of a JSON object that names one; else the text."""
     try:
         made = json.loads(text.strip("`\n ").removeprefix("json"))
-        names = [name for name in made if re.fullmatch(_NAME, name.replace("_", " "), re.I)]
+        names = [name for name in made if _rule("name").fullmatch(name.replace("_", " "))]
         return str(made[names[0]]) if len(names) == 1 else text
     except (ValueError, TypeError, AttributeError, RecursionError):
         return text
@@ -82,5 +68,5 @@ def _field(text: str) -> str:
 def _plain(text: str) -> str:
     """In one width and without markup, white space in single ones."""
     text = trace.visible(unicodedata.normalize("NFKC", text))
-    text = re.sub(r"[^\S\n]+", " ", _MARKUP.sub(" ", text))
+    text = re.sub(r"[^\S\n]+", " ", _rule("markup").sub(" ", text))
     return re.sub(r" ?\n[ \n]*", "\n", text).strip()

@@ -14,7 +14,6 @@ from curemed_utils.data import card
 from curemed_utils.training import templates, weights
 
 MARK = "whole"  # a file in a checkpoint to resume from, written last
-NOT_FETCHED = ("*.bin", "*.pth", "*.gguf", "*.h5", "*.msgpack", "original/*", "consolidated*")
 PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "tokenizers")
 
 
@@ -27,7 +26,7 @@ def prepare_base(
         return link(base, model_id, chat_template)
     from curemed_utils.training import tiny
 
-    template = templates.named(chat_template)
+    recipe = f"{Path(tiny.__file__).read_text()}{tiny.RECIPE}{templates.named(chat_template)}"
     turns = []
     for row in rows:
         turns += prompts.messages(row) + prompts.completion(row)
@@ -36,7 +35,7 @@ def prepare_base(
         "model_id": "tiny",
         "seed": seed,
         "texts": digest("\n".join(texts).encode()),
-        "recipe": digest(Path(tiny.__file__).read_bytes() + template.encode()),
+        "recipe": digest(recipe.encode()),
     }
     if not is_made_from(base, made_from):
         part = _empty(base)
@@ -63,7 +62,7 @@ def link(base: Path, model_id: str, chat_template: str = "") -> Path:
     source = paths.resolve(model_id)
     if not source.exists():
         try:
-            source = Path(snapshot_download(model_id, ignore_patterns=list(NOT_FETCHED)))
+            source = Path(snapshot_download(model_id, ignore_patterns=weights.FILES["not_fetched"]))
         except Exception as error:  # a download fails with many classes
             tried = f"neither 'tiny', a folder ({source}) nor a model that can be fetched"
             raise FileNotFoundError(f"model_id {model_id!r} is {tried}: {error}") from error

@@ -19,21 +19,10 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
-SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-TAGS = ["<thinking>", "</thinking>", "<answer>", "</answer>"] + [
-    f"<{slash}step{n}>" for n in range(1, 7) for slash in ("", "/")
-]
+from curemed_utils import paths
 
-# Qwen2.5's way of cutting text into words, and its ChatML turns.
-_WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}"
-    r"| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-CHATML = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{{ message['content'] }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
+RECIPE = paths.beside(__file__, ".yaml")
+SPECIAL, TAGS, CHATML = RECIPE["special"], RECIPE["tags"], RECIPE["tokenizer"]["chat_template"]
 
 
 def build_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedTokenizerFast:
@@ -42,7 +31,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedT
     tokenizer.normalizer = normalizers.NFC()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(_WORDS), behavior="isolated"),
+            pre_tokenizers.Split(Regex(RECIPE["words"]), behavior="isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
@@ -55,16 +44,7 @@ def build_tokenizer(texts: Iterable[str], vocab_size: int = 2048) -> PreTrainedT
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(tag, normalized=False) for tag in TAGS])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        eos_token="<|im_end|>",
-        pad_token="<|endoftext|>",
-        additional_special_tokens=["<|im_start|>"],
-        padding_side="left",
-        chat_template=CHATML,
-        model_max_length=32768,
-        clean_up_tokenization_spaces=False,
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, **RECIPE["tokenizer"])
 
 
 def build(texts: Iterable[str], folder: str | Path, seed: int = 0) -> Path:
@@ -74,25 +54,10 @@ def build(texts: Iterable[str], folder: str | Path, seed: int = 0) -> Path:
 
     tokenizer = build_tokenizer(texts)
     torch.manual_seed(seed)
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=160,
-            intermediate_size=432,
-            num_hidden_layers=2,
-            num_attention_heads=5,  # of a size that vLLM takes
-            num_key_value_heads=1,
-            max_position_embeddings=32768,
-            tie_word_embeddings=True,
-            initializer_range=0.05,  # with Qwen2's 0.02, meant for wide models, it learns slower
-            bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-    )
-    model.generation_config = GenerationConfig(
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
-    )
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    config = Qwen2Config(vocab_size=len(tokenizer), **RECIPE["model"], **ends)
+    model = Qwen2ForCausalLM(config)
+    model.generation_config = GenerationConfig(**ends)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return Path(folder)

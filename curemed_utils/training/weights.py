@@ -8,18 +8,13 @@ from pathlib import Path
 
 from curemed_utils import paths
 
-FAULTS = paths.beside(__file__, ".yaml")
-SHAPES = (
-    *("config.json", "generation_config.json", "adapter_*", "tokenizer*", "added_tokens.json"),
-    *("special_tokens_map.json", "vocab*", "merges.txt", "*.model", "*.tiktoken", "tekken.json"),
-    *("chat_template*", "additional_chat_templates/*", "*.safetensors*", "pytorch_model*"),
-)
-TOKENIZERS = ("tokenizer.*", "vocab*", "*.model", "*.tiktoken", "tekken.json")
+FILES = paths.beside(__file__, ".yaml")
+FAULTS = FILES["faults"]
 
 
 def files(folder: Path) -> list[Path]:
     """What shapes a model's words: its config, tokenizer, chat template and weights."""
-    every = {file for pattern in SHAPES for file in folder.glob(pattern) if file.is_file()}
+    every = {file for pattern in FILES["shapes"] for file in folder.glob(pattern) if file.is_file()}
     if any(file.suffix == ".safetensors" for file in every):  # else what is pickled is loaded
         every = {file for file in every if not file.name.startswith("pytorch_model")}
     return sorted(every)
@@ -73,7 +68,7 @@ def _fault(folder: Path) -> tuple[str, str]:
         return "*.gguf" if "*.gguf" in others else "nothing", ""
     if not any(folder.glob("*.safetensors")):
         return others[0], ""
-    if not [file for pattern in TOKENIZERS for file in folder.glob(pattern)]:
+    if not [file for pattern in FILES["tokenizers"] for file in folder.glob(pattern)]:
         return "tokenizer", ""
     try:
         model_type = config(folder).get("model_type")

@@ -304,4 +304,5 @@ def test_a_changed_module_or_its_data_is_noticed(run_dir, tmp_path, monkeypatch)
 
 def test_cells_that_are_no_python_are_the_kernels_business():
     cells = ["%matplotlib inline\nfrom curemed_utils import languages", "def broken(:", "!ls"]
-    assert fingerprints.read_by(cells) == {PACKAGE / "languages.py"}
+    names = ("languages.py", "languages.yaml", "paths.py")
+    assert fingerprints.read_by(cells) == {PACKAGE / name for name in names}
