@@ -157,13 +157,9 @@ def checkpoints(table: pd.DataFrame) -> Figure:
     names = [name.replace("_", "\n") + (" †" if marked[name] else "") for name in models]
     shown = pd.MultiIndex.from_product([MEASURES, ("train", "test")])
     known = table.unstack("set").reindex(models, columns=shown)
-    told = known["reward", "train"].map(_level)
-    told = ", ".join(f"{model} {level}" for model, level in told.items())
-    alt = (
-        "Reward, logical accuracy, language consistency and well-formed share of each checkpoint, "
-        "on trained and held-out prompts; reward on trained prompts: "
-    )
-    drawn, axes = style.figure(PAGE, 2.4, alt + told, 4, sharey=True)
+    levels = known["reward", "train"].map(_level).items()
+    alt = style.alt("checkpoints", rewards=", ".join(f"{name} {level}" for name, level in levels))
+    drawn, axes = style.figure(PAGE, 2.4, alt, 4, sharey=True)
     for ax, (column, title) in zip(axes, MEASURES.items(), strict=True):
         for name, label, color, marker in (
             ("train", "trained on", BLUE, "o"),

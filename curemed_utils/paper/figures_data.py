@@ -30,13 +30,9 @@ def composition(table: pd.DataFrame) -> Figure:
     total, most = table["n"].sum(), table["n"].max()
     families = table.groupby("family").agg(n=("n", "sum"), names=("language", ", ".join))
     families = families.sort_values("n")
-    largest, smallest = table.iloc[-1], table.iloc[0]
     told = [f"{row.Index}: {row.names}" for row in families.iloc[::-1].itertuples()]
-    alt = (
-        f"Left: rows of {len(table)} languages, from {largest['language']} ({largest['n']:,}) "
-        f"down to {smallest['language']} ({smallest['n']:,}). "
-        f"Right: the languages by family: {'; '.join(told)}"
-    )
+    ends = {"smallest": table.iloc[0], "largest": table.iloc[-1]}
+    alt = style.alt("composition", n=len(table), families="; ".join(told), **ends)
     drawn, (left, right) = style.figure(PAGE, 3.3, alt, 2)
     start = np.zeros(len(table))
     for column, (label, color) in SPLITS.items():
@@ -64,11 +60,8 @@ def human_ratings(table: pd.DataFrame) -> Figure:
     table = table.sort_values(["medical_correctness", "language"], ascending=False)
     table = table.reset_index(drop=True)
     medical, quality = table[RATED[0]], table[RATED[1]]
-    alt = (
-        f"Mean ratings of {len(table)} languages; over all {medical.mean():.2f} for medicine, "
-        f"{quality.mean():.2f} for language; "
-        f"lowest {table['language'].iloc[-1]} with {medical.iloc[-1]:.2f}"
-    )
+    means = {"medical": medical.mean(), "quality": quality.mean()}
+    alt = style.alt("human_ratings", n=len(table), lowest=table.iloc[-1], **means)
     drawn, (ax,) = style.figure(COLUMN, 3.2, alt)
     ax.hlines(table.index, medical, quality, color=GREY, linewidth=1)
     ax.plot(medical, table.index, "o", label="medical correctness", **RING)
@@ -86,13 +79,8 @@ def lc_decomposition(table: pd.DataFrame) -> Figure:
     `table` is `calibration.decompose`'s with its index reset.
     """
     table = table.sort_values("lc")
-    told = []
-    for row in table.iloc[::-1].itertuples():
-        told.append(
-            f"{row.model} {row.lc:.1f}% consistent, {row.cut_only:.1f}% only cut off, "
-            f"{row.lc_complete:.1f}% consistent among complete answers"
-        )
-    alt = "Published language consistency and what its failures are: " + "; ".join(told)
+    told = [style.alt("lc of a model", **row) for row in table[::-1].to_dict("records")]
+    alt = style.alt("lc_decomposition", models="; ".join(told))
     drawn, (ax,) = style.figure(PAGE, 1.7 + 0.32 * len(table), alt)
     start = np.zeros(len(table))
     for column, (label, color, hatch) in SHARES.items():

@@ -25,11 +25,7 @@ def tradeoff(table: pd.DataFrame, run: pd.DataFrame | None = None) -> Figure:
     `run` (scores of `measured.results_of`) adds models measured on prompts of their own.
     """
     best = table.loc[table["la_mean"].idxmax()]
-    alt = (
-        f"Scatter of {len(table)} models: language consistency across, logical accuracy up. "
-        "Models that answer more rightly also keep the language better; "
-        f"{best['model']} lies highest with {best['la_mean']:.1f}% and {best['lc_mean']:.1f}%"
-    )
+    alt = style.alt("tradeoff", n=len(table), best=best)
     drawn, (ax,) = style.figure(PAGE, 4.9, alt)
     ax.set(xlabel=NAMES["lc"], ylabel=NAMES["la"], xlim=(-7, 106), ylim=(-7, 78))
     ax.grid()
@@ -83,8 +79,8 @@ def scaling(table: pd.DataFrame) -> Figure:
         for what, metric in (("consistency", "lc"), ("accuracy", "la")):
             values = ", ".join(f"{value:.1f}" for value in part[f"{metric}_mean"])
             told.append(f"{name}: {what} {values}")
-    alt = "Two line charts over five model sizes, language consistency and logical accuracy. "
-    drawn, axes = style.figure(PAGE, 2.7, alt + "; ".join(told), 2)
+    alt = style.alt("scaling", families="; ".join(told))
+    drawn, axes = style.figure(PAGE, 2.7, alt, 2)
     looks = (
         dict(linestyle="--", marker="o", color=BLUE, markersize=4),
         dict(linestyle="-", marker="*", color=RED, markersize=8),
@@ -111,8 +107,8 @@ def medical_baselines(table: pd.DataFrame) -> Figure:
     """Figure 6: logical accuracy of CURE-MED and of medical models on four benchmarks."""
     best = table.loc[table.groupby("benchmark", sort=False)["accuracy"].idxmax()]
     told = [f"{row.model} with {row.accuracy:.1f}% on {row.benchmark}" for row in best.itertuples()]
-    alt = "Bars of logical accuracy of medical models on four benchmarks; the best: "
-    drawn, (ax,) = style.figure(PAGE, 2.9, alt + ", ".join(told))
+    alt = style.alt("medical_baselines", best=", ".join(told))
+    drawn, (ax,) = style.figure(PAGE, 2.9, alt)
     colors = ["#EDEDED", "#C8C8C8", "#A0A0A0", "#4D4D4D", "#F4B183", RED]
     hatches = ["", "", "", "", "////", ""]
     look = dict(edgecolor="black", linewidth=0.5, saturation=1)
@@ -164,7 +160,7 @@ def _heat_maps(maps: dict[str, pd.DataFrame], about: str) -> Figure:
     for metric, table in maps.items():
         low = table.min()
         lows.append(f"lowest {NAMES[metric].lower()}: {low.min():.1f} in {low.idxmin()}")
-    alt = f"Heat maps of logical accuracy and language consistency {about}; {'; '.join(lows)}"
+    alt = style.alt("heat_maps", about=about, lows="; ".join(lows))
     height = 1.3 + 0.46 * max(map(len, maps.values()))
     drawn, axes = style.figure(PAGE, height, alt, rows=2, sharex=True)
     counts = [len(languages.in_tier(tier)) for tier in languages.TIERS]
@@ -189,9 +185,9 @@ def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
     ends = {title: table.iloc[[0, -1]] for title, table in panels.items()}
     gaps = {title: curricula.gap(table).tolist() for title, table in ends.items()}
     told = [f"{title} {gap[0]:.0f} to {gap[1]:.0f} points" for title, gap in gaps.items()]
-    alt = "Levels of the three tiers before and after; the gap from high to low: "
+    alt = style.alt("tier_gap", gaps="; ".join(told))
     width = PAGE if len(panels) > 1 else COLUMN
-    drawn, axes = style.figure(width, 2.4, alt + "; ".join(told), len(panels), sharey=True)
+    drawn, axes = style.figure(width, 2.4, alt, len(panels), sharey=True)
     for ax, (title, table) in zip(axes, ends.items(), strict=True):
         for tier, marker, line in zip(languages.TIERS, "o^s", ("-", "--", ":"), strict=True):
             look = dict(color=TIER_COLORS[tier], marker=marker, markersize=5, linewidth=1.6)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from curemed_utils import languages
+from curemed_utils import languages, paths
 
 # Okabe and Ito's palette: distinct under every common colour blindness. Where two of a figure's
 # colours print as the same grey, a marker, a line style or a hatch tells them apart as well.
@@ -20,6 +20,7 @@ BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
 TIER_COLORS = {"high": SKY, "medium": ORANGE, "low": PURPLE}
 BY_TIER = [name for tier in languages.TIERS for name in languages.in_tier(tier)]  # as trained
+ALTS = paths.beside(__file__, "alts.yaml")
 COLUMN, PAGE = 3.4, 7.0  # inches: one column, both columns
 
 # `@style.applied()`: the workbook's style, whatever the reader's own is.
@@ -35,6 +36,11 @@ def figure(
     drawn.alt = alt
     axes = drawn.subplots(rows, columns, squeeze=False, **options)
     return drawn, list(axes.flat)
+
+
+def alt(name: str, **values) -> str:
+    """A description of `alts.yaml` with its `values` filled in."""
+    return ALTS[name].format(**values)
 
 
 def as_png(figure: Figure) -> tuple[bytes, dict]:
