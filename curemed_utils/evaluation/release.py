@@ -9,14 +9,8 @@ import pandas as pd
 from curemed_utils import languages, paths
 from curemed_utils.data import DataError
 
-RELEASED_MODELS = {  # by the letters and digits of their folder
-    "gptgpt5nano": "GPT-5-nano",
-    "gptgpt5mini": "GPT-5-mini",
-    "geminigemini25flash": "Gemini 2.5 Flash",
-    "geminigemini25pro": "Gemini 2.5 Pro",
-    "claude": "Claude 3 Haiku",
-}
-METRICS = {"language": "lc", "logic": "la"}  # by a folder's word
+NAMES = paths.beside(__file__, ".yaml")
+METRICS = NAMES["metrics"]
 
 
 class ReleasedFile(NamedTuple):
@@ -58,7 +52,7 @@ def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
             raise DataError(f"{paths.show(path)}: neither folder nor name fits; {expected}")
         folder = str(path.parent.parent.relative_to(closed))
         key = re.sub(r"[\W_]", "", folder).lower()
-        model = RELEASED_MODELS.get(key, folder)
+        model = NAMES["models"].get(key, folder)
         files.append(ReleasedFile(path, model, metric, language))
     if not files:
         raise FileNotFoundError(f"no CSV under {paths.show(closed)}: set CUREMED_RELEASE")

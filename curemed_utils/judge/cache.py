@@ -14,18 +14,7 @@ from curemed_utils import paths
 from curemed_utils.judge.wire import Answer, key_of
 
 CHUNK = 256  # requests looked up together
-CREATE = (
-    "CREATE TABLE IF NOT EXISTS replies (request TEXT, attempt INTEGER, server TEXT, served TEXT,"
-    " text TEXT, finish_reason TEXT, prompt_tokens INTEGER, completion_tokens INTEGER, usd REAL,"
-    " created TEXT, PRIMARY KEY (request, attempt, server)) WITHOUT ROWID"
-)
-# Of answers to one request by several servers, MIN(server) takes the same one each time.
-FIND = (
-    "SELECT request, text, finish_reason, prompt_tokens, completion_tokens, served, MIN(server)"
-    " FROM replies WHERE request IN ({marks}) AND server = COALESCE(?, server)"
-    " GROUP BY request, attempt ORDER BY request, attempt"
-)
-NOW = "strftime('%Y-%m-%dT%H:%M:%SZ', 'now')"
+SQL = paths.beside(__file__, ".yaml")
 
 
 class Totals(NamedTuple):
@@ -66,7 +55,7 @@ class Cache:
         db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=TRUNCATE")
         db.execute("PRAGMA synchronous=FULL")
-        db.execute(CREATE)
+        db.execute(SQL["create"])
         return db
 
     def _open_read_only(self) -> sqlite3.Connection:
@@ -77,7 +66,7 @@ class Cache:
 
     def find(self, keys: list[str], server: str | None) -> dict[str, list[Answer]]:
         """Stored answers by key, in the order of attempts; `server` None: of any server."""
-        query = FIND.format(marks=",".join("?" * len(keys)))
+        query = SQL["find"].format(marks=",".join("?" * len(keys)))
         answers = defaultdict(list)
         for key, *fields, _server in self._db.execute(query, [*keys, server]):
             answers[key].append(Answer(*fields))
@@ -97,10 +86,9 @@ class Cache:
     def store(self, rows: list[tuple[str, int, str, Answer, float | None]]) -> None:
         """Adds answers: (key, attempt, server, answer, usd). One that is there already stays."""
         rows = [(*row[:3], row[3].served, *row[3][:4], row[4]) for row in rows]
-        insert = f"INSERT OR IGNORE INTO replies VALUES (?,?,?,?,?,?,?,?,?,{NOW})"
         with self._db:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(insert, rows)
+            self._db.executemany(SQL["insert"], rows)
 
     def claim(self, key: str, attempt: int) -> bool:
         """Whether nobody else is sending this request. A claim is the lock of one byte, and ends
@@ -122,8 +110,7 @@ class Cache:
 
     def totals(self) -> Totals:
         """What the file's answers have cost in all."""
-        sums = "TOTAL(prompt_tokens), TOTAL(completion_tokens), SUM(usd)"
-        n, *tokens, usd = self._db.execute(f"SELECT COUNT(*), {sums} FROM replies").fetchone()
+        n, *tokens, usd = self._db.execute(SQL["totals"]).fetchone()
         return Totals(n, *map(int, tokens), usd)
 
     def close(self) -> None:

@@ -1043,7 +1043,7 @@ import os, signal, sqlite3, sys
 from curemed_utils.judge import cache
 answers = sqlite3.connect(sys.argv[1], isolation_level=None)
 answers.execute("PRAGMA journal_mode=WAL")
-answers.execute(cache.CREATE)
+answers.execute(cache.SQL["create"])
 row = "(?, 0, 's', 'm', 'True', 'stop', 1, 1, 0, '')"
 for key in sys.argv[2:]:
     answers.execute(f"INSERT INTO replies VALUES {row}", [key])
