@@ -49,10 +49,6 @@ def _wald(right, n_right, n):
     return [share - half, share + half]
 
 
-def _by_low(right, before, after):
-    return "low rose" if after["low"] > before["low"] else "high fell"
-
-
 def _not_monotone(right, p):
     return [min(1, value * (len(p) - sorted(p).index(value))) for value in p]
 
@@ -128,7 +124,6 @@ MISTAKES: dict[str, dict[str, Callable]] = {
         "two languages": lambda right, v: max(v.values()) - min(v.values()),
     },
     "wilson": {"Wald": _wald},
-    "why_narrower": {"may be wider": _by_low},
     # 07 evaluation
     "micro_macro": {
         "None as wrong": lambda right, verdicts: right([(n, bool(v)) for n, v in verdicts]),

@@ -4,6 +4,7 @@ import base64
 import io
 
 import pandas as pd
+import seaborn as sns
 from matplotlib.figure import Figure
 
 from curemed_utils import languages
@@ -82,6 +83,16 @@ def reward_curves(table: pd.DataFrame) -> Figure:
     return drawn
 
 
+@style.applied()
+def validation(log: pd.DataFrame) -> Figure:
+    """The reward of held-out rows in a stage's log beside the rollouts'."""
+    drawn, (ax,) = style.figure(COLUMN, 2.2, "Reward of rollouts and of held-out rows by step")
+    for column in ("reward", "eval_reward"):
+        sns.lineplot(log, x="step", y=column, label=column, marker="o", ax=ax)
+    ax.set(ylim=(0, 1.1))
+    return drawn
+
+
 def _note(ax, text: str) -> None:
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
@@ -91,15 +102,18 @@ def _level(value: float) -> str:
 
 
 def live(records: list[dict], name: str) -> str:
-    """HTML of a stage at work, from its log records: a bar, and the loss or the reward so far."""
-    log, last = pd.DataFrame(records), records[-1]
+    """HTML of a stage at work from its records: a bar, alarms, the loss or the reward so far."""
+    log, last, alarms = pd.DataFrame(records), records[-1], ""
     measure = "reward" if "reward" in log else "loss"
     curve = log.set_index("step").reindex(columns=[measure])[measure].dropna()
     newest = f"{curve.iloc[-1]:.3f}" if len(curve) else "–"
     picture = f"<br>{_small(curve, last['of'], name)}" if len(curve) > 1 else ""
+    for record in records:
+        if "alarms" in record:
+            alarms = f"<br>step {record['step']}: {'; '.join(record['alarms'])}"
     step, of = last["step"], last["of"]
     bar = f'<progress value="{step}" max="{of}" style="width: 20em"></progress>'
-    return f"<div>{name} {bar} step {step} of {of}, {measure} {newest}{picture}</div>"
+    return f"<div>{name} {bar} step {step} of {of}, {measure} {newest}{picture}{alarms}</div>"
 
 
 @style.applied()

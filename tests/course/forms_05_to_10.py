@@ -57,48 +57,6 @@ def plateau_by_differences(rewards, patience):
     return sum(rewards[-k] - rewards[-k - n] for k in range(1, n + 1)) <= 1e-12
 
 
-def narrower(before, after):
-    return after["high"] - after["low"] < before["high"] - before["low"]
-
-
-def why_by_changes(before, after):
-    high, low = (after[tier] - before[tier] for tier in ("high", "low"))
-    if high >= low:
-        return "not narrower"
-    if high < 0 < low:
-        return "both"
-    return "low rose" if low > 0 else "high fell"
-
-
-def why_by_table(before, after):
-    if not narrower(before, after):
-        return "not narrower"
-    names = {(True, True): "both", (True, False): "low rose", (False, True): "high fell"}
-    return names[after["low"] > before["low"], after["high"] < before["high"]]
-
-
-def why_by_cases(before, after):
-    told = "not narrower"
-    if narrower(before, after):
-        told = "high fell"
-        if after["low"] > before["low"]:
-            told = "both" if after["high"] < before["high"] else "low rose"
-    return told
-
-
-def never_a_gap(before, after):
-    rose, fell = after["low"] > before["low"], after["high"] < before["high"]
-    if fell:
-        return "both" if rose else "high fell"
-    return why_by_changes(before, after)
-
-
-def equal_is_narrower(before, after):
-    if after["high"] - after["low"] == before["high"] - before["low"]:
-        return "low rose"
-    return why_by_changes(before, after)
-
-
 def wald(right, n):
     p = right / n
     half = 1.96 * math.sqrt(p * (1 - p) / n)
@@ -279,7 +237,6 @@ RIGHT = {
         wilson,
         lambda right, n: [round(end, 3) for end in wilson(right, n)],
     ],
-    "why_narrower": [why_by_changes, why_by_table, why_by_cases],
     "micro_macro": [micro_macro_by_frame, micro_macro_by_sums, micro_macro_by_lists],
     "holm": [
         holm_by_array,
@@ -358,13 +315,6 @@ WRONG = {
         lambda right, n: proportion_confint(right, n, method="beta"),
         lambda right, n: wilson(right, n, z=1.645),
         lambda right, n: [100 * end for end in wilson(right, n)],
-    ],
-    "why_narrower": [
-        never_a_gap,
-        equal_is_narrower,
-        lambda before, after: "low rose" if after["low"] > before["low"] else "high fell",
-        lambda before, after: why_by_changes(before, after).replace("both", "low rose"),
-        lambda before, after: why_by_changes(after, before),
     ],
     "micro_macro": [
         lambda v: micro_macro_by_sums([(name, bool(right)) for name, right in v]),

@@ -71,7 +71,6 @@ def test_no_file_of_the_package_is_forgotten():
         "course/mistakes.yaml",
         "course/morals.yaml",
         "curation/__init__.py",
-        "evaluation/passes.py",
         "fingerprints.py",
         "judge/__main__.py",  # for users
         "parameters.py",

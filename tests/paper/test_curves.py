@@ -46,3 +46,27 @@ def test_checkpoints_are_drawn_by_set_with_daggers_and_what_was_not_measured():
     names = [label.get_text() for label in reward.get_xticklabels()]
     assert names == ["base †", "stage1\nhigh"]
     assert "needs a judge" in accuracy.texts[0].get_text() and not reward.texts
+
+
+def test_the_live_picture_tells_the_newest_alarm_at_its_step():
+    steps = [{"step": n, "of": 4, "reward": n / 10} for n in (1, 2, 3)]
+    shown = curves.live(steps, "stage1_high")
+    assert "step 3 of 4, reward 0.300" in shown and not shown.count("<br>step")
+    for n in (1, 2):
+        steps.insert(2 * n - 1, {"step": n, "of": 4, "alarms": [f"dead over 0.{n}: all 1.00", "b"]})
+    alarmed = curves.live(steps, "stage1_high")
+    assert "step 3 of 4, reward 0.300" in alarmed
+    assert "<br>step 2: dead over 0.2: all 1.00; b" in alarmed and "0.1:" not in alarmed
+    only = curves.live([{"step": 1, "of": 4, "alarms": ["entropy below 0.02"]}], "stage1_high")
+    assert "<br>step 1: entropy below 0.02" in only
+
+
+def test_held_out_rows_are_drawn_beside_the_rollouts():
+    records = [{"step": 0, "eval_reward": 0.2}]
+    for step in (1, 2, 3, 4):
+        records.append({"step": step, "reward": step / 10})
+    records.append({"step": 4, "eval_reward": 0.5})
+    (ax,) = curves.validation(pd.DataFrame(records)).axes
+    rollouts, held_out = [line.get_xydata().tolist() for line in ax.lines[:2]]
+    assert rollouts == [[1, 0.1], [2, 0.2], [3, 0.3], [4, 0.4]]
+    assert held_out == [[0, 0.2], [4, 0.5]]
