@@ -16,37 +16,43 @@ _VIETNAMESE = regex.compile(
     r"[đơưă\u0309\u031b]|\u0302[\u0300\u0301\u0303]|\u0323\u0302|[aiuy]\u0323"
 )
 _HYPHEN = regex.compile(r"(?<=[\p{L}\p{M}])[-‐‑](?=\p{L})")  # no sign: that has a space behind it
+_BRACKETS = regex.compile(r"[()（）\[\]【】]")
+_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]"
 _SECOND_NAME = regex.compile(r"(.+?)\s*[(（]([^()（）]+)[)）]\s*")
 
 
 class Names(NamedTuple):
+    """Names that make an answer right, and what may stand beside one: second names, details."""
+
     right: frozenset[str]
-    second: frozenset[str]  # may stand beside one that is right
-    is_vietnamese: bool  # every mark counts
+    second: frozenset[str]
+    beside: regex.Pattern  # those of `second` at the ends of a text
+    is_vietnamese: bool  # where every mark counts
 
 
 def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
     """Whether `answer` is the reference, or holds names of the row only, one of them accepted.
 
     Names stand between brackets, slashes, commas, colons and or-words. An entry of `accepted` may
-    have a second name in brackets; in brackets, or by itself, that makes nothing right.
+    have in brackets what may stand beside any of its row's names and makes nothing right by itself:
+    a second name, or a detail of the case.
     """
     names = _names(tuple(accepted), reference)
-    readings = _readings(answer, names.is_vietnamese)
-    if readings & names.right or len(answer) > LONGEST:
-        return bool(readings & names.right)
-    return any(_consists_of(reading, names) for reading in readings)
+    if len(answer) > LONGEST:
+        return bool(_readings(answer, names.is_vietnamese) & names.right)
+    whole = _readings(_BRACKETS.sub(" ", answer), names.is_vietnamese)
+    texts = _readings(answer, names.is_vietnamese) | whole
+    return bool(texts & names.right) or any(_consists_of(text, names) for text in texts)
 
 
 def _consists_of(text: str, names: Names) -> bool:
-    depth, has_right = 0, False
-    for number, part in enumerate(_separators(names.is_vietnamese).split(text)):
-        if number % 2:  # a separator
-            depth += (part in "([【") - (part in ")]】")
-        elif readings := _readings(part, names.is_vietnamese):
-            if not readings & (names.right | names.second):
-                return False
-            has_right |= not depth and bool(readings & names.right)
+    has_right = False
+    for part in _separators(names.is_vietnamese).split(text)[::2]:
+        readings = _readings(part, names.is_vietnamese)
+        readings |= {names.beside.sub("", reading) for reading in readings}
+        if readings and not readings & (names.right | names.second | {""}):
+            return False
+        has_right |= bool(readings & names.right)
     return has_right
 
 
@@ -60,7 +66,9 @@ def _names(accepted: tuple[str, ...], reference: str) -> Names:
             texts.append(two[1])
             second |= _readings(two[2], is_vietnamese, is_listed=True)
     right = [_readings(text, is_vietnamese, is_listed=True) for text in texts]
-    return Names(frozenset().union(*right), frozenset(second), is_vietnamese)
+    words = "|".join(map(regex.escape, sorted(second, key=len, reverse=True))) or "(?!)"
+    ends = rf"^(?:(?:{words})(?: |(?<={_UNSPACED})))+|(?:(?: |(?={_UNSPACED}))(?:{words}))+$"
+    return Names(frozenset().union(*right), frozenset(second), regex.compile(ends), is_vietnamese)
 
 
 @lru_cache(maxsize=10_000)

@@ -151,8 +151,24 @@ def test_a_second_name_stands_beside_an_accepted_one_only():
     accepted = ["asthme (asthma)", "asthme bronchique"]
     for answer in ("asthme", "asthme (asthma)", "asthme bronchique / asthma", "asthma ou asthme"):
         assert is_right(answer, accepted), answer
-    for answer in ("asthma", "asthma (asthme)", "(asthma)", "asthma bronchique"):
+    for answer in ("asthma", "(asthma)", "asthma bronchique", "asthme cardiaque"):
         assert not is_right(answer, accepted), answer
+
+
+def test_a_detail_of_the_case_may_stand_at_either_end_of_a_name():
+    accepted = ["asthme (de l'enfant)", "asthme bronchique (aigu)", "asthme (asthma)"]
+    for answer in ("asthme de l'enfant", "asthme aigu de l'enfant", "Asthme (aigu), de l’enfant"):
+        assert is_right(answer, accepted), answer
+    for answer in ("de l'enfant", "asthme de l'adulte", "pas d'asthme aigu", "aigu (de l'enfant)"):
+        assert not is_right(answer, accepted), answer
+    assert is_right("小児の肺炎", ["肺炎 (小児の)"]) and not is_right(
+        "小児の肺癌", ["肺炎 (小児の)"]
+    )
+
+
+def test_a_type_may_stand_in_brackets():
+    accepted = ["diabète de type 2", "diabète type 2"]
+    assert is_right("diabète (type 2)", accepted) and not is_right("diabète (type 1)", accepted)
 
 
 def test_only_vietnamese_rows_are_read_as_vietnamese(sample):
