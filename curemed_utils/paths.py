@@ -114,7 +114,7 @@ def verdicts_file(run_dir: Path, model: str, into: str = "evaluation") -> Path:
 
 
 def labels_file(run_dir: Path, name: str) -> Path:
-    """People's labels: labelling_sheet, or run_labels with marks from the explorer."""
+    """People's labels, by the name of their sheet: labelling_sheet."""
     return run_dir / "evaluation" / f"{name}.csv"
 
 

@@ -1,7 +1,6 @@
-"""Responses to look at in a notebook with their verdicts, and to mark where one is wrong."""
+"""Responses to look at in a notebook with their verdicts."""
 
 import html
-from pathlib import Path
 
 import ipywidgets as widgets
 import pandas as pd
@@ -84,8 +83,8 @@ def _coloured(entry: pd.Series) -> str:
     return drawn
 
 
-def explore(table: pd.DataFrame, sheet: Path) -> notebook.Interactive:
-    """A widget over the table of `of_run` or `of_release`; marks go to the labelling sheet."""
+def explore(table: pd.DataFrame) -> notebook.Interactive:
+    """A widget over the table of `of_run` or `of_release`."""
     disagree = widgets.Checkbox(description="judge and offline check disagree", indent=False)
     filters = {"disagree": disagree}
     for name in ("language", "model", "outcome"):
@@ -93,34 +92,17 @@ def explore(table: pd.DataFrame, sheet: Path) -> notebook.Interactive:
         filters[name] = widgets.Dropdown(options=options, description=name)
     place = widgets.IntSlider(1, min=1, description="response", continuous_update=False)
     view, status = widgets.HTML(), widgets.HTML()
-    label = widgets.Dropdown(options=labels.LABELS, description="the truth:")
-    truth = widgets.ToggleButtons(options=labels.VALUES)
-    labeller = widgets.Text(placeholder="your name or initials")
-    button = widgets.Button(description="Mark")
-
-    def chosen() -> pd.DataFrame:
-        return select(table, **{name: widget.value for name, widget in filters.items()})
 
     def show(_=None) -> None:
-        responses = chosen()
+        responses = select(table, **{name: widget.value for name, widget in filters.items()})
         place.max = max(len(responses), 1)
         status.value = f"{len(responses):,} of {len(table):,} responses"
         view.value = "no response passes these filters"
         if len(responses):
             view.value = page(responses.iloc[place.value - 1])
 
-    def mark(_) -> None:
-        response, name = chosen().iloc[place.value - 1 : place.value], labeller.value.strip()
-        if response.empty or not name:
-            status.value = "nothing to mark, or no name of yours"
-            return
-        labels.mark(sheet, response, label.value, truth.value, name)
-        status.value = f"{label.value}: {truth.value}, on {html.escape(sheet.name)}"
-
     for widget in (*filters.values(), place):
         widget.observe(show, names="value")
-    button.on_click(mark)
     show()
-    marks = widgets.HBox([label, truth, labeller, button])
-    children = [widgets.HBox(list(filters.values())), place, view, marks, status]
+    children = [widgets.HBox(list(filters.values())), place, view, status]
     return notebook.Interactive(children, view.value)

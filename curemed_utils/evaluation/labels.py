@@ -1,4 +1,4 @@
-"""Labels by native speakers: a sheet drawn, marked, read back and weighed."""
+"""Labels by native speakers: a sheet drawn, read back and weighed."""
 
 import hashlib
 from pathlib import Path
@@ -34,22 +34,6 @@ def draw_sheet(judged: pd.DataFrame, path: Path, per_language: int, seed: int = 
         part = mixed.iloc[np.argsort(turn, kind="stable")[:per_language]]
         drawn += part.sort_values("id")[["id", *TEXTS]].to_dict("records")
     return sheets.write_sheet(path, COLUMNS, drawn, _CHOICES)
-
-
-def mark(path: Path, entry: pd.DataFrame, label: str, value: str, labeller: str) -> Path:
-    """Puts a label on the sheet at `path`, which is made if it isn't there.
-
-    `entry` is one row of `released_outputs`, added as chosen by hand if it was not drawn.
-    """
-    sheet = read_labels(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
-    records = sheet.set_index("id", drop=False).to_dict("index")
-    [key] = response_ids(entry)
-    if key not in records:
-        texts = entry.iloc[0][list(TEXTS)].fillna("")
-        records[key] = texts.to_dict() | {"id": key, "note": CHOSEN}
-    note = records[key]["note"] or "labelled in view of the verdicts"
-    records[key] |= {label: value, "labeller": labeller, "note": note}
-    return sheets.write_sheet(path, list(sheet), list(records.values()), _CHOICES)
 
 
 def read_labels(path: Path) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The explorer: what it shows, what its filters let through, and where its marks go."""
+"""The explorer: what it shows, and what its filters let through."""
 
 import ipywidgets as widgets
 import pandas as pd
@@ -6,7 +6,6 @@ import pytest
 
 from curemed_utils import data, trace
 from curemed_utils.course import explorer
-from curemed_utils.evaluation import labels
 
 ROWS = [
     data.Row(
@@ -96,8 +95,8 @@ def parts(widget):
     return {getattr(each, "description", "") or type(each).__name__: each for each in walk(widget)}
 
 
-def test_the_widget_filters_and_turns_pages(table, tmp_path):
-    controls = parts(explorer.explore(table, tmp_path / "sheet.csv"))
+def test_the_widget_filters_and_turns_pages(table):
+    controls = parts(explorer.explore(table))
     assert controls["response"].max == 4
     controls["response"].value = 4
     controls["language"].value = "Spanish"
@@ -109,20 +108,7 @@ def test_the_widget_filters_and_turns_pages(table, tmp_path):
     assert any("no response passes" in view for view in views)
 
 
-def test_readers_without_a_kernel_see_the_first_response(table, tmp_path):
-    bundle = explorer.explore(table, tmp_path / "sheet.csv")._repr_mimebundle_()
+def test_readers_without_a_kernel_see_the_first_response(table):
+    bundle = explorer.explore(table)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert "¿Qué tiene con fiebre" in bundle["text/html"]
-
-
-def test_a_mark_needs_a_name_and_lands_on_the_labelling_sheet(table, tmp_path):
-    sheet = tmp_path / "labels" / "sheet.csv"
-    controls = parts(explorer.explore(table, sheet))
-    controls["model"].value = "b"
-    controls["Mark"].click()
-    assert not sheet.exists()
-    controls["Text"].value = "AB"
-    controls["ToggleButtons"].value = "no"
-    controls["Mark"].click()
-    marked = labels.read_labels(sheet)[["in_language", "labeller", "note"]]
-    assert marked.values.tolist() == [["no", "AB", labels.CHOSEN]]

@@ -141,15 +141,12 @@ def test_what_spreadsheets_do_to_a_label_sheet_is_read(table, tmp_path):
         pd.testing.assert_frame_equal(labels.read_labels(path), wanted)
 
 
-def test_a_column_of_the_labellers_own_survives_a_mark(tmp_path):
+def test_a_column_of_the_labellers_own_is_read_too(tmp_path):
     outputs = make.judged_outputs([(True, True, True, 2)])
     path = labels.draw_sheet(outputs, tmp_path / "s.csv", 2)
     first, *others = table_of(path)
     save(path, [[*first, "My doubts"], *([*cells, "a dose?"] for cells in others)])
-    labels.mark(path, outputs.iloc[[0]], "correct", "no", "AB")
-    sheet = labels.read_labels(path)
-    assert sheet["my doubts"].tolist() == ["a dose?"] * 2
-    assert sorted(sheet["correct"]) == ["", "no"]
+    assert labels.read_labels(path)["my doubts"].tolist() == ["a dose?"] * 2
 
 
 def test_merged_labels_are_named(table, tmp_path):
@@ -172,20 +169,17 @@ def test_a_sheet_is_never_overwritten(table, tmp_path):
     assert path.read_bytes() == before
 
 
-def test_marks_fill_drawn_rows_and_count_in_no_rate_where_they_were_chosen(tmp_path):
+def test_rows_chosen_by_hand_count_in_no_rate(tmp_path):
     table = make.judged_outputs([(True, True, True, 4)])
     table["response"] = "=" + table["response"]
     path = labels.draw_sheet(table, tmp_path / "sheet.csv", per_language=2)
-    drawn = set(labels.read_labels(path)["id"])
-    for n in range(4):
-        labels.mark(path, table.iloc[[n]], "in_language", "yes", "AB")
-    sheet = labels.read_labels(path)
-    chosen = sheet["note"].eq(labels.CHOSEN)
-    assert len(sheet) == 4 and set(sheet["in_language"]) == {"yes"}
-    assert set(sheet.loc[~chosen, "id"]) == drawn
-    assert set(sheet.loc[~chosen, "note"]) == {"labelled in view of the verdicts"}
-    assert set(labels.weigh(table, sheet, "in_language")["id"]) == drawn
-    assert path.read_text(encoding="utf-8-sig").count("'=text") == 4
+    assert path.read_text(encoding="utf-8-sig").count("'=text") == 2
+    sheet = labels.read_labels(path).assign(in_language="yes")
+    drawn = set(sheet["id"])
+    others = [key for key in labels.response_ids(table) if key not in drawn]
+    chosen = sheet.assign(id=others, note=f"{labels.CHOSEN}: odd")
+    weighed = labels.weigh(table, pd.concat([sheet, chosen]), "in_language")
+    assert set(weighed["id"]) == drawn
 
 
 def test_labels_of_a_sheet_correct_the_rate_of_its_table(tmp_path):

@@ -18,7 +18,6 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 
 from curemed_utils import paths
-from curemed_utils.evaluation import labels
 
 pytestmark = pytest.mark.browser
 NOTEBOOK = ".jp-NotebookPanel:not(.lm-mod-hidden)"
@@ -293,7 +292,7 @@ def test_05_runs_and_its_curriculum_can_be_played_with(page, workspace, shots):
     see(page, shots, source, "retain: 15 rows, 0% of each earlier language", "05_retention")
 
 
-def test_07_runs_and_its_explorer_filters_and_marks(page, workspace, shots):
+def test_07_runs_and_its_explorer_filters(page, workspace, shots):
     run_all(page, workspace, shots, "07_evaluation")
     source = "explorer.explore(responses"
     see(page, shots, source, "1,950 of 1,950 responses", "07_explorer")
@@ -305,13 +304,6 @@ def test_07_runs_and_its_explorer_filters_and_marks(page, workspace, shots):
     first = shown.inner_text()
     slide(page, "response", "ArrowRight", times=3)
     wait_for(lambda: shown.inner_text() != first, 10, "the slider showed no other response")
-    cell(page, source).get_by_placeholder("your name or initials").fill("AB")
-    cell(page, source).get_by_role("button", name="no", exact=True).click()
-    cell(page, source).get_by_role("button", name="Mark").click()
-    see(page, shots, source, "in_language: no, on run_labels.csv", "07_marked")
-    marked = labels.read_labels(workspace / "runs/demo/evaluation/run_labels.csv")
-    columns = ["language", "in_language", "labeller"]
-    assert marked[columns].values.tolist() == [["Yoruba", "no", "AB"]]
 
 
 def training(workspace: Path) -> list[str]:
