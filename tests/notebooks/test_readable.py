@@ -118,6 +118,15 @@ def test_a_sources_own_digits_are_shown_where_a_tag_says_so():
     assert faults(notebook_of(table_of(*"abcdefghij"), tags=[AS_PRINTED]))
 
 
+def test_only_what_lays_the_papers_digits_side_by_side_shows_them_all():
+    tagged = set()
+    for path in paths.notebooks():
+        for cell in nbformat.read(path, as_version=4).cells:
+            if AS_PRINTED in cell.metadata.get("tags", []):
+                tagged.add(path.name[:2])
+    assert tagged == {"08", "10"}
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize("name", NAMES)
 def test_the_demos_notebooks_can_be_read(name):
