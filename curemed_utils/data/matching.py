@@ -26,7 +26,7 @@ class Names(NamedTuple):
 
     right: frozenset[str]
     second: frozenset[str]
-    beside: regex.Pattern  # those of `second` at the ends of a text
+    beside: regex.Pattern  # one of `second` at an end of a text
     is_vietnamese: bool  # where every mark counts
 
 
@@ -48,12 +48,21 @@ def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
 def _consists_of(text: str, names: Names) -> bool:
     has_right = False
     for part in _separators(names.is_vietnamese).split(text)[::2]:
-        readings = _readings(part, names.is_vietnamese)
-        readings |= {names.beside.sub("", reading) for reading in readings}
+        readings = _without_details(_readings(part, names.is_vietnamese), names.beside)
         if readings and not readings & (names.right | names.second | {""}):
             return False
         has_right |= bool(readings & names.right)
     return has_right
+
+
+def _without_details(texts: frozenset[str], detail: regex.Pattern) -> set[str]:
+    """`texts`, and what is left of them without one detail after the other."""
+    left, rest = set(), set(texts)
+    while rest:
+        left |= rest
+        cuts = ((text, cut) for text in rest for cut in detail.finditer(text))
+        rest = {text[: cut.start()] + text[cut.end() :] for text, cut in cuts} - left
+    return left
 
 
 @lru_cache(maxsize=10_000)
@@ -67,7 +76,7 @@ def _names(accepted: tuple[str, ...], reference: str) -> Names:
             second |= _readings(two[2], is_vietnamese, is_listed=True)
     right = [_readings(text, is_vietnamese, is_listed=True) for text in texts]
     words = "|".join(map(regex.escape, sorted(second, key=len, reverse=True))) or "(?!)"
-    ends = rf"^(?:(?:{words})(?: |(?<={_UNSPACED})))+|(?:(?: |(?={_UNSPACED}))(?:{words}))+$"
+    ends = rf"^(?:{words})(?: |(?<={_UNSPACED}))|(?: |(?={_UNSPACED}))(?:{words})$"
     return Names(frozenset().union(*right), frozenset(second), regex.compile(ends), is_vietnamese)
 
 

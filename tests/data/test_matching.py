@@ -166,6 +166,20 @@ def test_a_detail_of_the_case_may_stand_at_either_end_of_a_name():
     )
 
 
+def test_a_detail_that_begins_a_name_is_not_cut_from_it():
+    accepted = ["diabète de type 2 (diabète)", "diabète de type 2 (de l'adulte)"]
+    assert is_right("diabète de type 2 de l'adulte", accepted)
+    assert is_right("diabète : diabète de type 2", accepted)
+    assert not is_right("diabète de l'adulte", accepted)
+
+
+def test_many_details_take_no_time():
+    began = time.perf_counter()
+    assert not is_right("a b " * 70, ["c (a)", "c (b)", "c (a b)"])
+    assert is_right("a b " * 35 + "c" + " b a" * 35, ["c (a)", "c (b)", "c (a b)"])
+    assert time.perf_counter() - began < 2
+
+
 def test_a_type_may_stand_in_brackets():
     accepted = ["diabète de type 2", "diabète type 2"]
     assert is_right("diabète (type 2)", accepted) and not is_right("diabète (type 1)", accepted)
