@@ -18,6 +18,7 @@ _VIETNAMESE = regex.compile(
 _HYPHEN = regex.compile(r"(?<=[\p{L}\p{M}])[-‐‑](?=\p{L})")  # no sign: that has a space behind it
 _BRACKETS = regex.compile(r"[()（）\[\]【】]")
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]"
+_JOINT = rf"(?: |(?<={_UNSPACED})|(?={_UNSPACED})|(?<=\d)(?=\p{{L}})|(?<=[\p{{L}}\p{{M}}])(?=\d))"
 _SECOND_NAME = regex.compile(r"(.+?)\s*[(（]([^()（）]+)[)）]\s*")
 
 
@@ -76,8 +77,8 @@ def _names(accepted: tuple[str, ...], reference: str) -> Names:
             second |= _readings(two[2], is_vietnamese, is_listed=True)
     right = [_readings(text, is_vietnamese, is_listed=True) for text in texts]
     words = "|".join(map(regex.escape, sorted(second, key=len, reverse=True))) or "(?!)"
-    ends = rf"^(?:{words})(?: |(?<={_UNSPACED}))|(?: |(?={_UNSPACED}))(?:{words})$"
-    return Names(frozenset().union(*right), frozenset(second), regex.compile(ends), is_vietnamese)
+    detail = regex.compile(rf"^(?:{words}){_JOINT}|{_JOINT}(?:{words})$")
+    return Names(frozenset().union(*right), frozenset(second), detail, is_vietnamese)
 
 
 @lru_cache(maxsize=10_000)

@@ -171,6 +171,7 @@ def test_a_detail_that_begins_a_name_is_not_cut_from_it():
     assert is_right("diabète de type 2 de l'adulte", accepted)
     assert is_right("diabète : diabète de type 2", accepted)
     assert not is_right("diabète de l'adulte", accepted)
+    assert not is_right("diabète de type 12 de l'adulte", accepted)
 
 
 def test_many_details_take_no_time():
