@@ -1,4 +1,4 @@
-"""CUREMED-BENCH for lm-evaluation-harness, inspect_ai and verifiers; each task's head says how."""
+"""CUREMED-BENCH for lm-evaluation-harness, inspect_ai and lighteval; each task's head says how."""
 
 import math
 import shutil

@@ -2,7 +2,9 @@
 
 import asyncio
 import importlib.util
+import json
 import math
+import subprocess
 import sys
 from types import SimpleNamespace
 
@@ -95,7 +97,7 @@ def test_written_again_the_tasks_of_other_languages_go(rows, folder):
 
 def test_the_task_files_of_all_harnesses_go_out(folder):
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    assert {"curemed_inspect.py", harness.ROWS} < names
+    assert {"curemed_inspect.py", "curemed_lighteval.py", harness.ROWS} < names
     assert {"curemed_verifiers.py", "pyproject.toml"} < names
     assert {"lm_eval/_common_yaml", "lm_eval/utils.py"} < names
     assert not any("__pycache__" in name for name in names)
@@ -230,6 +232,61 @@ def test_inspect_asks_the_server_what_we_would_and_scores_as_we_do(
         assert score.unscored_samples == len(rows) - len(known)
         assert score.metrics["grouped_all"].value == pytest.approx(sum(known) / len(known))
     assert 0 < sum(scored["accuracy"]) < len(scored["accuracy"]) < len(rows)
+
+
+# lighteval ----------------------------------------------------------------------------------------
+
+# In a process of its own: the task file changes lighteval's prompts.
+LIGHTEVAL = """
+import json, pickle, sys
+from types import SimpleNamespace
+from lighteval.tasks.lighteval_task import LightevalTask
+from lighteval.tasks.prompt_manager import PromptManager
+from lighteval.tasks.registry import Registry
+
+configs = Registry._extract_configs(Registry.create_custom_tasks_module(sys.argv[1]))
+tasks = {name: LightevalTask(config) for name, config in configs.items()}
+LightevalTask.load_datasets(tasks)
+found = []
+for name, task in tasks.items():
+    (metric,) = task.metrics
+    items = []
+    for doc in task.get_docs():
+        reply = SimpleNamespace(text=[sys.argv[2].replace("{question}", doc.query)])
+        scores = metric.compute_sample(model_response=reply, doc=doc)
+        prompt = PromptManager(use_chat_template=True).prepare_prompt_api(doc)
+        items.append({"id": doc.specific["id"], "prompt": prompt, "scores": scores})
+    corpus = {}
+    for part, mean in task.aggregation().items():
+        mean = pickle.loads(pickle.dumps(mean))  # as its bootstrap does
+        corpus[part] = float(mean([item["scores"][part] for item in items]))
+    limit = task.generation_size
+    found.append({"task": name, "items": items, "corpus": corpus, "limit": limit})
+print(json.dumps(found))
+"""
+
+
+@needs("lighteval")
+def test_lighteval_loads_the_tasks_and_scores_as_we_do(rows, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path))
+    command = [sys.executable, "-c", LIGHTEVAL, str(folder / "curemed_lighteval.py"), REPLY]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [one["task"] for one in found] == [f"curemed_bench:{name.lower()}" for name in NAMES]
+    by_id = {row.id: row for row in rows}
+    for one in found:
+        assert len(one["items"]) == 2 and one["limit"] == harness.MAX_NEW_TOKENS
+        known = []
+        for item in one["items"]:
+            row = by_id.pop(item["id"])
+            assert item["prompt"] == prompts.messages(row)
+            ours = rewards.score(REPLY.replace("{question}", row.question), row)
+            assert all(same(item["scores"][part], ours[part]) for part in harness.PARTS)
+            known += [] if ours["accuracy"] is None else [ours["accuracy"]]
+        assert one["corpus"]["accuracy"] == sum(known) / len(known)
+        assert one["corpus"]["accuracy_unknown"] == 2 - len(known)
+    assert not by_id
 
 
 # verifiers ----------------------------------------------------------------------------------------

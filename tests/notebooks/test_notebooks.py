@@ -183,6 +183,7 @@ def test_a_parameter_means_the_same_in_every_notebook():
 OTHER_VERSIONS = (
     "vllm",
     "harness",
+    "lighteval",
 )  # extras that ask for versions of their own, for environments of their own
 
 
