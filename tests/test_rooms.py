@@ -14,7 +14,7 @@ import curemed_utils
 from curemed_utils import paths
 
 MODULE = Path(curemed_utils.__file__).parent
-FILES = sorted(file for file in MODULE.rglob("*.py") if "tasks" not in file.parts)
+FILES = sorted(MODULE.rglob("*.py"))
 ROOMS = sorted(file.parent.name for file in MODULE.glob("*/__init__.py"))
 LONGEST = 300  # lines
 

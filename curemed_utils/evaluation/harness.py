@@ -10,7 +10,7 @@ import yaml
 from curemed_utils import data, languages, paths, prompts, rewards
 from curemed_utils.training import checkpoints
 
-TASKS = Path(__file__).parent / "tasks"
+TASKS = paths.PROFILES / "harness"
 ROWS = "rows/test.jsonl"
 FIELDS = ("id", "language", "system", "question", "answer", "accepted")
 PARTS = ("accuracy", "language", "format")

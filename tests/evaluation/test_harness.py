@@ -123,16 +123,6 @@ def test_a_language_unknown_or_without_rows_is_said(folder):
         harness.read_records(folder, "Thai")
 
 
-def test_the_package_carries_the_task_files():
-    patterns = paths.ROOT.joinpath("pyproject.toml").read_text()
-    assert '"evaluation/tasks/*.py"' in patterns
-    assert '"evaluation/tasks/pyproject.toml"' in patterns
-    assert '"evaluation/tasks/lm_eval/*"' in patterns
-    folders = {path.parent for path in harness.TASKS.rglob("*") if path.is_file()}
-    named = {path for path in folders if path.name != "__pycache__"}
-    assert named == {harness.TASKS, harness.TASKS / "lm_eval"}
-
-
 # lm-evaluation-harness ----------------------------------------------------------------------------
 
 
