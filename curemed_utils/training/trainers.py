@@ -166,11 +166,12 @@ def grpo_trainer(stage: GRPO, part: Path):
     rows = data.read_jsonl(stage.train_file)
     kept = _short(rows, tokenizer, stage.max_prompt_length)
     made = {"rows": len(kept), "rows_over_length": len(rows) - len(kept)}
-    mixed = stage.curriculum == "mixture"
+    mixed, n_prompts = stage.curriculum == "mixture", stage.batch_size // stage.num_generations
     if mixed:
-        n_prompts = stage.steps * stage.batch_size // stage.num_generations
         drawn = curricula.mixture(kept, stage.alpha, stage.seed)
-        kept = list(itertools.islice(drawn, n_prompts))
+        kept = list(itertools.islice(drawn, stage.steps * n_prompts))
+    elif len(kept) < n_prompts:  # TRL draws whole batches only
+        kept += _fill(kept, n_prompts, stage.seed)
     rules = stage.rewards(_judge(stage))
     settings = common(stage, part) | _engine(stage) | _validation(stage, part)
     settings |= dict(

@@ -197,6 +197,14 @@ def test_a_grpo_stage_rewards_trains_and_says_where_it_started(trained, grpo):
     AutoModelForCausalLM.from_pretrained(output)
 
 
+def test_fewer_prompts_than_a_step_takes_train_all_the_same(grpo, tmp_path):
+    rows = data.read_jsonl(grpo["train_file"])
+    config = grpo | {"train_file": data.write_jsonl(rows[:1], tmp_path / "one.jsonl")}
+    output = process.train("grpo", stages.settings("grpo", config))
+    assert len(log(output, "reward")) == 2 and checkpoints.info(output)["rows"] == 1
+    assert len(pd.read_parquet(output / "rollouts.parquet")) == 2 * grpo["batch_size"]
+
+
 def test_fields_of_trl_come_back_from_its_config(grpo, tmp_path):
     options = {"epsilon_high": 0.28, "mask_truncated_completions": True}
     options |= {"importance_sampling_level": "sequence"}
