@@ -71,12 +71,12 @@ def _parts(text: str, row: data.Row, weights: dict[str, float]) -> str:
     for name, score in scores.items():
         shown, paid = "–", "unknown"
         if score is not None:
-            shown, paid = f"{score:.0f}", f"{weights[name] * score:.3f}"
+            shown, paid = f"{score:.0f}", f"{weights[name] * score:.2f}"
         lines.append(_line(name, f"{weights[name]:.2f}", shown, paid, html.escape(reasons[name])))
     total = rewards.composite(scores, weights)
     scores["format"] = rewards.format_reward(text, strict=False)
-    told = f"with the loose format of Appendix B.3.2: {rewards.composite(scores, weights):.3f}"
-    lines.append(_line("<b>reward</b>", "", "", f"<b>{total:.3f}</b>", told))
+    told = f"with the loose format of Appendix B.3.2: {rewards.composite(scores, weights):.2f}"
+    lines.append(_line("<b>reward</b>", "", "", f"<b>{total:.2f}</b>", told))
     return f"<table>{''.join(lines)}</table>"
 
 
@@ -88,7 +88,7 @@ def _attempts(texts: dict[str, str], row: data.Row, weights: dict[str, float]) -
     for name in sorted(totals, key=totals.get, reverse=True):
         pays = name != "honest" and totals[name] >= totals["honest"]
         remark = "<b>pays as much as honesty</b>" if pays else ""
-        lines.append(_line(name, f"{totals[name]:.3f}", remark))
+        lines.append(_line(name, f"{totals[name]:.2f}", remark))
     return f"<p>Attempts to be paid without work:</p><table>{''.join(lines)}</table>"
 
 

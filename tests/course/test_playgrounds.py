@@ -45,11 +45,11 @@ class TestReward:
         assert controls["response"].value.startswith("<thinking>")
         shown = self.shown(controls)
         assert [shown[name][:3] for name in ("accuracy", "language", "format")] == [
-            ["0.65", "1", "0.650"],
-            ["0.30", "1", "0.300"],
-            ["0.05", "1", "0.050"],
+            ["0.65", "1", "0.65"],
+            ["0.30", "1", "0.30"],
+            ["0.05", "1", "0.05"],
         ]
-        assert shown["reward"][2] == "1.000"
+        assert shown["reward"][2] == "1.00"
 
     def test_a_typed_response_is_scored_and_can_t_become_markup(self, controls):
         typed = "<answer><b>Je ne sais pas, il faut consulter un médecin.</b></answer>"
@@ -57,7 +57,7 @@ class TestReward:
         shown = self.shown(controls)
         scores = [shown[name][1] for name in ("accuracy", "language", "format")]
         assert scores == ["0", "1", "0"]
-        assert shown["reward"][2] == "0.300"
+        assert shown["reward"][2] == "0.30"
         assert "“<b>Je ne sais" in shown["accuracy"][3] and "<b>Je" not in controls["HTML"].value
         controls["response"].value = "no tags at all"
         assert self.shown(controls)["accuracy"][3] == "no single answer block"
@@ -67,16 +67,16 @@ class TestReward:
             controls["example"].value = name
             assert controls["response"].value == text
             total = rewards.composite(rewards.score(text, malaria[0]))
-            assert self.shown(controls)["reward"][2] == f"{total:.3f}"
+            assert self.shown(controls)["reward"][2] == f"{total:.2f}"
 
     def test_weights_move_the_reward_and_tell_when_a_hack_pays(self, controls):
         assert not any("as much as honesty" in row[-1] for row in self.shown(controls).values())
         controls["format weight"].value = 0
         shown = self.shown(controls)
-        assert shown["reward"][2] == "0.950"
+        assert shown["reward"][2] == "0.95"
         assert shown["no reasoning"][-1] == shown["empty steps"][-1] == "pays as much as honesty"
         controls["language weight"].value = 1
-        assert self.shown(controls)["the question echoed"][0] == "1.000"
+        assert self.shown(controls)["the question echoed"][0] == "1.00"
 
 
 class TestCurriculum:
@@ -118,6 +118,6 @@ def test_readers_without_a_kernel_see_the_first_state(malaria, sample):
     bundle = playgrounds.reward(*malaria)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert malaria[0].question.split()[0] in bundle["text/html"]
-    assert "1.000" in bundle["text/html"]
+    assert "1.00" in bundle["text/html"]
     bundle = playgrounds.curriculum(sample)._repr_mimebundle_()
     assert "of every batch from the stages before" in bundle["text/html"]

@@ -275,7 +275,7 @@ def test_04_runs_and_its_reward_can_be_played_with(page, workspace, shots):
     run_all(page, workspace, shots, "04_grpo_stage1_high")
     source = "playgrounds.reward"
     widget(page, "example").get_by_role("combobox").select_option("the question echoed")
-    see(page, shots, source, "with the loose format of Appendix B.3.2: 0.350", "04_example")
+    see(page, shots, source, "with the loose format of Appendix B.3.2: 0.35", "04_example")
     typed = widget(page, "response").get_by_role("textbox")
     typed.fill("<thinking><step1>Sueurs.</step1></thinking><answer>paludisme</answer>")
     see(page, shots, source, "the answer read is “paludisme”", "04_typed")
