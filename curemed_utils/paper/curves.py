@@ -17,7 +17,9 @@ REWARDS = {  # column -> name in a log, and colour, width and line in the pictur
     "language": ("rewards/language/mean", GREEN, 1, "-."),
     "format": ("rewards/format/mean", RED, 1, ":"),
 }
-WINDOW = 5  # steps in a moving average of the rewards
+WINDOW = 5  # steps in a moving average
+WATCHED = {"entropy": "entropy (nats)", "completions/mean_length": "length (tokens)"}
+WATCHED |= {"kl": "KL to the start (nats)"}
 MEASURES = {
     "reward": "Mean reward x 100",
     "la": "Logical accuracy",
@@ -90,6 +92,20 @@ def validation(log: pd.DataFrame) -> Figure:
     for column in ("reward", "eval_reward"):
         sns.lineplot(log, x="step", y=column, label=column, marker="o", ax=ax)
     ax.set(ylim=(0, 1.1))
+    return drawn
+
+
+@style.applied()
+def watched(logs: dict[str, pd.DataFrame]) -> Figure:
+    """Moving averages of entropy, length and KL in GRPO logs (name to log.jsonl)."""
+    alt = f"Entropy, length and KL to the start by GRPO step: {', '.join(logs)}"
+    drawn, axes = style.figure(PAGE, 2.4, alt, 3)
+    for ax, (column, title) in zip(axes, WATCHED.items(), strict=True):
+        for name, log in logs.items():
+            smooth = log.reindex(columns=[column]).rolling(WINDOW, min_periods=1).mean()
+            ax.plot(log["step"], smooth, label=name)
+        ax.set(xlabel="step", title=title)
+    axes[0].legend()
     return drawn
 
 

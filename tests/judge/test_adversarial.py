@@ -209,7 +209,7 @@ def test_notebook_04_names_a_judge_that_pays_negated_answers(
         assert "keyword_judge" in told and "unknown</td>" in told  # the table
         assert server.stats()["distinct"] == 23 * 13
         assert server.stats()["finished"] == 22 * 13 + 3 * 13  # the second time from the file
-    assert "paid 'negated' 1.00" in text_of(executed, "04-trial-3")
+    assert "paid 'negated' 1.00" in text_of(executed, "04-trial-1")
 
 
 def test_the_notebook_tries_the_judge_before_the_stage_is_launched():

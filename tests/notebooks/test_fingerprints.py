@@ -171,7 +171,14 @@ def test_a_moved_run_and_a_moved_file_are_the_same(run_dir, tmp_path):
                 "report_to": "wandb",
             }
         },
-        {"grpo_options": {"weight_decay": 0.0, "loss_type": "dapo", "judge_cache": "x.sqlite"}},
+        {
+            "grpo_options": {
+                "weight_decay": 0.0,
+                "loss_type": "dapo",
+                "beta": 1e-6,
+                "judge_cache": "x.sqlite",
+            }
+        },
         {"sft_save_steps": 5, "grpo_save_steps": 5, "grpo_micro_batch": 8},
         {"run_dir": "elsewhere"},
         {"judge_options": {"requests_per_minute": 60, "timeout": 9, "served": "x"}},

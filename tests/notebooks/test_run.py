@@ -333,6 +333,7 @@ grpo_batch_size: 8
 grpo_micro_batch: 8
 num_generations: 4
 max_completion_length: 24
+gamed_steps: 0
 """
 
 
@@ -349,7 +350,7 @@ def test_a_cap_a_logger_and_another_place_train_nothing_again(tmp_path, capsys):
     made = weights.stat().st_mtime_ns
     (tmp_path / "run").rename(tmp_path / "moved")
     capsys.readouterr()
-    options = "{weight_decay: 0.0, loss_type: dapo, report_to: tensorboard}"
+    options = "{weight_decay: 0.0, loss_type: dapo, beta: 1.0e-6, report_to: tensorboard}"
     for number in ("01", "03", "04"):
         again = [str(tmp_path / "capped.yaml"), "--from", number, "--to", number]
         again += ["--run-dir", str(tmp_path / "moved"), "-p", "grpo_options", options]

@@ -70,3 +70,15 @@ def test_held_out_rows_are_drawn_beside_the_rollouts():
     rollouts, held_out = [line.get_xydata().tolist() for line in ax.lines[:2]]
     assert rollouts == [[1, 0.1], [2, 0.2], [3, 0.3], [4, 0.4]]
     assert held_out == [[0, 0.2], [4, 0.5]]
+
+
+def test_what_is_watched_beside_the_reward_has_a_panel_each_and_a_line_for_each_log():
+    steps = range(1, 11)
+    log = pd.DataFrame({"step": steps, "entropy": steps, "completions/mean_length": 5.0, "kl": 0.0})
+    drawn = curves.watched({"healthy": log.drop(columns="kl"), "gamed": log})
+    assert [ax.get_title() for ax in drawn.axes] == list(curves.WATCHED.values())
+    assert drawn.axes[0].lines[0].get_ydata().tolist()[-1] == 8  # the mean of the last five
+    healthy, gamed = drawn.axes[2].lines
+    assert pd.isna(healthy.get_ydata()).all() and (gamed.get_ydata() == 0).all()
+    assert drawn.alt.endswith("healthy, gamed")
+    assert len(curves.watched({"healthy": log}).axes[1].lines) == 1
