@@ -17,7 +17,16 @@ def main() -> None:
     machine = f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
     recorded = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     results = {"machine": machine}
-    for name in ("judge", "language", "short_answers", "audit", "intervals", "generation", "sft", "busy"):
+    for name in (
+        "judge",
+        "language",
+        "short_answers",
+        "audit",
+        "intervals",
+        "generation",
+        "sft",
+        "busy",
+    ):
         module = importlib.import_module(
             name
         )  # not above: the processes that judge.py starts and kills begin by importing this file
