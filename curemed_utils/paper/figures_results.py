@@ -8,9 +8,8 @@ from matplotlib.figure import Figure
 
 from curemed_utils import languages
 from curemed_utils.paper import style
-from curemed_utils.paper.style import BLUE, COLUMN, GREY, PAGE, PURPLE, RED, TIER_COLORS
+from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, PAGE, PURPLE, RED, TIER_COLORS
 from curemed_utils.paper.words import SIZES
-from curemed_utils.training import curricula
 
 FAR = 60  # points from a mark to its label's middle, from which a line joins them
 MARK = {"edgecolor": "white", "linewidth": 0.5, "zorder": 3}
@@ -63,6 +62,20 @@ def _label(ax: Axes, row, radius: float, color: str) -> None:
         line = dict(arrowstyle="-", color=GREY, linewidth=0.5)
         look["arrowprops"] = dict(**line, shrinkA=0, shrinkB=radius, relpos=(0, 0.5))
     style.note(ax, row.model.replace("-Qwen2.5", ""), place, offset, **look)
+
+
+def language_price(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
+    """LA against LC by the language's weight with 95% intervals, over models of Table 2."""
+    drawn = tradeoff(published)
+    (ax,) = drawn.axes
+    ax.hlines(table["la"], table["lc_low"], table["lc_high"], GREEN)
+    ax.vlines(table["lc"], table["la_low"], table["la_high"], GREEN)
+    for weight, lc, la in table[["weight", "lc", "la"]].itertuples(index=False):
+        ax.plot(lc, la, "D", color=GREEN)
+        style.note(ax, weight, (lc, la), (9, 4), color=GREEN)
+        drawn.alt += f"; tiny model, {weight}: LC {lc:.0f}, LA {la:.0f}"
+    ax.set_ylim(-7, 106)
+    return drawn
 
 
 @style.applied()
@@ -183,7 +196,7 @@ def tier_gap(panels: dict[str, pd.DataFrame]) -> Figure:
     `panels` maps a title to a table in percent; columns: tiers, rows drawn: first and last.
     """
     ends = {title: table.iloc[[0, -1]] for title, table in panels.items()}
-    gaps = {title: curricula.gap(table).tolist() for title, table in ends.items()}
+    gaps = {title: (table["high"] - table["low"]).tolist() for title, table in ends.items()}
     told = [f"{title} {gap[0]:.0f} to {gap[1]:.0f} points" for title, gap in gaps.items()]
     alt = style.alt("tier_gap", gaps="; ".join(told))
     width = PAGE if len(panels) > 1 else COLUMN

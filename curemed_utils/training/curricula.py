@@ -148,8 +148,3 @@ def _lost(earlier: np.ndarray, present: np.ndarray) -> tuple[float, ...]:
         width *= WIDER
     plain = earlier.mean(axis=0).max() - present.mean()
     return plain, change.mean(), change.mean() - width, change.mean() + width
-
-
-def gap(levels: pd.DataFrame) -> pd.Series:
-    """The high tier's level less the low tier's, by row."""
-    return levels["high"] - levels["low"]

@@ -289,3 +289,23 @@ def test_levels_are_drawn_by_tier_with_the_noise_of_identical_runs():
         assert band.y0 == pytest.approx(min(levels) - 0.1)
         assert band.y1 == pytest.approx(max(levels) + 0.1)
     assert not curves.forgetting_curves(lab.drop(columns="noise")).axes[0].collections
+
+
+def test_weights_of_the_language_are_drawn_with_intervals_over_the_published_models():
+    lines = [("SFT", 60.0, 40.0), ("0.30", 90.0, 85.0)]
+    table = pd.DataFrame(lines, columns=["weight", "lc", "la"])
+    for part in ("lc", "la"):
+        table[f"{part}_low"], table[f"{part}_high"] = table[part] - 9, table[part] + 4
+    drawn = figures_results.language_price(table, published("table02"))
+    (ax,) = drawn.axes
+    places = [line.get_xydata()[0].tolist() for line in ax.lines]
+    assert places == table[["lc", "la"]].values.tolist()
+    across, up = ax.collections[-2:]
+    ends = [segment[:, 0].tolist() for segment in across.get_segments()]
+    assert ends == table[["lc_low", "lc_high"]].values.tolist()
+    ends = [segment[:, 1].tolist() for segment in up.get_segments()]
+    assert ends == table[["la_low", "la_high"]].values.tolist()
+    labels = {text.get_text() for text in ax.texts}
+    assert {"CURE-MED-7B", *table["weight"]} <= labels
+    assert all(f"tiny model, {weight}: LC" in drawn.alt for weight in table["weight"])
+    assert ax.get_ylim()[1] > table["la_high"].max()

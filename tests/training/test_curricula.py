@@ -275,7 +275,7 @@ def test_the_gap_is_that_of_the_intervals_of_an_evaluation(make_row):
     of_intervals = intervals.estimates(verdicts.astype({"correct": "boolean"}), metrics=("la",))
     gap = of_intervals.set_index("statistic").loc["tier_gap", "value"]
     levels = curricula.lab(verdicts)["LA"].unstack("tier")
-    assert 100 * curricula.gap(levels)["sft"] == pytest.approx(gap)
+    assert 100 * (levels["high"] - levels["low"])["sft"] == pytest.approx(gap)
 
 
 def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
@@ -297,8 +297,3 @@ def test_the_lab_averages_by_model_and_tier_and_leaves_out_the_unknown():
     assert parts.loc[("sft", "high")].tolist() == pytest.approx([0.85, 1.0, 0.5, 1.0])
     assert math.isnan(table.loc[("one", "low"), "reward"])
     assert table.loc[("one", "low"), "LA"] == 0 and math.isnan(table.loc[("one", "low"), "LC"])
-
-
-def test_the_gap_is_high_less_low():
-    levels = pd.DataFrame({"high": [0.8], "medium": [0.7], "low": [0.5]}, index=["sft"])
-    assert curricula.gap(levels).round(9).to_dict() == {"sft": 0.3}
