@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from curemed_utils import data, paths, rewards
+from curemed_utils import data, languages, paths, rewards
 from curemed_utils.training import checkpoints, process, replay, stages
 
 
@@ -98,18 +98,16 @@ GAMED |= {"max_completion_length": 112, "steps": 20, "loss_type": "dapo", "beta"
 @pytest.mark.slow
 def test_a_reward_made_to_be_gamed_rises_while_accuracy_falls(tiny_base, sample, tmp_path):
     """Notebook 04's claim, on other weights and another seed than the demo's."""
-    train_file = data.write_jsonl(sample[::2], tmp_path / "rows.jsonl")
+    rows = [row for row in sample if languages.get(row.language).tier == "high"]
+    train_file = data.write_jsonl(rows, tmp_path / "rows.jsonl")
     places = {"train_file": train_file, "start": tiny_base, "seed": 1}
     sizes = {"batch_size": 13, "micro_batch": 13, "max_steps": 74, "learning_rate": 5e-3}
     sizes |= {"scheduler": "constant_with_warmup", "warmup": 0.05}
     output = paths.checkpoint(tmp_path, "sft")
     start = process.train("sft", stages.settings("sft", places | sizes | {"output": output}))
-    pool = [row for row in sample[::2] if row.language in ("French", "Spanish", "Vietnamese")]
-    places["train_file"] = data.write_jsonl(pool, tmp_path / "pool.jsonl")
     places |= {"start": start, "output": paths.checkpoint(tmp_path, "stage1_high")}
     output = process.train("grpo", stages.settings("grpo", places | GAMED))
     log = pd.read_json(output / "log.jsonl", lines=True).dropna(subset=["reward"])
     ends = log[["reward", "rewards/accuracy/mean"]].groupby(np.arange(20) * 3 // 20).mean()
     rise, fall = ends.iloc[-1] - ends.iloc[0]
-    print(ends)
-    assert rise > 0 and fall < -0.02
+    assert rise > 0 and fall < -0.02, ends.to_string()
