@@ -102,3 +102,11 @@ def test_what_notebook_06_concludes_stands_in_the_committed_tables():
     assert (price.drop("SFT")[["la", "lc"]] > price.loc["SFT", ["la", "lc"]]).all(axis=None)
     for part in ("la", "lc"):  # no weight's interval lies apart from another's
         assert price.drop("SFT")[f"{part}_low"].max() < price.drop("SFT")[f"{part}_high"].min()
+
+
+def test_filter_and_refill_leave_less_than_half_of_the_dead_groups():
+    table = paper.published("demo_dead_groups").set_index(["shape", "groups"])
+    for shape in ("demo", "demo, surer"):
+        as_they_come, refilled = table.loc[shape, "dead_groups"]
+        assert as_they_come > 0 and refilled < as_they_come / 2
+    assert table.loc[("demo, surer", "as they come"), "kept"] == 12  # all of stage 1
