@@ -43,7 +43,9 @@ def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
         return bool(_readings(answer, names.is_vietnamese) & names.right)
     whole = _readings(_BRACKETS.sub(" ", answer), names.is_vietnamese)
     texts = _readings(answer, names.is_vietnamese) | whole
-    return bool(texts & names.right) or any(_consists_of(text, names) for text in texts)
+    if _without_details(texts, names.beside) & names.right:
+        return True
+    return any(_consists_of(text, names) for text in texts)
 
 
 def _consists_of(text: str, names: Names) -> bool:
@@ -61,7 +63,7 @@ def _without_details(texts: frozenset[str], detail: regex.Pattern) -> set[str]:
     left, rest = set(), set(texts)
     while rest:
         left |= rest
-        cuts = ((text, cut) for text in rest for cut in detail.finditer(text))
+        cuts = ((text, cut) for text in rest for cut in detail.finditer(text, overlapped=True))
         rest = {text[: cut.start()] + text[cut.end() :] for text, cut in cuts} - left
     return left
 

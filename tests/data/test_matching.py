@@ -181,6 +181,14 @@ def test_many_details_take_no_time():
     assert time.perf_counter() - began < 2
 
 
+def test_a_detail_may_hold_an_or_word_of_another_language_and_a_longer_one_may_end_as_it_does():
+    accepted = ["diabète de type 2 (lié au surpoids)", "diabète de type 2 (surpoids)"]
+    assert is_right("diabète de type 2 lié au surpoids", accepted)
+    assert not is_right("diabète de type 1 lié au surpoids", accepted)
+    accepted = ["sarampión (manchas de Koplik)", "sarampión (con manchas de Koplik)"]
+    assert is_right("Sarampión con manchas de Koplik", [*accepted, "sarampión (sarampion)"])
+
+
 def test_a_type_may_stand_in_brackets():
     accepted = ["diabète de type 2", "diabète type 2"]
     assert is_right("diabète (type 2)", accepted) and not is_right("diabète (type 1)", accepted)
