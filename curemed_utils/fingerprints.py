@@ -77,7 +77,7 @@ def of_notebook(name: str, given: dict, directory: Path) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
-def _that_count(parameters: dict) -> dict:
+def _that_count(parameters):
     """Without what never counts; with the content of the files and models that are named."""
     counted = {}
     for name, value in parameters.items():
@@ -92,14 +92,14 @@ def _that_count(parameters: dict) -> dict:
     return counted
 
 
-def _by_content(named: str | dict) -> str | list | dict:
+def _by_content(named):
     if isinstance(named, dict):
         return {key: _by_content(value) for key, value in named.items()}
     path = paths.resolve(named)
     return [path.name, content(path)] if named and path.exists() else named
 
 
-def _results(name: str, directory: Path) -> str:
+def _results(name, directory):
     """What an earlier notebook left: its numbers, and its outputs by content."""
     file = paths.summary_file(directory, name)
     if not file.exists():
@@ -146,7 +146,7 @@ def read_by(cells: list[str]) -> set[Path]:
 
 
 @cache
-def _imported_by(code: str) -> list[str]:
+def _imported_by(code):
     try:
         nodes = list(ast.walk(ast.parse(code)))
     except SyntaxError:  # the kernel will say so
@@ -160,7 +160,7 @@ def _imported_by(code: str) -> list[str]:
     return [name for name in modules if name.startswith("curemed_utils.")]
 
 
-def _file_of(module: str) -> Path | None:
+def _file_of(module):
     if module.startswith(CHECKS):
         return None
     path = PACKAGE.parent.joinpath(*module.split("."))
@@ -171,7 +171,7 @@ def _file_of(module: str) -> Path | None:
     return None
 
 
-def _named_in(code: str, file: Path) -> set[Path]:
+def _named_in(code, file):
     named, folders = set(), [file.parent]
     if "paths.SOURCE_DATA" in code:
         named.add(paths.SOURCE_DATA)

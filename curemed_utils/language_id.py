@@ -86,7 +86,7 @@ def bare(word: str) -> str:
     return word.strip(_PUNCTUATION).lower()
 
 
-def _cleared(text: str) -> str:
+def _cleared(text):
     if not isinstance(text, str):
         raise ValueError(f"the language check needs a text, not {text!r}")
     text = unicodedata.normalize("NFC", regex.sub(r"\p{Cf}", "", text))
@@ -100,19 +100,19 @@ def own_letters(script: str) -> regex.Pattern:
 
 
 @cache
-def _stray(script: str) -> regex.Pattern:
+def _stray(script):
     allowed = rf"{_LETTERS[script]}\p{{Latin}}\p{{Greek}}\p{{Common}}\p{{Inherited}}"
     return regex.compile(rf"(?V1)[\p{{L}}--[{allowed}]]")
 
 
-def _may_be_hanja(text: str) -> bool:
+def _may_be_hanja(text):
     """Whether only a few of Korea's Chinese characters are foreign in a Korean text."""
     foreign = "".join(_stray("Hangul").findall(text))
     is_few = regex.fullmatch(r"\p{Han}{1,4}", foreign) and own_letters("Hangul").search(text)
     return bool(is_few and not _lacking("euc_kr", foreign))
 
 
-def _own_script(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
+def _own_script(text, target, n_letters, quotes):
     letters = "".join(own_letters(target.script).findall(text))
     if target.code == "ja":
         if not _in_japanese_use(letters):
@@ -134,20 +134,20 @@ def _own_script(text: str, target: languages.Language, n_letters: int, quotes: b
     return Check(True, f"{share:.0%} {target.script} letters")
 
 
-def _in_japanese_use(letters: str) -> bool:
+def _in_japanese_use(letters):
     """Whether Japan's code tables have all, and none is a short form of China's."""
     rare = _lacking("cp932", letters)
     short_forms = set(_lacking("big5", rare)) - set(_lacking("gb2312", rare))
     return not short_forms and not _lacking("euc_jis_2004", rare)
 
 
-def _lacking(code_table: str, letters: str) -> str:
+def _lacking(code_table, letters):
     """Those of the letters that a code table lacks."""
     kept = set(letters.encode(code_table, "ignore").decode(code_table))
     return "".join(letter for letter in letters if letter not in kept)
 
 
-def _are_names(text: str, alone: bool) -> bool:
+def _are_names(text, alone):
     """Whether the Latin words may be names: a few each, and none plain English.
 
     Beside words of another script, only function words are plain English.
@@ -164,18 +164,18 @@ def _are_names(text: str, alone: bool) -> bool:
     return True
 
 
-def _latin_words(text: str) -> list[str]:
+def _latin_words(text):
     """Words in Latin letters but for units and abbreviations in capitals."""
     return [word for word in _PATTERN["latin_word"].findall(text) if not word.isupper()]
 
 
-def _is_latin_passage(stretch: str) -> bool:
+def _is_latin_passage(stretch):
     """Whether a stretch is more than a term or a list."""
     weights = [1 + (word.lower() in FUNCTION_WORDS) for word in _latin_words(stretch)]
     return sum(weights) * WORD > PASSAGE and not _are_names(stretch, alone=False)
 
 
-def _detected(text: str, target: languages.Language, n_letters: int, quotes: bool) -> Check:
+def _detected(text, target, n_letters, quotes):
     if n_letters < SHORT:
         return _short(text, target)
     code, sure = _cld2(text)
@@ -196,7 +196,7 @@ def _detected(text: str, target: languages.Language, n_letters: int, quotes: boo
     return Check(True, f"reads as {target.code}")
 
 
-def _short(text: str, target: languages.Language) -> Check:
+def _short(text, target):
     """A few words: in the language or another that own letters or both detectors name, or English.
 
     Undecided where words may be a name, or are of two languages.
@@ -218,7 +218,7 @@ def _short(text: str, target: languages.Language) -> Check:
     return Check(is_own, f"reads as {names[0]}")
 
 
-def _is_short_english(text: str, code: str) -> bool:
+def _is_short_english(text, code):
     """Whether words are English and not the language's, and the rest isn't for it."""
     words = text.lower().split()
     english = _ENGLISH.difference(_DATA["shared"].get(code, "").split())
@@ -228,7 +228,7 @@ def _is_short_english(text: str, code: str) -> bool:
     return any(is_english) and for_english.sum() > 0
 
 
-def _cld2(text: str) -> tuple[str, bool]:
+def _cld2(text):
     try:
         sure, _, detected = pycld2.detect(text, bestEffort=True)
     except (pycld2.error, UnicodeEncodeError):
@@ -236,7 +236,7 @@ def _cld2(text: str) -> tuple[str, bool]:
     return detected[0][1], sure
 
 
-def _passage(text: str, code: str, suspect: str) -> str:
+def _passage(text, code, suspect):
     """The foreign language of the clearest passage against `code`, empty for none.
 
     The largest sum of `evidence` over consecutive words counts, doubled for the `suspect` that
@@ -281,12 +281,12 @@ def evidence(words: list[str], code: str) -> np.ndarray:
 
 
 @cache
-def _identifier() -> LanguageIdentifier:
+def _identifier():
     return LanguageIdentifier.from_model_file(MODEL_FILE)
 
 
 @cache
-def _model() -> tuple[np.ndarray, ...]:
+def _model():
     """Next states, their rows, features of states, likelihoods."""
     model = _identifier()
     columns = [model.nb_classes.index(code) for code in _FOREIGN]

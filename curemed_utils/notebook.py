@@ -68,7 +68,7 @@ class Interactive(widgets.VBox):
         note = "<p><i>A still picture: in JupyterLab this can be moved.</i></p>"
         self._still = f"<div>{still}</div>{note}"
 
-    def _repr_mimebundle_(self, **options) -> dict:
+    def _repr_mimebundle_(self, **options):
         return super()._repr_mimebundle_(**options) | {"text/html": self._still}
 
 

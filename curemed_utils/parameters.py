@@ -24,12 +24,12 @@ from curemed_utils.judge.models import Options, tell
 from curemed_utils.training import curricula, launch, stages
 
 
-def _there(file: str) -> None:
+def _there(file):
     if file and not os.path.exists(paths.resolve(file)):
         raise ValueError(f"there is no {paths.resolve(file)}")
 
 
-def _curation(options: dict) -> None:
+def _curation(options):
     if "seed" in options:
         raise ValueError("seed is a parameter of its own")
     items.Settings.model_validate(options)
@@ -81,7 +81,7 @@ def declared(notebook: Path) -> dict[str, Parameter]:
     return parameters
 
 
-def _parameter(line: ast.AnnAssign, notebook: Path) -> Parameter:
+def _parameter(line, notebook):
     try:
         return Parameter(ast.unparse(line.annotation), ast.literal_eval(line.value))
     except ValueError:
@@ -119,7 +119,7 @@ def read_arguments(pairs: list[tuple[str, str]], known: dict) -> dict:
     return values
 
 
-def _read(text: str, type_name: str, place: str) -> object:
+def _read(text, type_name, place):
     """A str is taken as typed; others are YAML, a bool also yes, no, on or off in any case."""
     if type_name == "str":
         return text
@@ -171,14 +171,14 @@ def check_notebook(namespace: dict) -> None:
     check_stages(values)
 
 
-def _types(known: dict) -> dict[str, str]:
+def _types(known):
     types = {}
     for parameters in known.values():
         types |= {name: parameter.type for name, parameter in parameters.items()}
     return types
 
 
-def _check(name: str, value: object, type_name: str) -> None:
+def _check(name, value, type_name):
     form = NARROWER.get(name) or TYPES.get(type_name, Any)
     try:
         TypeAdapter(form).validate_python(value, strict=True)

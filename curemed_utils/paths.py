@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 
-def _root() -> Path:
+def _root():
     above = [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
     checkouts = [folder for folder in above if (folder / "papermill_params").is_dir()]
     return checkouts[0] if checkouts else Path.cwd()

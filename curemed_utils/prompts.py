@@ -11,7 +11,7 @@ from curemed_utils.data import Row
 from curemed_utils.data.yaml12 import read_yaml
 
 
-def _digest(text: str) -> str:
+def _digest(text):
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -45,7 +45,7 @@ def language_reward(text: str, language: str, over: str = "answer") -> float | N
     return None if verdict is None else float(verdict)
 
 
-def _judged_part(text: str, over: str) -> str:
+def _judged_part(text, over):
     return text if over == "response" else answer_of(text) or ""
 
 
@@ -181,7 +181,7 @@ class Rewards:
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(asyncio.run, self.score(texts, items)).result()
 
-    async def _ask(self, name: str, questions: dict[int, dict], parts, errors) -> None:
+    async def _ask(self, name, questions, parts, errors):
         if not questions or isinstance(self.judge, str):
             return
         verdicts = await self.judge.score_async(f"reward_{name}", questions.values())
@@ -197,7 +197,7 @@ class Rewards:
         """
         return [self._function(name) for name in WEIGHTS]
 
-    def _function(self, name: str):
+    def _function(self, name):
         async def reward(completions, **columns):
             if self._batch[0] is not completions:
                 scoring = asyncio.ensure_future(self._score_columns(completions, columns))
@@ -207,7 +207,7 @@ class Rewards:
         reward.__name__ = name  # TRL logs a part under it
         return reward
 
-    async def _score_columns(self, completions, columns) -> list[dict[str, float | None]]:
+    async def _score_columns(self, completions, columns):
         if log := columns.get("log_extra"):
             log("id", columns["id"])
             log("prompt_language", columns["language"])

@@ -91,7 +91,7 @@ def run(
         raise DataError(f"{busy}; wait for it or choose another --run-dir") from None
 
 
-def _choose(names: list[str], only: Sequence[str], first: str, last: str) -> list[str]:
+def _choose(names, only, first, last):
     numbers = [name[:2] for name in names]
     for number in filter(None, [*only, first, last]):
         if number not in numbers:
@@ -104,7 +104,7 @@ def _choose(names: list[str], only: Sequence[str], first: str, last: str) -> lis
     return chosen
 
 
-def _chain(chosen: dict[str, dict], directory: Path, forced: bool) -> None:
+def _chain(chosen, directory, forced):
     for number, (name, parameters) in enumerate(chosen.items(), 1):
         parameters["run_dir"] = str(directory)
         label = f"[{number}/{len(chosen)}] {name}"
@@ -115,7 +115,7 @@ def _chain(chosen: dict[str, dict], directory: Path, forced: bool) -> None:
         _run_one(name, parameters, directory)
 
 
-def _run_one(name: str, parameters: dict, directory: Path) -> None:
+def _run_one(name, parameters, directory):
     started = time.monotonic()
     made_from = fingerprints.of_notebook(name, parameters, directory)
     mark = fingerprints.mark(name, directory)
@@ -153,7 +153,7 @@ def execute(name: str, parameters: dict, directory: Path) -> None:
         raise RuntimeError(f"not every cell of {name} was run")
 
 
-def _arguments(argv: list[str] | None) -> argparse.Namespace:
+def _arguments(argv):
     parser = argparse.ArgumentParser(prog="python -m curemed_utils.run")
     option = parser.add_argument
     option("profile", help="a file of papermill_params, without .yaml")

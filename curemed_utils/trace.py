@@ -50,7 +50,7 @@ def renumbered(reasoning: str) -> str:
     """The reasoning with its step tags numbered from 1 in their order."""
     counts = {"": 0, "/": 0}
 
-    def renumber(tag: re.Match) -> str:
+    def renumber(tag):
         counts[tag[1]] += 1
         return f"<{tag[1]}step{counts[tag[1]]}>"
 

@@ -88,7 +88,7 @@ def row_findings(row: Row) -> Iterator[tuple[str, str]]:
         yield "long_questions", f"{len(row.question):,} characters"
 
 
-def _answer_language_fault(answer: str, row: Row) -> str:
+def _answer_language_fault(answer, row):
     """Why the answer is not in the row's language; empty if it may be."""
     verdict, reason = language_id.check_language(answer, row.language)
     if verdict is not False:

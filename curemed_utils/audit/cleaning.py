@@ -1,6 +1,5 @@
 """The set without what the audit found wrong, and a log of every change."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def clean(
     return Cleaned(remaining, _log(places, changes))
 
 
-def _log(places: list[duplicates.Place], changes: dict) -> pd.DataFrame:
+def _log(places, changes):
     lines = []
     for place in places:
         if place in changes:
@@ -80,7 +79,7 @@ def _log(places: list[duplicates.Place], changes: dict) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=columns)
 
 
-def _defects(findings: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def _defects(findings):
     defects = [finding for finding in findings if finding[0] in DEFECTS]
     return sorted(defects, key=lambda finding: DEFECTS.index(finding[0]))
 

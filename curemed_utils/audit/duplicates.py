@@ -124,7 +124,7 @@ def between_rows(
     return {place: checks for place, checks in findings.items() if checks}
 
 
-def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
+def _evaluation_sets(rows, against, findings):
     """All that training is compared with; adds findings among test rows."""
     held, first = Index(), {}
     for place in rows:
@@ -144,7 +144,7 @@ def _evaluation_sets(rows: list[Place], against: dict, findings: dict) -> Index:
     return held
 
 
-def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple[str, str]]:
+def _repeats(place, item, seen, first):
     """A training row against those before it, which it then joins."""
     checks, split, language = [], place.split, place.row.language
     equal = first[language, item.text]  # the first by split
@@ -161,7 +161,7 @@ def _repeats(place: Place, item: Sketch, seen: Index, first: dict) -> list[tuple
     return checks
 
 
-def _leaks(place: Place, item: Sketch, held: Index, findings: dict) -> list[tuple[str, str]]:
+def _leaks(place, item, held, findings):
     """A training row against what evaluates; the test row is told as well."""
     near = held.near(item, place.row.language)
     if not near:
@@ -173,5 +173,5 @@ def _leaks(place: Place, item: Sketch, held: Index, findings: dict) -> list[tupl
     return [("contaminated", _as(*near[0]))]
 
 
-def _as(label: Any, similarity: float = 1.0) -> str:
+def _as(label, similarity=1.0):
     return f"as {label}" + (f", Jaccard index {similarity:.2f}" if similarity < 1 else "")

@@ -33,7 +33,7 @@ def _words_shared(right, one, other):
     return len(one & other) / len(one | other)
 
 
-def _nats(probabilities) -> list[float]:
+def _nats(probabilities):
     return [-math.log(p) for p in probabilities]
 
 

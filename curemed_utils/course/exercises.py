@@ -18,7 +18,7 @@ _SOLUTION = re.compile(r"<summary>Solution</summary>\n\n```python\n(.*?)\n```", 
 class Off(AssertionError):
     """An answer that is not right yet; says for which input, and what was forgotten if known."""
 
-    def _render_traceback_(self) -> list[str]:
+    def _render_traceback_(self):
         # IPython shows this in place of a traceback.
         return [f"not yet: {self}"]
 
@@ -50,14 +50,14 @@ def solution(name: str) -> Callable:
     raise LookupError(f"no notebook holds the solution of {name!r}: restore notebooks/")
 
 
-def _inspected(name: str, answer: Callable) -> str | None:
+def _inspected(name, answer):
     try:
         return getattr(inspections, name)(answer)
     except Exception as error:
         return f"{name} ends in {type(error).__name__}: {error}"
 
 
-def _tried(name: str, answer: Callable) -> str | None:
+def _tried(name, answer):
     cases = [tuple(case) for case in answers.CASES[name]]
     tolerance = answers.TOLERANCES.get(name, 1e-6)
     values = []
@@ -82,12 +82,12 @@ def _tried(name: str, answer: Callable) -> str | None:
     return f"{told} ({len(wrong)} of {len(values)} cases are off)"
 
 
-def _differences(values: list, others: list, tolerance: float) -> list[int]:
+def _differences(values, others, tolerance):
     pairs = enumerate(zip(values, others, strict=True))
     return [place for place, pair in pairs if not _equal(*pair, tolerance)]
 
 
-def _call(function: Callable, case: tuple):
+def _call(function, case):
     return plain(function(*copy.deepcopy(case)))  # what is changed in place must not spoil a case
 
 
@@ -100,7 +100,7 @@ def plain(value):
     return value
 
 
-def _equal(value, other, tolerance: float) -> bool:
+def _equal(value, other, tolerance):
     if isinstance(other, list):
         alike = isinstance(value, list) and len(value) == len(other)
         return alike and not _differences(value, other, tolerance)
@@ -112,7 +112,7 @@ def _equal(value, other, tolerance: float) -> bool:
     return number and np.isclose(float(value), other, tolerance, tolerance / 10, equal_nan=True)
 
 
-def _short(value) -> str:
+def _short(value):
     if isinstance(value, float):
         return f"{value:.6g}"
     if isinstance(value, list | tuple):

@@ -37,7 +37,7 @@ def of_release(judged: pd.DataFrame) -> pd.DataFrame:
     return _columns(judged.assign(outcome=outcome, judged_language=judged["published"]))
 
 
-def _columns(table: pd.DataFrame, exact: pd.Series | None = None) -> pd.DataFrame:
+def _columns(table, exact=None):
     """`exact`: accuracy by exact match, unknown where a row lists no accepted answers."""
     table = table.reindex(columns=[*TEXTS, *VERDICTS]).reset_index(drop=True)
     table = table.astype(dict.fromkeys(VERDICTS, "boolean"))
@@ -69,7 +69,7 @@ def page(entry: pd.Series) -> str:
     return f"<div>{html.escape(head)}{tables}</div>"
 
 
-def _coloured(entry: pd.Series) -> str:
+def _coloured(entry):
     if pd.isna(entry["response"]):
         return ""
     drawn = ""
@@ -93,7 +93,7 @@ def explore(table: pd.DataFrame) -> notebook.Interactive:
     place = widgets.IntSlider(1, min=1, description="response", continuous_update=False)
     view, status = widgets.HTML(), widgets.HTML()
 
-    def show(_=None) -> None:
+    def show(_=None):
         responses = select(table, **{name: widget.value for name, widget in filters.items()})
         place.max = max(len(responses), 1)
         status.value = f"{len(responses):,} of {len(table):,} responses"

@@ -1,14 +1,11 @@
-"""Two widgets: the reward of a response that one types, and a curriculum's batches."""
+"""A widget: the reward of a response that one types."""
 
 import html
-import itertools
 
 import ipywidgets as widgets
 
-from curemed_utils import data, language_id, languages, notebook, rewards, trace
-from curemed_utils.training import curricula
+from curemed_utils import data, language_id, notebook, rewards, trace
 
-BATCHES, PROMPTS = 12, 8  # shown of a curriculum
 _WIDE = {"layout": {"width": "95%"}, "style": {"description_width": "120px"}}
 
 
@@ -38,11 +35,11 @@ def reward(row: data.Row, translations: list[data.Row]) -> notebook.Interactive:
     sliders = {name: _slider(f"{name} weight", w) for name, w in rewards.WEIGHTS.items()}
     view = widgets.HTML()
 
-    def show(_=None) -> None:
+    def show(_=None):
         weights = {name: slider.value for name, slider in sliders.items()}
         view.value = _parts(response.value, row, weights) + _attempts(texts, row, weights)
 
-    def put(change) -> None:
+    def put(change):
         response.value = texts[change["new"]]
 
     example.observe(put, names="value")
@@ -56,7 +53,7 @@ def reward(row: data.Row, translations: list[data.Row]) -> notebook.Interactive:
     return notebook.Interactive(children, asked + typed + view.value)
 
 
-def _parts(text: str, row: data.Row, weights: dict[str, float]) -> str:
+def _parts(text, row, weights):
     scores, answer = rewards.score(text, row), rewards.answer_of(text)
     read = "no single answer block" if answer is None else f"the answer read is “{answer[:80]}”"
     words = {1.0: "in the language", 0.0: "not in the language", None: "undecided"}
@@ -80,7 +77,7 @@ def _parts(text: str, row: data.Row, weights: dict[str, float]) -> str:
     return f"<table>{''.join(lines)}</table>"
 
 
-def _attempts(texts: dict[str, str], row: data.Row, weights: dict[str, float]) -> str:
+def _attempts(texts, row, weights):
     totals = {}
     for name, text in texts.items():
         totals[name] = rewards.composite(rewards.score(text, row), weights)
@@ -92,42 +89,9 @@ def _attempts(texts: dict[str, str], row: data.Row, weights: dict[str, float]) -
     return f"<p>Attempts to be paid without work:</p><table>{''.join(lines)}</table>"
 
 
-def curriculum(rft: list[data.Row], seed: int = 0) -> notebook.Interactive:
-    """Move alpha and retention: what a stage would draw of `rft`, the rows for GRPO."""
-    stages = list(languages.STAGES)
-    stage = widgets.Dropdown(options=stages, value="stage3_low", description="stage", **_WIDE)
-    alpha = _slider("alpha", 0.85, max=0.95)
-    retention = _slider("retention", 0.85)
-    view = widgets.HTML()
-
-    def show(_=None) -> None:
-        kept = curricula.pool(rft, stage.value, "retain", retention.value, seed)
-        whole = curricula.pool(rft, stage.value, "mixture")
-        share = f"retain: {len(kept)} rows, {retention.value:.0%} of each earlier language"
-        old = f"mixture: {alpha.value:.0%} of every batch from the stages before"
-        drawn = _batches(share, curricula.passes(kept, seed))
-        view.value = drawn + _batches(old, curricula.mixture(whole, alpha.value, seed))
-
-    controls = [stage, alpha, retention]
-    for widget in controls:
-        widget.observe(show, names="value")
-    show()
-    return notebook.Interactive([*controls, view], view.value)
+def _slider(name, value):
+    return widgets.FloatSlider(value, min=0, max=1.0, step=0.05, description=name, **_WIDE)
 
 
-def _batches(title: str, prompts) -> str:
-    rows = itertools.islice(prompts, BATCHES * PROMPTS)
-    tiers = [languages.get(row.language).tier for row in rows]
-    letters = "".join(tier[0].upper() for tier in tiers)
-    drawn = " ".join(letters[n : n + PROMPTS] for n in range(0, len(letters), PROMPTS))
-    shares = [f"{tier} {tiers.count(tier) / len(tiers):.0%}" for tier in languages.TIERS]
-    told = f"{BATCHES} batches of {PROMPTS} prompts: {', '.join(shares)}"
-    return f"<p><b>{title}</b><br>{told}<br><code>{drawn}</code></p>"
-
-
-def _slider(name: str, value: float, max: float = 1.0) -> widgets.FloatSlider:
-    return widgets.FloatSlider(value, min=0, max=max, step=0.05, description=name, **_WIDE)
-
-
-def _line(*cells: str) -> str:
+def _line(*cells):
     return f"<tr><td>{'</td><td>'.join(cells)}</td></tr>"

@@ -110,7 +110,7 @@ def parallel(items: list[Item]) -> Iterator[list[Item]]:
         yield list(group)
 
 
-def _request(settings, prompt, shown, model, max_tokens, temperature=0.0, **words) -> dict:
+def _request(settings, prompt, shown, model, max_tokens, temperature=0.0, **words):
     """A chat request: the prompt of this name with `words` filled in, and `shown` as JSON."""
     fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
     if prompt != "vote":
@@ -125,7 +125,7 @@ def _request(settings, prompt, shown, model, max_tokens, temperature=0.0, **word
 def compose_requests(items: list[Item], settings: Settings) -> Requests:
     """One for each topic and question number that lacks languages, for all of these (Figure 9)."""
 
-    def make(group: list[Item]) -> dict:
+    def make(group):
         lacking = at(group, "compose")
         done = [item for item in group if item.stage != "compose"]
         topic = group[0].topic
@@ -156,7 +156,7 @@ def shuffled(item: Item, model: str, seed: int) -> str:
 def vote_requests(items: list[Item], model: str, settings: Settings) -> Requests:
     """One an item, for one compact model, options shuffled."""
 
-    def make(item: Item) -> dict:
+    def make(item):
         order = shuffled(item, model, settings.seed)
         texts = [item.options[letter] for letter in order]
         options = dict(zip(LETTERS, texts, strict=True))
@@ -169,7 +169,7 @@ def vote_requests(items: list[Item], model: str, settings: Settings) -> Requests
 def judge_requests(items: list[Item], settings: Settings) -> Requests:
     """One an item: which options are defensible, which would the judge choose?"""
 
-    def make(item: Item) -> dict:
+    def make(item):
         shown = {"question": item.question, "options": item.options}
         return _request(settings, "ambiguity", shown, settings.judge, VERDICT_TOKENS)
 
@@ -179,7 +179,7 @@ def judge_requests(items: list[Item], settings: Settings) -> Requests:
 def consistency_requests(items: list[Item], settings: Settings) -> Requests:
     """One for each question in two languages or more: which answers agree?"""
 
-    def make(group: list[Item]) -> dict:
+    def make(group):
         shown = {}
         for item in group:
             shown[item.language] = {"question": item.question, "answer": item.right}
@@ -191,7 +191,7 @@ def consistency_requests(items: list[Item], settings: Settings) -> Requests:
 def convert_requests(items: list[Item], settings: Settings) -> Requests:
     """One an item, for its open form; after a failure, with the reply and what is wrong."""
 
-    def make(item: Item) -> dict:
+    def make(item):
         shown = {"question": item.question, "options": item.options, "right": item.right}
         asked = (settings.converter, CONVERT_TOKENS, 0.7)
         request = _request(settings, "convert", shown, *asked, language=item.language)

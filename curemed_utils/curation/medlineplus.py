@@ -93,7 +93,7 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
         raise DataError(f"{file}: holds no <health-topic>; {wanted}")
 
 
-def _elements(path: str | Path, faults: list[str]) -> Iterator[etree._Element]:
+def _elements(path, faults):
     """Each topic's element, emptied once used."""
     options = dict(tag="health-topic", resolve_entities=False, remove_comments=True)
     try:
@@ -104,7 +104,7 @@ def _elements(path: str | Path, faults: list[str]) -> Iterator[etree._Element]:
         faults.append(f"{paths.show(path)}: is not well-formed XML and ends there: {error.msg}")
 
 
-def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
+def _topic(element, snapshot):
     for name in ("id", "title", "url"):
         if not element.get(name, "").strip():
             raise DataError(f"has no {name}")
@@ -137,19 +137,19 @@ def _topic(element: etree._Element, snapshot: str) -> tuple[Topic, int]:
     return topic, dropped
 
 
-def _date(text: str) -> str:
+def _date(text):
     try:
         return datetime.strptime(text[:10], "%m/%d/%Y").date().isoformat()
     except ValueError:
         return ""
 
 
-def _texts(element: etree._Element, name: str) -> list[str]:
+def _texts(element, name):
     texts = [" ".join((child.text or "").split()) for child in element.findall(name)]
     return [text for text in texts if text]
 
 
-def _lines(summary: etree._Element) -> list[str]:
+def _lines(summary):
     """Paragraphs and items of HTML, escaped or not; '- ' before items, a mark before credits."""
     children = [etree.tostring(child, encoding="unicode") for child in summary]
     markup = "".join([summary.text or "", *children])
@@ -168,7 +168,7 @@ def _lines(summary: etree._Element) -> list[str]:
     return [line for line in lines if line.strip(_CREDIT + "- ")]
 
 
-def _free_lines(lines: list[str]) -> tuple[list[str], str, int]:
+def _free_lines(lines):
     """The lines in the public domain, the federal bodies credited, how many lines are others'.
 
     A credit or notice speaks for the lines since the one before.

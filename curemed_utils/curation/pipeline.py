@@ -1,7 +1,7 @@
 """From health topics to open questions (Section 3.1, Appendix D): compose, two filters, convert."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -11,10 +11,10 @@ from pydantic_core import from_json
 
 from curemed_utils import data, paths
 from curemed_utils.curation import items, stages
-from curemed_utils.curation.items import Requests, Settings, at
+from curemed_utils.curation.items import Settings, at
 from curemed_utils.curation.medlineplus import Topic
 from curemed_utils.judge.cache import Cache, Totals
-from curemed_utils.judge.client import Client, Reply
+from curemed_utils.judge.client import Client
 from curemed_utils.judge.wire import Answer
 
 Clients = Client | dict[str, Client]
@@ -56,7 +56,7 @@ def curate(
     planned = items.plan(topics, languages, settings)
     by_model = _by_model(clients, settings)
 
-    def ask(stage: str, model: str, requests: Requests, parse: Callable) -> list[Reply]:
+    def ask(stage, model, requests, parse):
         client = by_model[model]
         replies = client.ask(requests, parse)
         lacking = [reply.error for reply in replies if reply.text is None]
@@ -125,5 +125,5 @@ def recorded(path: str | Path) -> Path:
     return Path(path)
 
 
-def _by_model(clients: Clients, settings: Settings) -> dict[str, Client]:
+def _by_model(clients, settings):
     return clients if isinstance(clients, dict) else dict.fromkeys(settings.models(), clients)

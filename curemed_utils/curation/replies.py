@@ -37,7 +37,7 @@ class Composed(BaseModel):
 
     @field_validator("options")
     @classmethod
-    def _four(cls, options: dict[str, str]) -> dict[str, str]:
+    def _four(cls, options):
         if len({data.normalize(option) for option in options.values()}) != 4:
             raise ValueError("must be four different ones, A to D")
         return dict(sorted(options.items()))
@@ -65,7 +65,7 @@ class Alike(Judgement):
 
     @field_validator("groups")
     @classmethod
-    def _once(cls, groups: list[list[str]]) -> list[list[str]]:
+    def _once(cls, groups):
         names = list(chain(*groups))
         if len(set(names)) < len(names):
             raise ValueError("put a language into more than one group")

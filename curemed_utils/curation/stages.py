@@ -1,6 +1,6 @@
 """The four stages of curation (Section 3.1, Appendix D)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import regex
 
@@ -8,7 +8,6 @@ from curemed_utils import audit, data, prompts, trace
 from curemed_utils.curation import items, replies
 from curemed_utils.curation.items import LETTERS, Item, Settings, at
 from curemed_utils.data import matching
-from curemed_utils.judge.client import Reply
 from curemed_utils.language_id import check_language
 
 Vote = tuple[str, bool | None, str]  # it, agrees with the key (None: no vote), reason
@@ -30,7 +29,7 @@ def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
         item.give_up(f"{settings.rounds} requests, then: {item.fault}")
 
 
-def _take(item: Item, reply: Reply) -> str:
+def _take(item, reply):
     if reply.value is None:
         return reply.error
     entry = reply.value.get(item.language) or reply.value.get(item.code)
@@ -46,7 +45,7 @@ def _take(item: Item, reply: Reply) -> str:
     return _language_fault(texts, item.language)
 
 
-def _note(item: Item, stage: str, model: str, vote: Vote, order: str = LETTERS) -> None:
+def _note(item, stage, model, vote, order=LETTERS):
     note = {"stage": stage, "model": model, "order": order}
     note["vote"], note["agrees"], note["reason"] = vote
     item.votes.append(note)
@@ -104,7 +103,7 @@ def filter_ambiguous(planned: list[Item], ask: Callable, settings: Settings) -> 
             item.move_to("convert")
 
 
-def _clear(item: Item, reply: Reply) -> Vote:
+def _clear(item, reply):
     if reply.value is None:
         return "", None, reply.error
     letters, answer = sorted(set(reply.value.defensible)), reply.value.answer
@@ -116,7 +115,7 @@ def _clear(item: Item, reply: Reply) -> Vote:
     return answer, False, fault + reply.value.why
 
 
-def _alike(language: str, asked: list[str], reply: Reply) -> Vote:
+def _alike(language, asked, reply):
     if reply.value is None:
         return "", None, reply.error
     group = next((group for group in reply.value.groups if language in group), [])
@@ -153,7 +152,7 @@ def convert(planned: list[Item], ask: Callable, settings: Settings) -> None:
         item.give_up(f"{settings.rounds} conversions failed, the last: {item.fault}")
 
 
-def _row(item: Item, converted: replies.Converted, made_by: dict) -> data.Row:
+def _row(item, converted, made_by):
     topic = item.topic.model_dump(exclude={"id", "groups", "mesh", "summary"})
     lineage = {"topic": item.topic.id} | topic
     lineage |= made_by | {"votes": item.votes, "remark": item.reason, "edits": []}
@@ -196,12 +195,12 @@ def conversion_fault(row: data.Row) -> str:
     return "; ".join(faults)
 
 
-def _language_fault(text: str, language: str) -> str:
+def _language_fault(text, language):
     check = check_language(text, language)
     return f"not in {language}: {check.reason}" if check.verdict is False else ""
 
 
-def _forms_in(question: str, forms: Iterable[str]) -> list[str]:
+def _forms_in(question, forms):
     """The forms that a word of `question` begins with; bare numbers say nothing."""
     text = data.normalize(question)
     worded = [data.normalize(form) for form in forms if regex.search(r"\p{L}", form)]

@@ -49,13 +49,13 @@ def export(
     return [folder / "README.md", *sorted(folder.rglob("*.parquet"))]
 
 
-def _is_export(folder: Path) -> bool:
+def _is_export(folder):
     if {path.name for path in folder.glob("[!.]*")} != {"README.md", "parquet"}:
         return False
     return card.TAGS[-1] in (folder / "README.md").read_text(encoding="utf-8")
 
 
-def _write_tables(splits: dict[str, list[Row]], folder: Path) -> None:
+def _write_tables(splits, folder):
     """A file a language and split, all with the same columns of text or JSON."""
     from datasets import Features, Json, Value
 
@@ -78,7 +78,7 @@ def _write_tables(splits: dict[str, list[Row]], folder: Path) -> None:
         pq.write_table(pa.Table.from_pylist(rows, schema), file)
 
 
-def _card(splits: dict[str, list[Row]], name: str, licence: str, topics_source: str) -> DatasetCard:
+def _card(splits, name, licence, topics_source):
     rows = [row for part in splits.values() for row in part]
     n_unstated = sum(map(_came_without_licence, rows))
     header = DatasetCardData(
@@ -101,11 +101,11 @@ def _card(splits: dict[str, list[Row]], name: str, licence: str, topics_source: 
     )
 
 
-def _came_without_licence(row: Row) -> bool:
+def _came_without_licence(row):
     return row.source.startswith(("release-", "hub-")) or row.id.startswith("release-")
 
 
-def _configs(splits: dict[str, list[Row]]) -> list[dict]:
+def _configs(splits):
     files = {"all": []}
     for split, rows in splits.items():
         if rows:

@@ -88,14 +88,14 @@ def json_value(text: str, place: str) -> object:
         raise DataError(f"{place}: {fault}") from None
 
 
-def _number(text: str) -> float | None:
+def _number(text):
     number = float(text)
     if math.isinf(number):
         raise ValueError(f"{text} is no number: write null, or nothing")
     return None if math.isnan(number) else number
 
 
-def _no_key_twice(pairs: list[tuple]) -> dict:
+def _no_key_twice(pairs):
     record = dict(pairs)
     if len(record) < len(pairs):
         [(key, times)] = Counter(key for key, _ in pairs).most_common(1)
@@ -103,7 +103,7 @@ def _no_key_twice(pairs: list[tuple]) -> dict:
     return record
 
 
-def _object(value: object, place: str) -> dict:
+def _object(value, place):
     if not isinstance(value, dict):
         raise DataError(f"{place}: is a JSON {type(value).__name__}, not an object")
     try:

@@ -48,7 +48,7 @@ def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
     return any(_consists_of(text, names) for text in texts)
 
 
-def _consists_of(text: str, names: Names) -> bool:
+def _consists_of(text, names):
     has_right = False
     for part in _separators(names.is_vietnamese).split(text)[::2]:
         readings = _without_details(_readings(part, names.is_vietnamese), names.beside)
@@ -58,7 +58,7 @@ def _consists_of(text: str, names: Names) -> bool:
     return has_right
 
 
-def _without_details(texts: frozenset[str], detail: regex.Pattern) -> set[str]:
+def _without_details(texts, detail):
     """`texts`, and what is left of them without one detail after the other."""
     left, rest = set(), set(texts)
     while rest:
@@ -69,7 +69,7 @@ def _without_details(texts: frozenset[str], detail: regex.Pattern) -> set[str]:
 
 
 @lru_cache(maxsize=10_000)
-def _names(accepted: tuple[str, ...], reference: str) -> Names:
+def _names(accepted, reference):
     texts, second = [*accepted, reference], set()
     written = unicodedata.normalize("NFD", " ".join(texts).casefold())
     is_vietnamese = bool(_VIETNAMESE.search(written))
@@ -84,7 +84,7 @@ def _names(accepted: tuple[str, ...], reference: str) -> Names:
 
 
 @lru_cache(maxsize=10_000)
-def _readings(text: str, is_vietnamese: bool, is_listed: bool = False) -> frozenset[str]:
+def _readings(text, is_vietnamese, is_listed=False):
     """A name for comparison: as it is written, and without what may stand around it.
 
     Of a name that `is_listed` with a word for a disease the rest, which may be an organ, is none:
@@ -100,12 +100,12 @@ def _readings(text: str, is_vietnamese: bool, is_listed: bool = False) -> frozen
     return frozenset(written | rest | {f"{name}*" for name in rest - written})
 
 
-def _stripped(texts: set[str], edges: tuple[regex.Pattern, regex.Pattern]) -> set[str]:
+def _stripped(texts, edges):
     before, after = edges
     return {after.sub("", before.sub("", text)) for text in texts} - {""}
 
 
-def _fold(text: str, is_vietnamese: bool) -> str:
+def _fold(text, is_vietnamese):
     """`text` without marks that may be missing, and with one letter for a sound."""
     tables = _merged(is_vietnamese)
     for pattern, written in tables["spelling"]:
@@ -115,7 +115,7 @@ def _fold(text: str, is_vietnamese: bool) -> str:
 
 
 @cache
-def _merged(is_vietnamese: bool) -> dict[str, list | dict]:
+def _merged(is_vietnamese):
     """The tables of Vietnamese, or of all other languages, one behind the other."""
     merged = defaultdict(list)
     for name, table in _TABLES.items():
@@ -128,7 +128,7 @@ def _merged(is_vietnamese: bool) -> dict[str, list | dict]:
 
 
 @cache
-def _edges(is_vietnamese: bool, with_disease: bool) -> tuple[regex.Pattern, regex.Pattern]:
+def _edges(is_vietnamese, with_disease):
     """What may stand before a name, and behind it."""
     tables = _merged(is_vietnamese)
     disease = tables["disease"] if with_disease else []
@@ -140,12 +140,12 @@ def _edges(is_vietnamese: bool, with_disease: bool) -> tuple[regex.Pattern, rege
 
 
 @cache
-def _separators(is_vietnamese: bool) -> regex.Pattern:
+def _separators(is_vietnamese):
     words = _any_of(_merged(is_vietnamese)["or"], is_vietnamese, " ", " ")
     return regex.compile(rf"([()\[\]【】、;]|(?<!\d)[/,:=]|[/,:=](?!\d)|{words})")
 
 
-def _any_of(words: list[str], is_vietnamese: bool, start: str, end: str) -> str:
+def _any_of(words, is_vietnamese, start, end):
     """A pattern of words that stand between `start` and `end`, but for a hyphen there."""
     patterns = set()
     for word in words:

@@ -43,7 +43,7 @@ def forms_of(answer: str) -> frozenset[str]:
     return frozenset(filter(None, map(_form, (text, text.replace("I", "ı")))))
 
 
-def _form(answer: str) -> str:
+def _form(answer):
     text = " ".join(_QUOTES.sub("", normalize(answer)).split())
     text = _BULLET.sub("", _ENDS.sub("", text))
     form = _AROUND_SIGNS.sub(r"\1", _ENDS.sub("", text))

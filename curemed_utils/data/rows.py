@@ -14,7 +14,7 @@ from curemed_utils.data.normal import forms_of
 SPLITS = ("sft", "rft", "test")
 
 
-def _comparable(form: str) -> str:
+def _comparable(form):
     if not forms_of(form):
         raise ValueError("must hold a letter or a number")
     return form
@@ -46,14 +46,14 @@ class Row(BaseModel):
 
     @field_validator("id", "question", "answer")
     @classmethod
-    def _not_blank(cls, value: str) -> str:
+    def _not_blank(cls, value):
         if trace.is_blank(value):
             raise ValueError("must not be blank")
         return value
 
     @field_validator("language")
     @classmethod
-    def _known_language(cls, value: str) -> str:
+    def _known_language(cls, value):
         return languages.get(value).name
 
 
@@ -117,6 +117,6 @@ def write_jsonl(rows: Iterable[Row | dict], path: str | Path) -> Path:
     return write_whole(Path(path), map(_line, rows))
 
 
-def _line(row: Row | dict) -> str:
+def _line(row):
     record = row.model_dump(exclude_defaults=True) if isinstance(row, Row) else row
     return json.dumps(record, ensure_ascii=False) + "\n"

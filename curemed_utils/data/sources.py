@@ -1,7 +1,6 @@
 """Where rows come from: a folder with a file a language, the authors' release, the hub."""
 
 import io
-from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +45,7 @@ def read_folder(folder: Path, prefix: str, advice: str = "") -> list[Row]:
     return rows
 
 
-def _checked(records: Iterable[dict], place: str) -> list[Row]:
+def _checked(records, place):
     rows, faults = [], []
     for number, record in enumerate(records):
         try:
@@ -79,7 +78,7 @@ def release_file(root: Path, split: str, language: str) -> Path:
     raise DataError(f"{paths.show(folder)} has no {pattern}{ADVICE}")
 
 
-def _test_rows(path: Path, language: languages.Language) -> list[Row]:
+def _test_rows(path, language):
     columns = ["Question", "Response"]
     text = io.StringIO(read_text(path))
     try:

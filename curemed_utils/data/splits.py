@@ -97,7 +97,7 @@ def split(
     return parts
 
 
-def _part(rows: list[Row], share: float, seed: int) -> tuple[list[Row], list[Row]]:
+def _part(rows, share, seed):
     """Rows inside a share and the others: groups go in or out where that brings it nearer."""
     groups = groups_of(rows)
     sizes: dict[str, Counter] = defaultdict(Counter)

@@ -63,7 +63,7 @@ def settings_of(run_dir: Path, stage: str) -> dict:
     return {name: value for name, value in made_from.items() if name not in _NO_SETTINGS}
 
 
-def _stage(kind, folder, name, start, parameters, config, pool=None) -> None:
+def _stage(kind, folder, name, start, parameters, config, pool=None):
     if pool is not None:
         data.write_jsonl(pool, paths.rows_file(folder, name))
     with redirect_stdout(io.StringIO()):

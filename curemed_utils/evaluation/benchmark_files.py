@@ -50,11 +50,11 @@ def files_of(place: str | Path) -> dict[str, Path]:
     return files
 
 
-def _words(path: Path) -> set[str]:
+def _words(path):
     return set(re.findall("[a-z]+", str(path).lower()))
 
 
-def _download(name: str) -> Path:
+def _download(name):
     from huggingface_hub import snapshot_download
 
     wanted = [f"*{ending}" for ending in TYPES + REFUSED]
@@ -96,7 +96,7 @@ def is_asked(record: dict) -> bool:
     return is_test and record.get("task") != "nli" and not unanswered
 
 
-def _is_open(record: dict) -> bool:
+def _is_open(record):
     return record.get("question_type", "mcq") != "mcq"
 
 
@@ -118,22 +118,22 @@ def parts_of(record: dict) -> dict:
     return parts | {"options": options, "keys": _keys(record, options, letter_of)}
 
 
-def _fields(record: dict) -> str:
+def _fields(record):
     return f"its fields are {', '.join(record)}"
 
 
-def _missing(value: object) -> bool:
+def _missing(value):
     return value is None or value != value or not str(value).strip()  # NaN equals nothing
 
 
-def _name(value: object) -> str:
+def _name(value):
     """`2.0` and "option2" are "2", "(B)" is "b"."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return re.sub(r"^option(?=\d+$)", "", data.normalize(str(value)).strip(" ()."))
 
 
-def _pairs(record: dict) -> list[tuple]:
+def _pairs(record):
     """Key and text of each option; a list without keys gets letters."""
     options = record.get("options") or record.get("choices") or record.get("answer_options")
     if isinstance(options, str):
@@ -153,7 +153,7 @@ def _pairs(record: dict) -> list[tuple]:
     return list(zip(ascii_uppercase, options, strict=False))
 
 
-def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
+def _options(pairs):
     """Letter -> text, and key in the source -> letter."""
     sources = [_name(key) for key, _ in pairs]
     first = 0 if "0" in sources else 1
@@ -176,7 +176,7 @@ def _options(pairs: list[tuple]) -> tuple[dict[str, str], dict[str, str]]:
     return choices.unlabelled(options), letter_of
 
 
-def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> list[str]:
+def _keys(record, options, letter_of):
     """The right letters, on which all fields of RIGHT that name options agree."""
     by_key = {letter.lower(): letter for letter in options} | letter_of
     by_text = {}
@@ -201,7 +201,7 @@ def _keys(record: dict, options: dict[str, str], letter_of: dict[str, str]) -> l
     return sorted(right[0])
 
 
-def _letters(value: object, letter_by: dict, letter_of: dict) -> set[str]:
+def _letters(value, letter_by, letter_of):
     """The letters that a field names; none where a part of it names no option."""
     if isinstance(value, str) and value.strip().startswith("["):
         value = json_value(value, "answer")

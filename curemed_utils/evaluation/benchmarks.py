@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,12 +69,12 @@ def read_questions(
     return splits.limit(list(questions.values()), limit, seed)
 
 
-def _check(what: str, value: str, known: Iterable[str]) -> None:
+def _check(what, value, known):
     if value not in known:
         raise ValueError(f"unknown {what} {value!r}{languages.nearest(value, known)}")
 
 
-def _language(benchmark: str, names: Iterable[str], record: dict) -> str:
+def _language(benchmark, names, record):
     """The only one, the row's, or that of the innermost name's end (`med_qa_tw_en`: English)."""
     if len(LANGUAGES[benchmark]) == 1:
         return next(iter(LANGUAGES[benchmark]))
@@ -152,7 +151,7 @@ def score_answers(
     return table.astype({"correct": "boolean"})
 
 
-def _verdict(question: Question, line: dict, reader: Callable | None) -> dict:
+def _verdict(question, line, reader):
     text = line["response"]
     if pd.isna(text):
         return {"correct": None, "fault": "no response"}
@@ -168,12 +167,12 @@ def _verdict(question: Question, line: dict, reader: Callable | None) -> dict:
     return {"correct": correct, "fault": None}
 
 
-def _texts(question: Question, letters: Iterable[str]) -> set[str]:
+def _texts(question, letters):
     # Options of equal text are equally right.
     return {data.normalize(question.options.get(letter, letter)) for letter in letters}
 
 
-def _ask_judge(table: pd.DataFrame, by_id: dict[str, Question], judge: Judge) -> None:
+def _ask_judge(table, by_id, judge):
     table["correct"] = None
     readable, items = table[table["fault"].isna()], []
     for line in readable.itertuples():

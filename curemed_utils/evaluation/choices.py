@@ -21,7 +21,7 @@ _FIRST_MARK = 0xE000
 
 
 @lru_cache
-def _pattern(name: str, kind: str) -> str:
+def _pattern(name, kind):
     """A pattern of `choices.yaml` with its @names filled in, where options are of this kind."""
     patterns = _DATA["patterns"] | _DATA["kinds"][kind]
     if name in patterns:
@@ -34,11 +34,11 @@ def _pattern(name: str, kind: str) -> str:
 
 
 @lru_cache
-def _rule(name: str, kind: str = "marks") -> regex.Pattern:
+def _rule(name, kind="marks"):
     return regex.compile(_pattern(name, kind), regex.V1 | regex.M)
 
 
-def _clean(text: str) -> str:
+def _clean(text):
     text = unicodedata.normalize("NFKC", "\n".join(text.translate(_SIGNS).splitlines()))
     for name, plain in _DATA["plain"].items():
         text = _rule(name).sub(plain, text)
@@ -65,7 +65,7 @@ def unlabelled(options: dict[str, str]) -> dict[str, str]:
     return bare
 
 
-def _marked(text: str, options: dict[str, str], kind: str) -> tuple[str, dict[str, set]]:
+def _marked(text, options, kind):
     """The cleaned answer with marks for options' texts, "…" for what it denies; keys by mark."""
     keys_of = {}
     for key, option in unlabelled(options).items():
@@ -124,7 +124,7 @@ def by_text(text: str, options: dict[str, str]) -> set[str] | str:
     return set().union(*(keys_by_mark[mark] for mark in marks)) or "no option's text"
 
 
-def _named(match: regex.Match | None) -> set[str] | None:
+def _named(match):
     """The letters of a match; empty where they are alternatives; None for a word like "CBC"."""
     if not match:
         return None
@@ -137,7 +137,7 @@ def _named(match: regex.Match | None) -> set[str] | None:
     return {letter.upper() for letter in [*captured["token"], *joined]}
 
 
-def _letters(part: str, kind: str) -> set[str] | str:
+def _letters(part, kind):
     """The letters that a cleaned answer with marks declares, else why there are none."""
     lines = [line for line in part.split("\n") if line.strip()]
     if not lines:
@@ -166,5 +166,5 @@ def _letters(part: str, kind: str) -> set[str] | str:
     return named or "no letter"
 
 
-def _all(rule: str, part: str, kind: str) -> list[set[str] | None]:
+def _all(rule, part, kind):
     return [_named(match) for match in _rule(rule, kind).finditer(part)]

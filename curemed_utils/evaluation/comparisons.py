@@ -55,9 +55,7 @@ def compare_all(
     return table
 
 
-def _by_item(
-    verdicts: pd.DataFrame, metric: str, groups: dict[str, str] | None
-) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+def _by_item(verdicts, metric, groups):
     """What each item is, each model's mean over its runs, and who was asked."""
     frame = intervals.frame_of(verdicts, groups)
     truths = measures(verdicts)[[metric]]
@@ -67,7 +65,7 @@ def _by_item(
     return items, answers.mean().unstack(), answers.size().unstack().notna()
 
 
-def _difference(changed: pd.Series, n_items: int, draws: np.ndarray) -> dict:
+def _difference(changed, n_items, draws):
     from scipy import stats
 
     difference, n = changed.sum() / n_items, len(changed)
@@ -87,7 +85,7 @@ def _difference(changed: pd.Series, n_items: int, draws: np.ndarray) -> dict:
     return points | {"p_paired": min(p, 1)}
 
 
-def _mcnemar(means: np.ndarray) -> dict:
+def _mcnemar(means):
     from statsmodels.stats.contingency_tables import mcnemar
 
     tied = (means == 0.5).any(axis=1)
@@ -98,7 +96,7 @@ def _mcnemar(means: np.ndarray) -> dict:
     return counts | {"p_mcnemar": p}
 
 
-def _holm(p: pd.Series) -> pd.Series:
+def _holm(p):
     """Over the p that are known."""
     from statsmodels.stats.multitest import multipletests
 

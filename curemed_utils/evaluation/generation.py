@@ -18,7 +18,7 @@ import psutil
 from pydantic import BaseModel, Field, field_validator
 
 from curemed_utils.judge import Client, models
-from curemed_utils.judge.wire import Reply, ending
+from curemed_utils.judge.wire import ending
 from curemed_utils.training import checkpoints, templates, weights
 
 BATCH = {"transformers": 64, "vllm": 512, "server": 256}
@@ -62,7 +62,7 @@ class GenerationSettings(BaseModel, frozen=True, extra="forbid"):
 
     @field_validator("prompt_style")
     @classmethod
-    def _takes_turns(cls, style: str, info) -> str:
+    def _takes_turns(cls, style, info):
         if style == "plain" and info.data.get("engine") == "server":
             raise ValueError("'plain' needs another engine: a server's chat has turns")
         return style
@@ -111,11 +111,11 @@ def in_batches(
         yield dict(zip([each.place for each in batch], responses, strict=True))
 
 
-def _joined(prompt: list[dict[str, str]]) -> str:
+def _joined(prompt):
     return "\n\n".join(turn["content"] for turn in prompt)
 
 
-def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
+def _text(prompt, tokenizer, style):
     if style == "plain":
         return f"{tokenizer.bos_token or ''}{_joined(prompt)}\n\n"
     try:
@@ -124,7 +124,7 @@ def _text(prompt: list[dict[str, str]], tokenizer, style: str) -> str:
         raise ValueError(f"{error}; prompt_style 'plain' needs none") from None
 
 
-def _transformers(checkpoint, batches, settings: GenerationSettings, tokenizer):
+def _transformers(checkpoint, batches, settings, tokenizer):
     import torch
     from transformers import AutoModelForCausalLM, LogitsProcessorList
 
@@ -186,26 +186,26 @@ class _Sampler:
         return scores.scatter(1, token, float("inf"))
 
 
-def _seed(asked: _Prompt) -> int:
+def _seed(asked):
     seeded = f"{asked.seed}\n{asked.prompt}".encode(errors="surrogatepass")
     return int.from_bytes(hashlib.sha256(seeded).digest()[:7], "big")
 
 
-def _draws(asked: _Prompt, n: int):
+def _draws(asked, n):
     import torch
 
     generator = torch.Generator().manual_seed(_seed(asked))
     return torch.rand(n, dtype=torch.float64, generator=generator)
 
 
-def _response(tokens: list[int], ends, tokenizer, n_prompt_tokens: int) -> Response:
+def _response(tokens, ends, tokenizer, n_prompt_tokens):
     end = next((place for place, token in enumerate(tokens) if token in ends), None)
     text = tokenizer.decode(tokens[:end], skip_special_tokens=True)
     reason = "length" if end is None else "stop"
     return Response(text, reason, len(tokens[:end]), n_prompt_tokens)
 
 
-def _vllm(checkpoint, batches, settings: GenerationSettings, tokenizer):
+def _vllm(checkpoint, batches, settings, tokenizer):
     try:
         from vllm import AsyncEngineArgs, AsyncLLMEngine
     except ImportError as error:
@@ -244,7 +244,7 @@ def _vllm(checkpoint, batches, settings: GenerationSettings, tokenizer):
         loop.call_soon_threadsafe(loop.call_later, 1, loop.stop)
 
 
-async def _ask(engine, asked: _Prompt, settings: GenerationSettings, tokenizer) -> Response:
+async def _ask(engine, asked, settings, tokenizer):
     from vllm.sampling_params import RequestOutputKind, SamplingParams
 
     how = {"temperature": settings.temperature, "max_tokens": settings.max_new_tokens}
@@ -268,7 +268,7 @@ def tensor_parallel(heads: int, kv_heads: int, n_gpus: int) -> int:
     return 1
 
 
-def _server(model, batches, settings: GenerationSettings, _):
+def _server(model, batches, settings, _):
     name = settings.key_name
     key = os.environ.get(name)
     if name != "OPENAI_API_KEY" and not key:
@@ -289,7 +289,7 @@ def _server(model, batches, settings: GenerationSettings, _):
             yield [_from_server(reply) for reply in server.ask(requests)]
 
 
-def _from_server(reply: Reply) -> Response:
+def _from_server(reply):
     answer = reply.answer
     if answer is None:
         return Response(None, "error", None, None, reply.error)

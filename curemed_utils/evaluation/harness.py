@@ -36,13 +36,13 @@ def write_tasks(rows: Iterable[data.Row], folder: Path) -> Path:
     return folder
 
 
-def _record(row: data.Row) -> dict:
+def _record(row):
     system, user = prompts.messages(row)
     texts = {"system": system["content"], "question": user["content"]}
     return row.model_dump(include=set(FIELDS)) | texts
 
 
-def _lm_eval(spoken: set[str]) -> dict[str, dict]:
+def _lm_eval(spoken):
     tasks = {f"{NAME}_{name.lower()}": name for name in languages.NAMES if name in spoken}
     # Else the harness weighs by all rows, those without a verdict too.
     means = [{"metric": part, "weight_by_size": False} for part in PARTS]

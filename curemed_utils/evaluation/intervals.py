@@ -101,7 +101,7 @@ def as_numbers(truths: pd.DataFrame, models: pd.Series) -> pd.DataFrame:
     return numbers
 
 
-def _codes(frame: pd.DataFrame, names: list[str]) -> np.ndarray:
+def _codes(frame, names):
     return frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
 
 
@@ -128,11 +128,11 @@ def resampled(frame: pd.DataFrame, values: np.ndarray, seed: int, resamples: int
     return sums
 
 
-def _sums(code: np.ndarray, values: np.ndarray, size: int = 0) -> np.ndarray:
+def _sums(code, values, size=0):
     return np.stack([np.bincount(code, column, size) for column in values.T], axis=1)
 
 
-def _statistics(names: pd.Series, right: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
+def _statistics(names, right, known):
     """Of right answers and those with a verdict: draws (or runs) x languages."""
     rates = _divided(right, known)
     statistics = {
@@ -147,16 +147,16 @@ def _statistics(names: pd.Series, right: np.ndarray, known: np.ndarray) -> dict[
     return statistics
 
 
-def _divided(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _divided(part, whole):
     nan = np.full(part.shape, np.nan)
     return np.divide(part, whole, out=nan, where=whole > 0, dtype=float)
 
 
-def _mean_of_known(rates: np.ndarray) -> np.ndarray:
+def _mean_of_known(rates):
     return _divided(np.nansum(rates, axis=1), np.isfinite(rates).sum(axis=1))
 
 
-def _limits(statistics: dict, rates: np.ndarray, n_groups: np.ndarray, n: int) -> dict[str, tuple]:
+def _limits(statistics, rates, n_groups, n):
     """Value and limits of each statistic; `n_groups` in each language, `n` in all."""
     from scipy import stats
 
@@ -181,7 +181,7 @@ def _limits(statistics: dict, rates: np.ndarray, n_groups: np.ndarray, n: int) -
     return limits
 
 
-def _wilson(rates: np.ndarray, n: np.ndarray, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _wilson(rates, n, alpha):
     """Limits of the first of `rates` (draws x columns); `n` groups where nothing varies."""
     from scipy import stats
     from statsmodels.stats.proportion import proportion_confint

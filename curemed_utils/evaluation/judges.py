@@ -87,7 +87,7 @@ def shown(lines: pd.DataFrame, *measures: str) -> pd.DataFrame:
     return texts[[*measures] or [*texts]].stack().unstack("judge", sort=False)
 
 
-def _made_by(judge: Judge) -> str:
+def _made_by(judge):
     return f"prompt {prompts.judge_fingerprint()}, request {sorted(judge.fields.items())}"
 
 

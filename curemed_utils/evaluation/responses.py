@@ -77,13 +77,13 @@ def respond(
     return rewarded(table, rows, samples, rules or rewards.Rewards())
 
 
-def _identity(model: str | Path, engine: str, base_url: str) -> str:
+def _identity(model, engine, base_url):
     if engine != "server":
         return checkpoints.identity(model)
     return f"{model} at {wire.address(wire.url_of(base_url))}"
 
 
-def _read_kept(file: Path) -> dict[str, Response]:
+def _read_kept(file):
     """Responses by key; a last line that a kill tore off is cut from the file."""
     raw = file.read_bytes() if file.exists() else b""
     whole = raw.rfind(b"\n") + 1
@@ -102,7 +102,7 @@ def _read_kept(file: Path) -> dict[str, Response]:
     return responses
 
 
-def _keep(responses: dict[str, Response], made: dict, file: Path) -> None:
+def _keep(responses, made, file):
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a", encoding="utf-8") as opened:
         for key, response in responses.items():
@@ -158,5 +158,5 @@ def evaluate(
     return read_verdicts(run_dir, model, into)
 
 
-def _write(verdicts: pd.DataFrame, file: Path) -> None:
+def _write(verdicts, file):
     data.write_jsonl(json.loads(verdicts.to_json(orient="records", force_ascii=False)), file)

@@ -19,7 +19,7 @@ def responses() -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _responses_to(row: data.Row) -> list[dict]:
+def _responses_to(row):
     name, steps, lines = row.accepted[0], row.reasoning, []
     item = dict(row) | {"reference": trace.answer_of(row.answer)}
     texts = SET["any language"] | SET["texts"][row.language] | item

@@ -50,7 +50,7 @@ class Cache:
         self._claims = open(f"{self.path}.lock", "ab")  # noqa: SIM115
         self._claimed: set[int] = set()
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         db = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
         db.execute("PRAGMA journal_mode=TRUNCATE")
@@ -58,7 +58,7 @@ class Cache:
         db.execute(SQL["create"])
         return db
 
-    def _open_read_only(self) -> sqlite3.Connection:
+    def _open_read_only(self):
         address = f"{self.path.resolve().as_uri()}?immutable=1"
         db = sqlite3.connect(address, uri=True, check_same_thread=False)
         db.execute("SELECT 1 FROM replies LIMIT 1")

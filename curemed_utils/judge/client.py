@@ -20,7 +20,7 @@ import httpx2
 from curemed_utils import paths
 from curemed_utils.judge import models, wire
 from curemed_utils.judge.cache import CHUNK, Cache, Totals, Writer
-from curemed_utils.judge.tally import Call, NoAnswer, Refused, Tallies, Tally, progress_bar
+from curemed_utils.judge.tally import Call, NoAnswer, Refused, Tallies, progress_bar
 from curemed_utils.judge.wire import Answer, Reply
 
 POLL = 0.05  # seconds between two looks at a request of somebody else
@@ -131,7 +131,7 @@ class Client(AbstractContextManager):
 
     # From here on in the client's thread
 
-    async def _cancel_all(self) -> None:
+    async def _cancel_all(self):
         tasks = asyncio.all_tasks() - {asyncio.current_task()}
         for task in tasks:
             task.cancel()
@@ -140,13 +140,13 @@ class Client(AbstractContextManager):
             await self._openai.close()
         await self._loop.shutdown_default_executor()
 
-    async def _ask(self, requests: Iterable[dict], parse: Callable, progress: str) -> list[Reply]:
+    async def _ask(self, requests, parse, progress):
         call = Call(parse, None if self._cache.read_only else self.server)
         room = asyncio.Semaphore(self._width)
         looked_up = self._cache.look_up(requests, self.server)
         replies: list[Reply | None] = []
 
-        def settle(place: int, task: asyncio.Task) -> None:
+        def settle(place, task):
             room.release()
             bar.update()
             if not (task.cancelled() or task.exception()):
@@ -173,13 +173,13 @@ class Client(AbstractContextManager):
             call.down = "the call has ended"
         return replies
 
-    def _stored(self, key: str, answers: list[Answer], parse: Callable) -> Reply | None:
+    def _stored(self, key, answers, parse):
         """What stored answers say. None: ask, for the server may have been mended since."""
         reply = wire.reply_from(answers, parse)
         may_ask = self.asks_cut_again and key not in self._asked_again
         return None if reply and reply.error and reply.answer.is_cut and may_ask else reply
 
-    async def _reply(self, key: str, request: dict, answers: list[Answer], call: Call) -> Reply:
+    async def _reply(self, key, request, answers, call):
         reply = None
         while reply is None:
             answer = asyncio.create_task(self._answer(key, len(answers), request, call))
@@ -194,7 +194,7 @@ class Client(AbstractContextManager):
             reply = wire.reply_from(answers, call.parse)
         return reply._replace(cached=False)
 
-    async def _answer(self, key: str, attempt: int, request: dict, call: Call) -> Answer:
+    async def _answer(self, key, attempt, request, call):
         """Answer number `attempt` to a request, of whoever was first, once it is stored."""
         if self._cache.read_only or not self._openai:
             why = "no server to ask: set OPENAI_API_KEY, or OPENAI_BASE_URL without a key"
@@ -232,7 +232,7 @@ class Client(AbstractContextManager):
         finally:
             self._cache.release(key, attempt)
 
-    async def _send(self, request: dict, call: Call, tally: Tally) -> Answer:
+    async def _send(self, request, call, tally):
         """One request over the wire. openai repeats it where a fault may pass. Raises Refused
         where all other requests would fail too."""
         from aiohttp import ClientError
@@ -264,7 +264,7 @@ class Client(AbstractContextManager):
         refusal = Answer(error, about_text, 0, 0, "") if about_text == "content_filter" else None
         raise NoAnswer(Reply(error=error, answer=refusal))
 
-    async def _store(self, key: str, attempt: int, request: dict, answer: Answer) -> None:
+    async def _store(self, key, attempt, request, answer):
         tokens = answer.prompt_tokens, answer.completion_tokens
         # Where the server reports no tokens, the estimate counts for the cap.
         usd = wire.usd(self._price, tokens if any(tokens) else wire.tokens_of(request))
@@ -273,7 +273,7 @@ class Client(AbstractContextManager):
         await self._writer.store((key, attempt, self.server, answer, usd))
 
     @asynccontextmanager
-    async def _reservation(self, request: dict):
+    async def _reservation(self, request):
         """Holds back the price of a request in flight, for the cap."""
         usd = wire.usd(self._price, wire.tokens_of(request)) or 0.0
         if self._max_usd is not None:
@@ -289,5 +289,5 @@ class Client(AbstractContextManager):
         finally:
             self._reserved -= usd
 
-    def _hide(self, text: str) -> str:
+    def _hide(self, text):
         return text.replace(self._key, "***") if len(self._key) > 4 else text

@@ -9,7 +9,7 @@ from curemed_utils import languages, prompts
 from curemed_utils.judge import models
 from curemed_utils.judge.cache import Totals
 from curemed_utils.judge.client import Client
-from curemed_utils.judge.wire import Reply, Requests
+from curemed_utils.judge.wire import Requests
 from curemed_utils.judge.words import parse_score, parse_truth
 
 PARSE = {task: parse_score if "reward" in task else parse_truth for task in prompts.JUDGE}
@@ -78,7 +78,7 @@ class Judge(AbstractContextManager):
     def requests(self, task: str, items: Iterable[dict]) -> Requests:
         """What `score` would send."""
 
-        def make(item: dict) -> dict:
+        def make(item):
             return self.fields | {"messages": prompts.judge_messages(task, item)}
 
         items = list(items)
@@ -92,7 +92,7 @@ class Judge(AbstractContextManager):
         self.close()
 
 
-def _check(task: str, items: list[dict]) -> None:
+def _check(task, items):
     if task not in TASKS:
         raise ValueError(f"unknown task {task!r}{languages.nearest(task, TASKS)}")
     for n, item in enumerate(items):
@@ -103,11 +103,11 @@ def _check(task: str, items: list[dict]) -> None:
                 raise ValueError(f"item {n} has {needs}; it has {sorted(item)}")
 
 
-def _has_text(item: dict) -> bool:
+def _has_text(item):
     return bool((item["response"] or "").strip())
 
 
-def _verdicts(items: list[dict], replies: list[Reply], task: str) -> list[Verdict]:
+def _verdicts(items, replies, task):
     """No response has no verdict; an empty one fails unasked."""
     verdicts, left = [], iter(replies)
     for item in items:

@@ -95,7 +95,7 @@ def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | No
     return Reply(None, error, answer.text, True, answer) if why else None
 
 
-def _value(answer: Answer, parse: Callable[[str], Any]) -> Any:
+def _value(answer, parse):
     value, end = parse(answer.text), answer.text.rstrip()[-1:]
     may_go_on = type(value) is float and (end.isdigit() or end in ".,")
     if may_go_on and answer.is_cut:
@@ -113,7 +113,7 @@ def ending(word: str) -> str:
     return "unknown" if letters in ("", "none", "null") else word
 
 
-def _says(text: str, patterns: list[str]) -> bool:
+def _says(text, patterns):
     return bool(re.search("|".join(patterns), text, re.IGNORECASE))
 
 
@@ -155,14 +155,14 @@ def read_answer(body: Any) -> Answer:
     return Answer(text, finish_reason, *tokens, served)
 
 
-def _count(body: dict, name: str) -> int:
+def _count(body, name):
     try:  # however it is written; the file takes none greater than 2**63
         return min(max(int(float(body["usage"][name])), 0), 10**12)
     except (LookupError, TypeError, ValueError, OverflowError):
         return 0
 
 
-def _texts_of(message: dict) -> tuple[str, str]:
+def _texts_of(message):
     """Text and refusal of a message, whose content is a text, parts (thoughts too) or null."""
     content, text, refusal = message.get("content"), "", message.get("refusal")
     for part in content if isinstance(content, list) else [content]:
@@ -210,7 +210,7 @@ def connect(url: str, key: str, max_concurrency: int, timeout: float):
     return AsyncOpenAI(api_key=key, base_url=url, max_retries=RETRIES, http_client=http)
 
 
-async def _show_in_status(response: httpx2.Response) -> None:
+async def _show_in_status(response):
     """Says in status and header, by which openai decides, what the body says."""
     await response.aread()
     if response.status_code == 200:

@@ -12,14 +12,14 @@ from curemed_utils import paths, trace
 _PATTERNS = paths.beside(__file__, ".yaml")
 
 
-def _pattern(name: str, value: str = "") -> str:
+def _pattern(name, value=""):
     """A pattern of `words.yaml` with each @name filled in; @value is the pattern `value`."""
     text = _PATTERNS[value if name == "value" else name]
     return re.sub(r"@(\w+)", lambda part: _pattern(part[1], value), text)
 
 
 @cache
-def _rule(name: str, value: str = "") -> regex.Pattern:
+def _rule(name, value=""):
     return regex.compile(_pattern(name, value), regex.IGNORECASE)
 
 
@@ -43,7 +43,7 @@ def parse_score(reply: str) -> float:
     return score
 
 
-def _stated(reply: str, value: str) -> tuple[str, str]:
+def _stated(reply, value):
     """The value that stands at the head or the end of a reply, and the text around; else ''."""
     text = _plain(_field(trace.visible(trace.final_text(reply))))
     head = _rule("head", value).match(text)
@@ -55,7 +55,7 @@ def _stated(reply: str, value: str) -> tuple[str, str]:
     return "" if doubted else stated[1], f"{before}\n{after}"
 
 
-def _field(text: str) -> str:
+def _field(text):
     """The verdict of a JSON object that names one; else the text."""
     try:
         made = json.loads(text.strip("`\n ").removeprefix("json"))
@@ -65,7 +65,7 @@ def _field(text: str) -> str:
         return text
 
 
-def _plain(text: str) -> str:
+def _plain(text):
     """In one width and without markup, white space in single ones."""
     text = trace.visible(unicodedata.normalize("NFKC", text))
     text = re.sub(r"[^\S\n]+", " ", _rule("markup").sub(" ", text))

@@ -1,7 +1,5 @@
 """The paper as a test: published numbers recomputed from others."""
 
-from collections.abc import Iterator
-
 import pandas as pd
 
 from curemed_utils.paper import beside, tables
@@ -28,7 +26,7 @@ def recompute() -> pd.DataFrame:
     return table.drop(columns="tolerance")
 
 
-def _text() -> Iterator[tuple]:
+def _text():
     """Numbers in the text, looked up in the tables they sum up."""
     for row in published("text_claims").itertuples():
         values = published(row.table).query(row.rows)[row.column]
@@ -43,7 +41,7 @@ def _text() -> Iterator[tuple]:
     yield "text", "mean rating", 4.89, mean, rule, 0.005, f"{PAPER} Section 3.1"
 
 
-def _main() -> Iterator[tuple]:
+def _main():
     """Table 2's numbers that stand in Table 3 (base and full CURE-MED) and in Figure 5 as well."""
     main = published("table02").set_index("model")
     names = {"base": "Qwen2.5-Instruct", "codeswitch_sft_curriculum_rl": "CURE-MED-Qwen2.5"}
@@ -60,7 +58,7 @@ def _main() -> Iterator[tuple]:
         yield "same number", claim, row.label, value, "table02, one decimal", 0.05, row.source
 
 
-def _gains() -> Iterator[tuple]:
+def _gains():
     """Table 3's gains of CURE-MED's two variants over the naive ones."""
     rows = published("table03")
     means = rows.set_index(["metric", "model_size", "variant"])["mean"]
@@ -71,7 +69,7 @@ def _gains() -> Iterator[tuple]:
         yield "gain", claim, row.gain, value, f"less {naive} in the same row", 0.01, row.source
 
 
-def _bars() -> Iterator[tuple]:
+def _bars():
     """Bars of Figure 6 from Tables 2, 4, 11 and 12."""
     main = published("table02").set_index("model")
     ood = beside.benchmarks().query("variant == 'cure-med'")
@@ -90,7 +88,7 @@ def _bars() -> Iterator[tuple]:
         yield "bar", claim, row.accuracy, value, rule, 0.005, row.source
 
 
-def _per_language() -> Iterator[tuple]:
+def _per_language():
     """Tables 6 and 7: gains from their parts, cells as whole counts, averages against Table 2."""
     main = published("table02").set_index("model")
     for name, size in (("table06", "7B"), ("table07", "3B")):
@@ -113,11 +111,11 @@ def _per_language() -> Iterator[tuple]:
                 yield "micro average", claim, mean, _micro(cells), rule, near, source
 
 
-def _questions() -> pd.Series:
+def _questions():
     return published("figure08").set_index("language")["n_test"]
 
 
-def _whole(where: str, cells: pd.Series, source: str) -> Iterator[tuple]:
+def _whole(where, cells, source):
     """A single run's rate is a whole number of right answers over the language's questions."""
     n = _questions()
     for language, value in cells.items():
@@ -127,13 +125,13 @@ def _whole(where: str, cells: pd.Series, source: str) -> Iterator[tuple]:
         yield "whole count", f"{where}, {language}", value, rate, rule, 0.005, source
 
 
-def _micro(cells: pd.Series) -> float:
+def _micro(cells):
     """The average over questions of rates by language."""
     n = _questions()[cells.index]
     return (cells * n).sum() / n.sum()
 
 
-def _proprietary() -> Iterator[tuple]:
+def _proprietary():
     """Table 8 as averages of Tables 9 and 10, whose cells are whole counts."""
     overall = published("table08").set_index("model")
     for name, metric in (("table09", "la"), ("table10", "lc")):
@@ -147,7 +145,7 @@ def _proprietary() -> Iterator[tuple]:
                 yield kind, claim, printed, value, f"of {name}", 0.01, source
 
 
-def _sizes() -> Iterator[tuple]:
+def _sizes():
     """Sizes and shares of Section 3.1 against the rows of the released files."""
     rows = published("figure08")
     n = rows[["n_sft", "n_rft", "n_test"]].sum(axis=1).set_axis(rows["language"])

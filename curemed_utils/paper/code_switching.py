@@ -33,14 +33,14 @@ def spans(text: str, language: str, in_language: str = "") -> list[tuple[str, st
     return stretches
 
 
-def _by_script(word: str, script: str) -> str:
+def _by_script(word, script):
     """'target', 'english', or '' where a word has no letters."""
     if own_letters(script).search(word):
         return "target"
     return "english" if regex.search(r"\p{Latin}", word) else ""
 
 
-def _by_word(words: list[str], code: str, in_language: str) -> list[str]:
+def _by_word(words, code, in_language):
     """'target', 'english', or '' where a word may be of both."""
     if not words:
         return []

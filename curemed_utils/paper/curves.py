@@ -109,11 +109,11 @@ def watched(logs: dict[str, pd.DataFrame]) -> Figure:
     return drawn
 
 
-def _note(ax, text: str) -> None:
+def _note(ax, text):
     ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
 
 
-def _level(value: float) -> str:
+def _level(value):
     return "unknown" if pd.isna(value) else f"{value:.2f}"
 
 
@@ -133,7 +133,7 @@ def live(records: list[dict], name: str) -> str:
 
 
 @style.applied()
-def _small(curve: pd.Series, of: int, name: str) -> str:
+def _small(curve, of, name):
     drawn, (ax,) = style.figure(COLUMN, 1.2, f"{curve.name} of {name} by step")
     ax.plot(curve, color=BLUE, linewidth=1)
     ax.set(xlim=(1, of), xlabel="step", ylabel=curve.name)

@@ -1,9 +1,6 @@
 """Figures 1 to 3: the method, and examples of code-switched reasoning."""
 
-from collections.abc import Callable
-
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Text
@@ -43,20 +40,18 @@ def pipeline(composition: pd.DataFrame) -> Figure:
     return drawn
 
 
-def _box(
-    ax: Axes, x: float, y: float, width: float, height: float, color: str, alpha: float
-) -> None:
+def _box(ax, x, y, width, height, color, alpha):
     look = dict(boxstyle="round,pad=0,rounding_size=1.2", linewidth=0)
     shape = FancyBboxPatch((x, y), width, height, facecolor=color, alpha=alpha, **look)
     ax.add_patch(shape)
 
 
-def _arrow(ax: Axes, start: tuple, end: tuple, **look) -> None:
+def _arrow(ax, start, end, **look):
     look = dict(arrowstyle="-|>", color="black", shrinkA=0, shrinkB=0, **look)
     ax.annotate("", end, start, arrowprops=look)
 
 
-def _chain(ax: Axes, x: float, width: float, color: str, texts: list[str]) -> None:
+def _chain(ax, x, width, color, texts):
     """Boxes from the top down, each as high as its lines need."""
     heights = [1.6 + 2.5 * (text.count("\n") + 1) for text in texts]
     gap = (35.5 - sum(heights)) / (len(texts) - 1)
@@ -79,7 +74,7 @@ def code_switched(example: pd.DataFrame) -> Figure:
     order.
     """
 
-    def write(ax: Axes, top: float) -> float:
+    def write(ax, top):
         head = {**HEAD, "fontsize": 9}
         top = _flow(ax, [("Code-switched reasoning (French)", head)], 4, top, 232) - 3
         return _parts(ax, example, 4, top, 232)
@@ -96,7 +91,7 @@ def side_by_side(example: pd.DataFrame) -> Figure:
     titles = {"untrained": "Fluent, and wrong", "trained": "Code-switched, and right"}
     responses = dict(tuple(example.groupby("response")))
 
-    def write(ax: Axes, top: float) -> float:
+    def write(ax, top):
         top = _parts(ax, responses["both"], 4, top, 490) - 4
         ends = []
         for x, (name, title) in zip((4, 258), titles.items(), strict=True):
@@ -109,7 +104,7 @@ def side_by_side(example: pd.DataFrame) -> Figure:
 
 
 @style.applied()
-def _written(write: Callable[[Axes, float], float], width: float, alt: str) -> Figure:
+def _written(write, width, alt):
     """A page as high as what `write` needs, which is tried on a long page first."""
     height = 10.0
     for _ in range(2):
@@ -121,7 +116,7 @@ def _written(write: Callable[[Axes, float], float], width: float, alt: str) -> F
     return drawn
 
 
-def _parts(ax: Axes, example: pd.DataFrame, x: float, top: float, width: float) -> float:
+def _parts(ax, example, x, top, width):
     """Writes a paragraph for each part; returns where the last one ends."""
     for part, rows in example.groupby("part", sort=False):
         name = f"<{part}>" if part.startswith("step") else part.capitalize()
@@ -132,7 +127,7 @@ def _parts(ax: Axes, example: pd.DataFrame, x: float, top: float, width: float) 
     return top
 
 
-def _flow(ax: Axes, spans: list[tuple[str, dict]], x: float, y: float, width: float) -> float:
+def _flow(ax, spans, x, y, width):
     """Writes one paragraph from (x, y) down, in points, broken at `width`; returns the y below.
 
     `spans` are texts with properties of matplotlib's Text, `fontsize` in the first one.
@@ -153,7 +148,7 @@ def _flow(ax: Axes, spans: list[tuple[str, dict]], x: float, y: float, width: fl
     return y - leading * size
 
 
-def _advance(text: str, look: dict) -> float:
+def _advance(text, look):
     """The width of a text, white space at its ends included, as the font has it."""
     font = Text(**look).get_fontproperties()
     widths = []

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from curemed_utils import languages
@@ -54,7 +53,7 @@ def tradeoff(table: pd.DataFrame, run: pd.DataFrame | None = None) -> Figure:
     return drawn
 
 
-def _label(ax: Axes, row, radius: float, color: str) -> None:
+def _label(ax, row, radius, color):
     """The name of a model of Table 2 where its row says; a line to its mark if that is far."""
     place, offset = (row.lc_mean, row.la_mean), (row.label_dx, row.label_dy)
     look = dict(va="center", color=color)
@@ -168,7 +167,7 @@ def of_a_run(scores: pd.DataFrame) -> Figure:
 
 
 @style.applied()
-def _heat_maps(maps: dict[str, pd.DataFrame], about: str) -> Figure:
+def _heat_maps(maps, about):
     lows = []
     for metric, table in maps.items():
         low = table.min()

@@ -55,13 +55,13 @@ def results_of(run: Path) -> RunResults:
     return RunResults(_scores(run, missing), counts, rewards, levels, missing)
 
 
-def _levels(run: Path) -> pd.DataFrame | None:
+def _levels(run):
     file = paths.summary_file(run, LEVELS_FROM)
     summary = json.loads(file.read_bytes()) if file.exists() else {}
     return pd.DataFrame(summary["lab"]) if summary.get("lab") else None
 
 
-def _scores(run: Path, missing: list[str]) -> pd.DataFrame | None:
+def _scores(run, missing):
     parts = []
     for name in languages.CHECKPOINTS:
         if not paths.verdicts_file(run, name).exists():

@@ -70,7 +70,7 @@ def check_sources() -> None:
         raise SourceChanged("\n".join(["the source data of the figures changed", *faults, advice]))
 
 
-def _changed_rows(name: str, sealed: list[str], present: list[str]) -> list[str]:
+def _changed_rows(name, sealed, present):
     lines = (paths.SOURCE_DATA / name).read_text(encoding="utf-8").splitlines()
     faults = []
     for number, (line, digest) in enumerate(zip(lines, present, strict=True), 1):
@@ -84,7 +84,7 @@ def seal() -> None:
     write_whole(paths.SOURCE_DATA / SEALS, json.dumps(_digests(), indent=0) + "\n")
 
 
-def _digests() -> dict[str, list[str]]:
+def _digests():
     """File name -> a digest of each line."""
     digests = {}
     for file in sorted(paths.SOURCE_DATA.glob("*.csv")):

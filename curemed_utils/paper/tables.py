@@ -45,28 +45,28 @@ def write(folder: str | Path) -> list[Path]:
     return files
 
 
-def _styled(frame: pd.DataFrame) -> Styler:
+def _styled(frame):
     no_name = {"index": [None] * frame.index.nlevels, "columns": [None] * frame.columns.nlevels}
     return frame.rename_axis(**no_name).style.format(precision=2, na_rep="")
 
 
-def _mark(styler: Styler, cells: pd.DataFrame, css: str = "font-weight: bold") -> Styler:
+def _mark(styler, cells, css="font-weight: bold"):
     return styler.apply(lambda _: cells.map(lambda yes: css if yes else ""), axis=None)
 
 
-def _with_deviation(rows: pd.DataFrame, measure: str = "") -> list[str]:
+def _with_deviation(rows, measure=""):
     columns = zip(rows[f"{measure}mean"], rows[f"{measure}std"], strict=True)
     return [f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in columns]
 
 
-def _as_it_is(rows: pd.DataFrame) -> Styler:
+def _as_it_is(rows):
     if "size" in rows:
         rows["size"] = [f"{float(size):,.0f}" for size in rows["size"]]
     frame = rows.set_index(rows.columns[0])
     return _styled(frame.rename(columns=lambda name: name.replace("_", " ")))
 
 
-def _main(rows: pd.DataFrame) -> Styler:
+def _main(rows):
     rows = rows.set_index("model")
     sizes = rows["params_b"].map("{:g}".format)
     frame = pd.DataFrame({"size": rows["size_class"], "parameters (B)": sizes})
@@ -80,7 +80,7 @@ def _main(rows: pd.DataFrame) -> Styler:
     return _mark(_mark(_styled(frame), best), best_baseline, "font-style: italic")
 
 
-def _ablation(rows: pd.DataFrame) -> Styler:
+def _ablation(rows):
     rows["metric"] = rows["metric"].str.upper()
     rows["variant"] = rows["variant"].map(VARIANTS)
     rows["cell"] = _with_deviation(rows)
@@ -90,13 +90,13 @@ def _ablation(rows: pd.DataFrame) -> Styler:
     return _mark(_styled(cells), means.eq(means.max(axis=1), axis=0))
 
 
-def _ood(rows: pd.DataFrame) -> Styler:
+def _ood(rows):
     rows["variant"] = rows["variant"].map(VARIANTS)
     frame = rows.pivot_table("accuracy", ["model_size", "variant"], "language", sort=False)
     return _mark(_styled(frame), frame.eq(frame.groupby(level="model_size").transform("max")))
 
 
-def _per_language(rows: pd.DataFrame) -> Styler:
+def _per_language(rows):
     parts = {"base": "base", "cure_med": "CURE-MED", "delta": "Δ"}
     frame = rows.set_index("language")
     columns = [(name[:2].upper(), parts[name[3:]]) for name in frame.columns]
@@ -104,11 +104,11 @@ def _per_language(rows: pd.DataFrame) -> Styler:
     return _styled(frame)
 
 
-def _overall(rows: pd.DataFrame) -> Styler:
+def _overall(rows):
     return _styled(rows.set_index("model")[["lc", "la"]].rename(columns=str.upper))
 
 
-def _models(rows: pd.DataFrame) -> Styler:
+def _models(rows):
     metric = "la" if "la" in rows else "lc"
     return _styled(rows.pivot_table(metric, "language", "model", sort=False))
 

@@ -20,11 +20,11 @@ def claims() -> pd.DataFrame:
     return table.set_index("where")
 
 
-def _list(values: pd.Series, form: str = ".1f") -> str:
+def _list(values, form=".1f"):
     return ", ".join(f"{name} {value:{form}}" for name, value in values.items())
 
 
-def _ranked(lists: list[dict]) -> Told:
+def _ranked(lists):
     """The seven largest of each list; they hold where those named `first` are the first."""
     cells, holds = [], True
     for each in lists:
@@ -35,13 +35,13 @@ def _ranked(lists: list[dict]) -> Told:
     return "; ".join(cells), holds
 
 
-def _tradeoff() -> Told:
+def _tradeoff():
     rows = published("table02").query("kind == 'baseline'")[["lc_mean", "la_mean"]]
     r = pd.Series({how: rows.corr(how).iloc[0, 1] for how in ("pearson", "spearman")})
     return f"LC and LA of {len(rows)} baselines: {_list(r, '+.2f')}", r.max() < 0
 
 
-def _scale() -> list[Told]:
+def _scale():
     main = published("table02").set_index("model")[["lc_mean", "la_mean"]]
     base = main.loc[[f"Qwen2.5-Instruct-{size}" for size in SIZES]].set_axis(SIZES)
     trained = main.loc[[f"CURE-MED-Qwen2.5-{size}" for size in SIZES]].set_axis(SIZES)
@@ -52,7 +52,7 @@ def _scale() -> list[Told]:
     return [(f"LC: {_list(lc)}; LA: {_list(la)}", widens), (cells, gains[0] < gains[1])]
 
 
-def _reinforcement() -> Told:
+def _reinforcement():
     """What RL adds to code-switched SFT, ± 1.96 standard errors of two independent samples."""
     means = published("table03").set_index(["variant", "metric", "model_size"])["mean"]
     before, after = means["codeswitch_sft"], means["codeswitch_sft_curriculum_rl"]
@@ -64,7 +64,7 @@ def _reinforcement() -> Told:
     return ", ".join(cells), (after - before > half).all()
 
 
-def _elsewhere() -> list[Told]:
+def _elsewhere():
     """Table 4 alone, then all other benchmarks."""
     place = ["benchmark", "model_size", "language"]
     wide = beside.benchmarks().pivot_table("accuracy", place, "variant", sort=False)
@@ -78,7 +78,7 @@ def _elsewhere() -> list[Told]:
     return told
 
 
-def _tiers() -> Told:
+def _tiers():
     cells, narrower = [], True
     for size, name in (("3B", "table07"), ("7B", "table06")):
         for metric, levels in per_tier(published(name)).items():
@@ -88,7 +88,7 @@ def _tiers() -> Told:
     return f"high less low tier, each language once: {', '.join(cells)}", narrower
 
 
-def _shares() -> Told:
+def _shares():
     rows = published("figure08")
     n = rows[["n_sft", "n_rft", "n_test"]].sum(axis=1)
     inside = (100 * n / n.sum()).round().between(7, 10)

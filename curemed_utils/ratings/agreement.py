@@ -27,7 +27,7 @@ def rating_means(ratings: Ratings, seed: int = 0) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def _group_means(group: str, language: str, places: pd.DataFrame, seed: int) -> dict:
+def _group_means(group, language, places, seed):
     rated = places.dropna(subset=["rating"]).astype({"rating": int})
     means = rated.groupby("id")["rating"].mean().to_numpy(float)
     line = {"group": group, "language": language, "n_items": len(means)}
@@ -44,7 +44,7 @@ def _group_means(group: str, language: str, places: pd.DataFrame, seed: int) -> 
     return line
 
 
-def _interval(means: np.ndarray, seed: int) -> tuple[float, float, str]:
+def _interval(means, seed):
     from scipy.stats import bootstrap
 
     if len(means) < 2:
@@ -56,7 +56,7 @@ def _interval(means: np.ndarray, seed: int) -> tuple[float, float, str]:
     return *map(float, drawn.confidence_interval), ""
 
 
-def _alpha(counts: np.ndarray, seed: int) -> tuple[float, float, float, str]:
+def _alpha(counts, seed):
     if not len(counts):
         return np.nan, *NO_INTERVAL, "no item has two ratings: no alpha"
     alpha = krippendorff_alpha(counts)

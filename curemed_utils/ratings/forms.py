@@ -15,7 +15,7 @@ from curemed_utils import languages, paths, trace
 from curemed_utils.data import DataError, Row, normalize, splits
 from curemed_utils.data.files import json_value, read_text, write_whole
 from curemed_utils.ratings import sheets
-from curemed_utils.ratings.sheets import Line, Slip
+from curemed_utils.ratings.sheets import Slip
 
 GROUPS = ("clinicians", "native speakers")
 TEXTS = ("question", "reasoning", "answer")
@@ -95,7 +95,7 @@ def for_raters(row: Row) -> dict[str, str]:
     }
 
 
-def _drawn(rows, language, names, per_rater, overlap, seed) -> dict[str, list[str]]:
+def _drawn(rows, language, names, per_rater, overlap, seed):
     spellings = {normalize(name).replace(" ", "_") for name in names}  # as file names
     odd = [name for name in names if not NAME.fullmatch(name)]
     if isinstance(names, str) or odd or len(spellings) < len(names):
@@ -117,12 +117,12 @@ def _drawn(rows, language, names, per_rater, overlap, seed) -> dict[str, list[st
     return ids_of
 
 
-def _draw(folder: Path, group: str) -> tuple[Path, dict[str, dict[str, list[str]]]]:
+def _draw(folder, group):
     path = folder / f"{group.replace(' ', '_')}.json"
     return path, json_value(read_text(path), paths.show(path)) if path.exists() else {}
 
 
-def _note_draw(folder: Path, group: str, ids_of: dict) -> None:
+def _note_draw(folder, group, ids_of):
     path, old = _draw(folder, group)
     if clash := [name for name in ids_of if old.get(name, ids_of[name]) != ids_of[name]]:
         where = f"{paths.show(path)}: holds another draw for {', '.join(clash)}"
@@ -133,10 +133,10 @@ def _note_draw(folder: Path, group: str, ids_of: dict) -> None:
 def example_sheets(rows: list[Row], folder: str | Path, seed: int = 0) -> list[Path]:
     """Sheets of two invented raters for each group and language, filled in by a random draw."""
 
-    def chance(*names: str) -> float:
+    def chance(*names):
         return int(splits.draw(" ".join(names), seed)[:8], 16) / 16**8
 
-    def invented(row: Row, group: str, rater: str) -> dict:
+    def invented(row, group, rater):
         item, opinion = chance(row.id, group), chance(row.id, group, rater)
         if opinion >= 0.95:
             return {}
@@ -193,7 +193,7 @@ def read_sheets(source: str | Path | Sequence[str | Path], rows: list[Row]) -> R
     return Ratings(table, faults)
 
 
-def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
+def _assigned(folders):
     """(group, language, rater, id) of all that was given out."""
     assigned = set()
     for folder, group in product(folders, GROUPS):
@@ -203,11 +203,11 @@ def _assigned(folders: set[Path]) -> set[tuple[str, str, str, str]]:
     return assigned
 
 
-def _owner(line: Line) -> tuple[str, str, str]:
+def _owner(line):
     return tuple(line.cells[name] for name in OWNER)
 
 
-def _sheet_slips(lines: list[Line], row_of: dict[str, Row], assigned: set) -> list[Slip]:
+def _sheet_slips(lines, row_of, assigned):
     owner = Counter(map(_owner, lines)).most_common(1)[0][0]
     slips = []
     for line in lines:
@@ -222,7 +222,7 @@ def _sheet_slips(lines: list[Line], row_of: dict[str, Row], assigned: set) -> li
     return slips
 
 
-def _row_faults(cells: dict[str, str], row: Row, owner: tuple, assigned: set) -> list[str]:
+def _row_faults(cells, row, owner, assigned):
     (group, language, rater), faults = owner, []
     item, given_out = f"item {row.id!r}", not assigned or (*owner, row.id) in assigned
     if group not in GROUPS or row.language != language or not given_out:
@@ -233,7 +233,7 @@ def _row_faults(cells: dict[str, str], row: Row, owner: tuple, assigned: set) ->
     return faults
 
 
-def _settled(lines: list[Line], slips: list[Slip]) -> tuple[int | None, str]:
+def _settled(lines, slips):
     """One rating and all comments of a place; ratings that differ are none, and a slip."""
     rated = [Slip(*line[:2], line.cells["rating"]) for line in lines if line.cells["rating"]]
     differ = [slip for slip in rated if slip.fault != rated[0].fault]

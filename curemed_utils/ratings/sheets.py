@@ -164,13 +164,13 @@ def read_sheet(
     return lines, slips
 
 
-def _chosen(cell: str, allowed: Sequence[str]) -> str:
+def _chosen(cell, allowed):
     """The choice that a cell means, in any case and any digits; '' for none."""
     text = re.sub(r"^(\d+)[.,]0*$", r"\1", normalize(cell))
     return next((choice for choice in allowed if choice.casefold() == text), "")
 
 
-def _text_rows(raw: bytes, file: str) -> list[list[str]]:
+def _text_rows(raw, file):
     text = re.sub(r'\A"?sep=[^\r\n]*(\r\n|\n|\r)', "", text_of(raw, file), flags=re.IGNORECASE)
     separator = max(",;\t|", key=LINE_END.split(text.lstrip(), 1)[0].count)
     rows, reader = [], csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
@@ -182,7 +182,7 @@ def _text_rows(raw: bytes, file: str) -> list[list[str]]:
     return rows
 
 
-def _workbook_rows(raw: bytes) -> list[list[str]]:
+def _workbook_rows(raw):
     """The rows of the only worksheet that holds anything; merged cells say that they are."""
     from openpyxl import load_workbook
 

@@ -57,6 +57,6 @@ class Stop(TrainerCallback):
             control.should_save = self.paused = False  # a resumed run would train on from here
 
 
-def _launcher_is_gone() -> bool:
+def _launcher_is_gone():
     host, _, pid = os.environ.get(LAUNCHER, "").partition(":")
     return host == socket.gethostname() and not psutil.pid_exists(int(pid))

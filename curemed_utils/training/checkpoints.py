@@ -45,7 +45,7 @@ def prepare_base(
     return base
 
 
-def _empty(base: Path) -> Path:
+def _empty(base):
     part = partial(base)
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -78,7 +78,7 @@ def link(base: Path, model_id: str, chat_template: str = "") -> Path:
     return base
 
 
-def _settled(source: Path, base: Path, chat_template: str) -> bool:
+def _settled(source, base, chat_template):
     tokenizer = _tokenizer(source)
     if not templates.settle(tokenizer, chat_template):
         return False
@@ -149,7 +149,7 @@ def load_tokenizer(start: str | Path, chat_template: str = ""):
     return tokenizer
 
 
-def _tokenizer(start: str | Path):
+def _tokenizer(start):
     from transformers import AutoTokenizer
 
     try:

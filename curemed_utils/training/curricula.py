@@ -8,16 +8,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from curemed_utils import languages, rewards
+from curemed_utils import languages, paths, rewards
 from curemed_utils.data import DataError, Row
 from curemed_utils.data.splits import draw
 
-NAMES = {
-    "retain": "the new tier whole and a share of each earlier language: the released files",
-    "mixture": "a share alpha of every batch from the phase before: the equation of Section 3.4",
-    "plateau": "the pools of retain, but the next tier opens when the reward stops rising",
-    "none": "all languages from the first step: naive RFT",
-}
+NAMES = paths.beside(__file__, ".yaml")
 FEW = 6  # prompts; fewer can't show how much they vary
 WIDER = 1.09  # two halves that choose among equal levels correlate, by up to 0.18
 
@@ -61,7 +56,7 @@ def checked(rows: list[Row], stage: str, curriculum: str) -> list[Row]:
     return rows
 
 
-def _rank(language: str) -> int:
+def _rank(language):
     return languages.TIERS.index(languages.get(language).tier)
 
 
@@ -135,7 +130,7 @@ def lost(verdicts: pd.DataFrame) -> pd.DataFrame:
     return table.rename_axis(["model", "tier"]).infer_objects()
 
 
-def _lost(earlier: np.ndarray, present: np.ndarray) -> tuple[float, ...]:
+def _lost(earlier, present):
     """The numbers of `lost`, of rewards by prompt (and model); NaN under FEW prompts."""
     n = len(present)
     if n < FEW:

@@ -76,9 +76,7 @@ def stage(
     return settings.output
 
 
-def _say_room(
-    settings: stages.Stage, processes: int, nodes: int, strategy: str, ignore_estimate: bool
-) -> None:
+def _say_room(settings, processes, nodes, strategy, ignore_estimate):
     machine = memory.machine(settings.output)
     table = memory.estimate(settings, processes, nodes, strategy, machine)
     for row in table.dropna(subset=["available"]).itertuples():
@@ -130,7 +128,7 @@ def command(kind: str, config: Path, processes: int, nodes: int, strategy: str) 
     return [*srun, "--kill-on-bad-exit=1", *shell, *options, *module]
 
 
-def _environment(strategy: str) -> dict[str, str]:
+def _environment(strategy):
     environment = os.environ | {
         "PYTHONUNBUFFERED": "1",
         "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank ${rank}]:",
@@ -144,7 +142,7 @@ def _environment(strategy: str) -> dict[str, str]:
     return environment
 
 
-def _follow(line: list[str], log: Path, output: Path, environment: dict, watch=None) -> None:
+def _follow(line, log, output, environment, watch=None):
     checkpoints.pause_mark(output).unlink(missing_ok=True)
     last = defaultdict(lambda: deque(maxlen=200))  # lines by rank; "" for those without one
     process = subprocess.Popen(
@@ -184,7 +182,7 @@ def log_record(text: str) -> dict | None:
     return record if named and {"loss", "reward", "alarms"} & set(record) else None
 
 
-def _end(process: subprocess.Popen) -> None:
+def _end(process):
     for kind in (signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, kind)
@@ -195,7 +193,7 @@ def _end(process: subprocess.Popen) -> None:
             pass
 
 
-def _raise(code: int, output: Path, log: Path, last: dict[str, deque]) -> None:
+def _raise(code, output, log, last):
     if checkpoints.pause_mark(output).exists():
         again = "run the same cell or command again to go on"
         raise stages.Paused(f"{output.name} saved a checkpoint and paused; {again}")

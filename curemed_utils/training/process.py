@@ -8,7 +8,6 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -43,7 +42,7 @@ def train(kind: str, stage: Stage) -> Path:
     return stage.output
 
 
-def _train(kind: str, stage: Stage, made_from: dict) -> Path:
+def _train(kind, stage, made_from):
     part, fingerprint = checkpoints.partial(stage.output), checkpoints.fingerprint(made_from)
     if int(os.environ.get("RANK", 0)) == 0:
         checkpoints.prepare(part, fingerprint)
@@ -78,7 +77,7 @@ def _train(kind: str, stage: Stage, made_from: dict) -> Path:
     return stage.output
 
 
-def _pause(trainer, stage: Stage, stop_file: Path) -> None:
+def _pause(trainer, stage, stop_file):
     if trainer.is_world_process_zero():
         stop_file.unlink(missing_ok=True)
         checkpoints.pause_mark(stage.output).touch()  # accelerate hides the exit code
@@ -87,7 +86,7 @@ def _pause(trainer, stage: Stage, stop_file: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(output: Path) -> Iterator[None]:
+def _alone(output):
     if int(os.environ.get("RANK", 0)):
         yield
         return
@@ -106,7 +105,7 @@ def _alone(output: Path) -> Iterator[None]:
         yield
 
 
-def _save(trainer, stage: Stage, part: Path) -> None:
+def _save(trainer, stage, part):
     trainer.save_model(str(part / "adapter" if stage.lora_rank else part))
     if not trainer.is_world_process_zero():
         return
@@ -120,7 +119,7 @@ def _save(trainer, stage: Stage, part: Path) -> None:
         model.merge_and_unload().save_pretrained(part)
 
 
-def _finish(trainer, stage: Stage, part: Path, made: dict) -> None:
+def _finish(trainer, stage, part, made):
     if not any(part.glob("*.safetensors")):
         why = "with ZeRO-3, zero3_save_16bit_model must be true"
         raise RuntimeError(f"{paths.show(part)} holds no weights after saving; {why}")

@@ -119,7 +119,7 @@ def trainer_class(stage: GRPO, part: Path) -> type:
     return Trainer
 
 
-def _take(logs, others, places) -> None:
+def _take(logs, others, places):
     """Puts what stands at `places` of other logs into `logs`."""
     for name, rows in logs.items():
         if isinstance(rows, dict):

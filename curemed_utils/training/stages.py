@@ -60,7 +60,7 @@ class Stage(pydantic.BaseModel):
 
     @pydantic.field_validator("trl_options")
     @classmethod
-    def _are_of_trl(cls, options: dict) -> dict:
+    def _are_of_trl(cls, options):
         return trl_options.checked(options, f"{cls.__name__}Config")
 
     @pydantic.model_validator(mode="after")
@@ -180,7 +180,7 @@ def settings(kind: str, config: dict) -> Stage:
         raise ValueError("; ".join(faults)) from None
 
 
-def _fault(kind: str, fault: dict) -> str:
+def _fault(kind, fault):
     if not fault["loc"]:  # of several settings together
         return plain(fault)
     name = ".".join(map(str, fault["loc"]))

@@ -42,7 +42,7 @@ def common(stage: Stage, part: Path) -> dict:
     )
 
 
-def _options(stage: Stage, settings: dict) -> dict:
+def _options(stage, settings):
     """The stage's `trl_options`; ValueError for a field that `settings` fill."""
     if filled_already := stage.trl_options.keys() & settings:
         names = ", ".join(sorted(filled_already))
@@ -73,7 +73,7 @@ def kernels() -> dict:
     return fast
 
 
-def _loading(stage: Stage, fast: dict) -> dict:
+def _loading(stage, fast):
     """What is trained is float32; weights that LoRA freezes take half of that on a GPU."""
     half = checkpoints.precision()
     loading = {"dtype": half if stage.lora_rank else "float32", **fast}
@@ -86,7 +86,7 @@ def _loading(stage: Stage, fast: dict) -> dict:
     return loading
 
 
-def _lora(stage: Stage):
+def _lora(stage):
     if not stage.lora_rank:
         return None
     from peft import LoraConfig
@@ -133,7 +133,7 @@ def sft_trainer(stage: SFT, part: Path):
     return trainer, {"rows": len(examples), "rows_over_length": left_out, **fast}
 
 
-def _sft_class() -> type:
+def _sft_class():
     import torch
     from trl import SFTTrainer
 
@@ -152,7 +152,7 @@ def _sft_class() -> type:
     return SFTTrainer if torch.cuda.is_available() else CPUTrainer
 
 
-def _fill(rows: list, batch_size: int, seed: int) -> list:
+def _fill(rows, batch_size, seed):
     """Rows that make an epoch's last batch whole, for any number of processes."""
     drawn = random.Random(seed).sample(rows, len(rows))
     return [drawn[place % len(rows)] for place in range(-len(rows) % batch_size)]
@@ -199,7 +199,7 @@ def grpo_trainer(stage: GRPO, part: Path):
     return trainer, made
 
 
-def _table(rows: list[data.Row]):
+def _table(rows):
     import datasets
 
     examples = []
@@ -208,7 +208,7 @@ def _table(rows: list[data.Row]):
     return datasets.Dataset.from_list(examples)
 
 
-def _held_out(stage: GRPO) -> list[data.Row]:
+def _held_out(stage):
     """The same rows of every stage of a run: those of SFT that no stage of GRPO draws."""
     sft, rft = (data.read_jsonl(paths.rows_file(stage.run_dir, name)) for name in ("sft", "rft"))
     drawn = {row.id for row in rft}
@@ -218,7 +218,7 @@ def _held_out(stage: GRPO) -> list[data.Row]:
     return splits.limit(rows, stage.validate_per_language, seed=0)
 
 
-def _validation(stage: GRPO, part: Path) -> dict:
+def _validation(stage, part):
     if not stage.validate_every:
         return {}
     settings = dict(
@@ -240,7 +240,7 @@ def _validation(stage: GRPO, part: Path) -> dict:
     return settings
 
 
-def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:
+def _short(rows, tokenizer, max_length):
     texts = [templates.render(tokenizer, prompts.messages(row)) for row in rows]
     tokens = tokenizer(texts, add_special_tokens=False)["input_ids"]
     kept = [row for row, ids in zip(rows, tokens, strict=True) if len(ids) <= max_length]
@@ -248,7 +248,7 @@ def _short(rows: list[data.Row], tokenizer, max_length: int) -> list[data.Row]:
     return kept
 
 
-def _judge(stage: GRPO) -> judge.Judge | None:
+def _judge(stage):
     if not stage.judge_model:
         return None
     cache = stage.judge_cache or paths.judge_cache(stage.run_dir)
@@ -258,7 +258,7 @@ def _judge(stage: GRPO) -> judge.Judge | None:
     return judge.Judge(stage.judge_model, options=stage.judge_options, **limits)
 
 
-def _engine(stage: GRPO) -> dict:
+def _engine(stage):
     if stage.engine == "transformers":
         return {}
     sleeps = stage.engine == "vllm" and checkpoints.precision() != "float32"
@@ -273,7 +273,7 @@ def _engine(stage: GRPO) -> dict:
     )
 
 
-def _some(kept: list, rows: list, limit: str) -> None:
+def _some(kept, rows, limit):
     print(f"{len(kept)} rows, {len(rows) - len(kept)} left out by {limit}", flush=True)
     if not kept:
         raise data.DataError(f"all {len(rows)} rows are longer than {limit}; raise it")

@@ -29,14 +29,14 @@ def content(folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
-def _digest(file: Path) -> str:
+def _digest(file):
     file = file.resolve()
     now = file.stat()  # of these times nobody can set back the last
     return _read(file, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
 
 
 @functools.lru_cache(1024)
-def _read(file: Path, *state: int) -> str:
+def _read(file, *state):
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
@@ -52,7 +52,7 @@ def check(folder: Path, what: str = "", name: str = "") -> None:
         raise FileNotFoundError(f"{what}{paths.show(folder)} {text}")
 
 
-def _fault(folder: Path) -> tuple[str, str]:
+def _fault(folder):
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES as KNOWN
 
     if folder.is_file():
@@ -83,7 +83,7 @@ def config(folder: Path) -> dict:
     return json.loads((folder / "config.json").read_bytes())
 
 
-def _fault_of_weights(folder: Path) -> tuple[str, str]:
+def _fault_of_weights(folder):
     from safetensors import safe_open
 
     file = folder / "model.safetensors.index.json"

@@ -1,7 +1,5 @@
 """The playgrounds: what moves when a widget is moved, and what readers without a kernel see."""
 
-import re
-
 import pytest
 from bs4 import BeautifulSoup
 
@@ -79,45 +77,8 @@ class TestReward:
         assert self.shown(controls)["the question echoed"][0] == "1.00"
 
 
-class TestCurriculum:
-    @pytest.fixture
-    def controls(self, sample):
-        return parts(playgrounds.curriculum(sample))
-
-    def shares(self, controls, curriculum):
-        texts = paragraphs(controls["HTML"].value)
-        (told,) = [text for text in texts if text.startswith(curriculum)]
-        return {tier: int(share) for tier, share in re.findall(r"(high|medium|low) (\d+)%", told)}
-
-    def test_alpha_moves_the_mixture_and_nothing_else(self, controls):
-        before = self.shares(controls, "retain")
-        assert self.shares(controls, "mixture")["low"] == pytest.approx(15, abs=1)
-        controls["alpha"].value = 0.5
-        assert self.shares(controls, "mixture") == {
-            "high": pytest.approx(25, abs=2),
-            "medium": pytest.approx(25, abs=2),
-            "low": pytest.approx(50, abs=2),
-        }
-        assert self.shares(controls, "retain") == before
-
-    def test_retention_moves_the_pool(self, controls):
-        assert f"retain: {5 * 15 + 8 * 12} rows" in controls["HTML"].value
-        controls["retention"].value = 0
-        assert "retain: 75 rows" in controls["HTML"].value
-        assert self.shares(controls, "retain") == {"high": 0, "medium": 0, "low": 100}
-        controls["stage"].value = "stage1_high"
-        assert self.shares(controls, "mixture") == {"high": 100, "medium": 0, "low": 0}
-
-    def test_a_batch_is_drawn_prompt_by_prompt(self, controls):
-        page = BeautifulSoup(controls["HTML"].value, "html.parser")
-        batches = [batch for code in page.find_all("code") for batch in code.get_text().split()]
-        assert [len(batch) for batch in batches] == [playgrounds.PROMPTS] * 2 * playgrounds.BATCHES
-
-
-def test_readers_without_a_kernel_see_the_first_state(malaria, sample):
+def test_readers_without_a_kernel_see_the_first_state(malaria):
     bundle = playgrounds.reward(*malaria)._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert malaria[0].question.split()[0] in bundle["text/html"]
     assert "1.00" in bundle["text/html"]
-    bundle = playgrounds.curriculum(sample)._repr_mimebundle_()
-    assert "of every batch from the stages before" in bundle["text/html"]

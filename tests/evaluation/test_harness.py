@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from curemed_utils import data, evaluation, paths, prompts, rewards
+from curemed_utils import data, evaluation, prompts, rewards
 from curemed_utils.evaluation import generation, harness
 
 NAMES = ("French", "Hindi", "Japanese", "Yoruba")

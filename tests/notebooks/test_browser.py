@@ -283,15 +283,6 @@ def test_04_runs_and_its_reward_can_be_played_with(page, workspace, shots):
     see(page, shots, source, "pays as much as honesty", "04_slid")
 
 
-def test_05_runs_and_its_curriculum_can_be_played_with(page, workspace, shots):
-    run_all(page, workspace, shots, "05_grpo_stage2_medium")
-    source = "playgrounds.curriculum"
-    slide(page, "alpha", "ArrowLeft", times=7)
-    see(page, shots, source, "mixture: 50% of every batch", "05_alpha")
-    slide(page, "retention", "Home")
-    see(page, shots, source, "retain: 15 rows, 0% of each earlier language", "05_retention")
-
-
 def test_07_runs_and_its_explorer_filters(page, workspace, shots):
     run_all(page, workspace, shots, "07_evaluation")
     source = "explorer.explore(responses"
