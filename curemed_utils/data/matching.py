@@ -18,7 +18,9 @@ _VIETNAMESE = regex.compile(
 _HYPHEN = regex.compile(r"(?<=[\p{L}\p{M}])[-‐‑](?=\p{L})")  # no sign: that has a space behind it
 _BRACKETS = regex.compile(r"[()（）\[\]【】]")
 _UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]"
-_JOINT = rf"(?: |(?<={_UNSPACED})|(?={_UNSPACED})|(?<=\d)(?=\p{{L}})|(?<=[\p{{L}}\p{{M}}])(?=\d))"
+_JOINT = regex.compile(
+    rf" |(?<={_UNSPACED})|(?={_UNSPACED})|(?<=\d)(?=\p{{L}})|(?<=[\p{{L}}\p{{M}}])(?=\d)"
+)
 _SECOND_NAME = regex.compile(r"(.+?)\s*[(（]([^()（）]+)[)）]\s*")
 
 
@@ -27,7 +29,6 @@ class Names(NamedTuple):
 
     right: frozenset[str]
     second: frozenset[str]
-    beside: regex.Pattern  # one of `second` at an end of a text
     is_vietnamese: bool  # where every mark counts
 
 
@@ -43,7 +44,7 @@ def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
         return bool(_readings(answer, names.is_vietnamese) & names.right)
     whole = _readings(_BRACKETS.sub(" ", answer), names.is_vietnamese)
     texts = _readings(answer, names.is_vietnamese) | whole
-    if _without_details(texts, names.beside) & names.right:
+    if _without_details(texts, names.second) & names.right:
         return True
     return any(_consists_of(text, names) for text in texts)
 
@@ -51,20 +52,24 @@ def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
 def _consists_of(text, names):
     has_right = False
     for part in _separators(names.is_vietnamese).split(text)[::2]:
-        readings = _without_details(_readings(part, names.is_vietnamese), names.beside)
+        readings = _without_details(_readings(part, names.is_vietnamese), names.second)
         if readings and not readings & (names.right | names.second | {""}):
             return False
         has_right |= bool(readings & names.right)
     return has_right
 
 
-def _without_details(texts, detail):
-    """`texts`, and what is left of them without one detail after the other."""
-    left, rest = set(), set(texts)
-    while rest:
-        left |= rest
-        cuts = ((text, cut) for text in rest for cut in detail.finditer(text, overlapped=True))
-        rest = {text[: cut.start()] + text[cut.end() :] for text, cut in cuts} - left
+def _without_details(texts, details):
+    """`texts`, and what is left of each without details at its start and end."""
+    left = set()
+    for text in texts:
+        joints = [joint.span() for joint in _JOINT.finditer(text)]
+        starts, ends = [0], [len(text)]
+        for end, start in joints:
+            starts += [start] * any(text[first:end] in details for first in starts)
+        for end, start in reversed(joints):
+            ends += [end] * any(text[start:last] in details for last in ends)
+        left |= {text[start:end] for start in starts for end in ends}
     return left
 
 
@@ -78,9 +83,8 @@ def _names(accepted, reference):
             texts.append(two[1])
             second |= _readings(two[2], is_vietnamese, is_listed=True)
     right = [_readings(text, is_vietnamese, is_listed=True) for text in texts]
-    words = "|".join(map(regex.escape, sorted(second, key=len, reverse=True))) or "(?!)"
-    detail = regex.compile(rf"^(?:{words}){_JOINT}|{_JOINT}(?:{words})$")
-    return Names(frozenset().union(*right), frozenset(second), detail, is_vietnamese)
+    second |= {_fold(normalize(link), is_vietnamese) for link in _merged(is_vietnamese)["link"]}
+    return Names(frozenset().union(*right), frozenset(second), is_vietnamese)
 
 
 @lru_cache(maxsize=10_000)

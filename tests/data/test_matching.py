@@ -174,6 +174,14 @@ def test_a_detail_that_begins_a_name_is_not_cut_from_it():
     assert not is_right("diabète de type 12 de l'adulte", accepted)
 
 
+def test_a_word_may_tie_a_detail_to_a_name():
+    accepted = ["दमा (बच्चों)", "दमा (दौड़ने)"]
+    for answer in ("बच्चों में दौड़ने से होने वाला दमा", "दमा, दौड़ने से"):
+        assert is_right(answer, accepted), answer
+    for answer in ("बच्चों में", "में", "दौड़ने से होने वाला", "बच्चों में सर्दी से दमा"):
+        assert not is_right(answer, accepted), answer
+
+
 def test_many_details_take_no_time():
     began = time.perf_counter()
     assert not is_right("a b " * 70, ["c (a)", "c (b)", "c (a b)"])
@@ -204,7 +212,8 @@ def test_only_vietnamese_rows_are_read_as_vietnamese(sample):
 def test_no_name_of_a_topic_is_right_for_another(sample, language):
     rows = [row for row in sample if row.language == language]
     for row, other in permutations(rows, 2):
-        for form in (*other.accepted, trace.answer_of(other.answer)):
+        names = {form.split(" (")[0] for form in other.accepted}
+        for form in (*names, trace.answer_of(other.answer)):
             right = is_right(form, row.accepted, trace.answer_of(row.answer))
             assert not right, (row.id, other.id, form)
 
