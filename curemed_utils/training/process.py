@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from filelock import FileLock, Timeout
+from torch import distributed
 from transformers import PrinterCallback
 
 from curemed_utils import data, paths
@@ -141,8 +142,13 @@ def main(argv: list[str]) -> None:
     if LAUNCHER not in os.environ:  # which has checked it
         stages.check_files(stage)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing forks: use every core
+    code = 0
     try:
         train(kind, stage)
     except Paused as pause:
         print(pause, flush=True)
-        sys.exit(os.EX_TEMPFAIL)
+        code = os.EX_TEMPFAIL
+    if distributed.is_initialized():  # else its threads may abort the process
+        distributed.destroy_process_group()
+    if code:
+        sys.exit(code)
