@@ -285,7 +285,7 @@ def test_04_runs_and_its_reward_can_be_played_with(page, workspace, shots):
 
 def test_07_runs_and_its_explorer_filters(page, workspace, shots):
     run_all(page, workspace, shots, "07_evaluation")
-    source = "explorer.explore(responses"
+    source = "explorer.explore(last_first"
     see(page, shots, source, "1,950 of 1,950 responses", "07_explorer")
     widget(page, "language").get_by_role("combobox").select_option("Yoruba")
     see(page, shots, source, "150 of 1,950 responses", "07_language")
@@ -293,7 +293,7 @@ def test_07_runs_and_its_explorer_filters(page, workspace, shots):
     see(page, shots, source, "30 of 1,950 responses", "07_model")
     shown = cell(page, source).locator(".widget-html-content", has_text="stage3_low · Yoruba")
     first = shown.inner_text()
-    slide(page, "response", "ArrowRight", times=3)
+    slide(page, "response", "ArrowRight", times=8)  # another question
     wait_for(lambda: shown.inner_text() != first, 10, "the slider showed no other response")
 
 
