@@ -61,8 +61,8 @@ def trainer_class(stage: GRPO, part: Path) -> type:
         def _refilled(self, made, n_local, attempt):
             """`made` with other prompts' groups in the place of dead ones, where those live.
 
-            Every group gets another prompt, so that processes keep in step; the log keeps what the
-            first prompts earned.
+            Every group gets one, so that processes keep in step; the log keeps what the first
+            earned.
             """
             dead, logs, metrics = self._dead_groups(), *copy.deepcopy((self._logs, self._metrics))
             rng = random.Random(f"{stage.seed} {self.state.global_step} {attempt}")
@@ -131,17 +131,11 @@ def _take(logs, others, places):
 
 def _merged(name, rows, others, taken):
     """Tensors of rows, those of `others` where `taken`; prompts are padded left, answers right."""
-    length = max(rows.shape[-1], others.shape[-1])
+    from torch.nn.utils.rnn import pad_sequence
+
     if rows.dim() == 2:
-        rows, others = (_padded(name, tensor, length) for tensor in (rows, others))
+        side = "left" if name.startswith("prompt") else "right"
+        padded = pad_sequence([*rows, *others], batch_first=True, padding_side=side)
+        rows, others = padded[: len(rows)].clone(), padded[len(rows) :]
     rows[taken] = others[taken]
     return rows
-
-
-def _padded(name, rows, length):
-    wide = rows.new_zeros(len(rows), length)
-    filled_part = slice(length - rows.shape[1], None)
-    if not name.startswith("prompt"):
-        filled_part = slice(rows.shape[1])
-    wide[:, filled_part] = rows
-    return wide

@@ -16,7 +16,8 @@ _MACHINE = ("micro_batch", "stop_file", "save_steps", "keep_checkpoints", "repor
 _WATCH = ("alarms", "stop_on")
 _VLLM = ("vllm_memory", "vllm_tensor_parallel", "vllm_server_url")
 IDLE = {*PLACES, *_MACHINE, *_WATCH, *_VLLM, "judge_cache", "judge_max_usd"}
-NEWER = {"load_in_4bit", "trl_options", "refill", "keep_best"}  # unknown to older checkpoints
+# unknown to older checkpoints
+NEWER = {"load_in_4bit", "trl_options", "refill", "keep_best", "pass_low", "pass_high"}
 LOSSES = ("grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "vespo")  # TRL's
 SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")
 SCHEDULERS += ("constant", "constant_with_warmup")  # those that need no more settings
@@ -138,6 +139,8 @@ class GRPO(Stage):
     judge_options: models.Options = models.Options()
     judge_cache: Place | None = None
     judge_max_usd: NonNegativeFloat = 0.0
+    pass_low: float = Field(0.0, ge=0, le=1)  # see evaluation.passes
+    pass_high: float = Field(1.0, ge=0, le=1)
     refill: PositiveInt = 1
     alarms: dict[Alarm, NonNegativeFloat] = {}
     stop_on: list[Alarm] = []

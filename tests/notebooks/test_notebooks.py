@@ -56,7 +56,7 @@ class TestShape:
         assert 12 <= len(cells) <= 25
         tagged = [cell for cell in cells if "parameters" in cell.metadata.get("tags", [])]
         assert max(len(cell.source.splitlines()) for cell in cells if cell not in tagged) <= 25
-        assert len(tagged[0].source.splitlines()) <= 28  # a line each, like a command line
+        assert len(tagged[0].source.splitlines()) <= 26  # a line each, like a command line
         lines = [
             line
             for cell in cells
