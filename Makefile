@@ -4,7 +4,7 @@ BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup demo check test vllm lint bench figures book lab
+.PHONY: help setup hooks demo check test vllm lint bench figures book lab
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -38,6 +38,9 @@ lint: .venv/.ready  ## check style, format and the directions between rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check curemed_utils tests benchmarks docs
 	$(BIN)/lint-imports --no-cache
+
+hooks: .venv/.ready  ## have git check each commit before it is made
+	$(BIN)/pre-commit install
 
 bench: .venv/.ready  ## measure speed side by side with plain baselines
 	$(BIN)/python benchmarks/run.py
