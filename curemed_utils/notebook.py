@@ -1,6 +1,5 @@
 """What the notebooks share."""
 
-import importlib.metadata
 import inspect
 import json
 import os
@@ -107,7 +106,7 @@ def record(run_dir: Path, notebook: str, outputs: list[Path] = (), **summary) ->
         "notebook": notebook,
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "commit": commit(),
-        "versions": {name: importlib.metadata.version(name) for name in checkpoints.PACKAGES},
+        "versions": checkpoints.versions(),
         "outputs": sorted(str(Path(path).relative_to(run_dir)) for path in outputs),
     }
     text = json.dumps(made | summary, indent=1, ensure_ascii=False, default=_plain)

