@@ -10,6 +10,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import chapters
+import links
 import nbformat
 from sphinx.application import Sphinx
 from sphinx.util.console import strip_escape_sequences
@@ -17,8 +19,20 @@ from sphinx.util.docutils import docutils_namespace
 
 from curemed_utils import paths, run
 
-PAGES = ("README.md", "CONTRIBUTING.md", "LICENSE", "docs", "notebooks", "papermill_params")
-LINKED = ("curemed_utils", "figures", "benchmarks", "tests")  # pages link to files in them
+PAGES = ("*.md", "docs", "notebooks", "papermill_params")
+LINKED = (  # pages link to files in them
+    "curemed_utils",
+    "figures",
+    "benchmarks",
+    "tests",
+    "install",
+    "LICENSE",
+    "CITATION.cff",
+    "Makefile",
+    "pyproject.toml",
+    "*.txt",
+    "*.yml",
+)
 TINY = (
     "tiny: about one million parameters, made from scratch in minutes on a CPU. "
     "It shows the method at work and knows no medicine"
@@ -43,7 +57,10 @@ def build(run_dir: str | Path = "", output: str | Path = "") -> Path:
     with tempfile.TemporaryDirectory() as folder:
         source, site = Path(folder, "source"), Path(folder, "html")
         collect(notebooks, source)
-        faults = draw(source, site, {"model": model_of(notebooks)})
+        course = chapters.chapters(notebooks, source / "docs" / "pictures")
+        words = {"model": model_of(notebooks), "course": chapters.course(course)}
+        words["ways"] = chapters.ways(course)
+        faults = draw(source, site, words) or "\n".join(links.site_faults(site))
         if faults:
             raise BookError(f"the book has faults:\n{faults}")
         shutil.rmtree(output, ignore_errors=True)
@@ -97,13 +114,14 @@ def ran_to_its_end(notebook: nbformat.NotebookNode) -> bool:
 
 def collect(notebooks: dict[str, nbformat.NotebookNode], source: Path) -> None:
     """A copy of the repository with the executed notebooks in place of the bare ones."""
-    for name in (*PAGES, *LINKED):
-        path = paths.ROOT / name
+    source.mkdir(parents=True)
+    copied = [path for pattern in (*PAGES, *LINKED) for path in paths.ROOT.glob(pattern)]
+    for path in copied:
         if path.is_dir():
-            shutil.copytree(path, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+            unread = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(path, source / path.name, ignore=unread)
         else:
-            source.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, source / name)
+            shutil.copy(path, source)
     shutil.copy(paths.ROOT / "docs" / "index.md", source / "index.md")
     for name, notebook in notebooks.items():
         notebook.metadata.pop("widgets", None)

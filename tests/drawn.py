@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import nbformat
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -57,12 +58,13 @@ COMMITTED = (  # the files in figures/
 )
 if (paths.SOURCE_DATA / "real_training.csv").exists():
     COMMITTED += ("real_sft_loss", "real_rewards")
+OF_A_CELL = {"language_price": ("06_grpo_stage3_low", "06-22a")}  # drawn as its notebook does
 WITH_A_RUN = (
     "fig04_tradeoff run",
     "of_a_run",
     "tier_gap run",
 )
-ALL = COMMITTED + WITH_A_RUN
+ALL = (*COMMITTED, *WITH_A_RUN, *OF_A_CELL)
 
 
 @cache
@@ -79,7 +81,20 @@ def box_of(text: Text, figure: Figure):
     return Text.get_window_extent(text, figure.canvas.get_renderer())
 
 
+def _shown_by(notebook: str, cell_id: str) -> Figure:
+    """The figure that a cell displays, by the notebook's own code."""
+    cells = nbformat.read(paths.NOTEBOOKS / f"{notebook}.ipynb", as_version=4).cells
+    (cell,) = [cell for cell in cells if cell.get("id") == cell_id]
+    displayed = []
+    names = {"paper": paper, "figures_results": figures_results, "display": displayed.append}
+    exec(cell.source, names)
+    (shown,) = displayed
+    return shown
+
+
 def _draw(name: str) -> Figure:
+    if name in OF_A_CELL:
+        return _shown_by(*OF_A_CELL[name])
     name, _, run = name.partition(" ")
     by_size = {"3B": P("table07"), "7B": P("table06")}
     demo_levels = curves.levels(P("demo_levels"))

@@ -1,7 +1,6 @@
 """What a run's own logs and verdicts look like. A small table in, a Figure out."""
 
 import base64
-import io
 
 import pandas as pd
 import seaborn as sns
@@ -19,7 +18,7 @@ REWARDS = {  # column -> name in a log, and colour, width and line in the pictur
 }
 WINDOW = 5  # steps in a moving average
 WATCHED = {"entropy": "entropy (nats)", "completions/mean_length": "length (tokens)"}
-WATCHED |= {"kl": "KL to the start (nats)"}
+WATCHED["kl"] = "KL to the start (nats)"
 MEASURES = {
     "reward": "Mean reward x 100",
     "la": "Logical accuracy",
@@ -35,7 +34,7 @@ def sft_loss(log: pd.DataFrame) -> Figure:
     ends = f"from {loss.iloc[0]:.2f} to {loss.iloc[-1]:.2f}"
     alt = f"Training loss falls {ends} over {loss.index[-1]} steps"
     drawn, (ax,) = style.figure(COLUMN, 2.2, alt)
-    ax.plot(loss, color=BLUE, linewidth=1)
+    ax.plot(loss, color=BLUE, lw=1)
     ax.set(xlabel="step", ylabel="loss per completion token (nats)", ylim=(0, None))
     ax.set_title("Supervised fine-tuning")
     return drawn
@@ -67,8 +66,8 @@ def reward_curves(table: pd.DataFrame) -> Figure:
     for stage, part in stages:
         tier, end = languages.STAGES[stage], start + len(part)
         ax.axvspan(start, end, color=TIER_COLORS[tier], alpha=0.18, linewidth=0)
-        middle = (start + end) / 2
-        ax.text(middle, 1.03, f"stage {stage[5]}: + {tier}", ha="center", fontsize=7.5)
+        label = f"stage {stage[5]}: + {tier}"
+        ax.text((start + end) / 2, 1.03, label, ha="center", fontsize=7.5)
         for column, (_, color, width, line) in REWARDS.items():
             if part[column].notna().any():
                 steps, smooth = start + part["step"], part[column].rolling(WINDOW).mean()
@@ -102,7 +101,7 @@ def watched(logs: dict[str, pd.DataFrame]) -> Figure:
     drawn, axes = style.figure(PAGE, 2.4, alt, 3)
     for ax, (column, title) in zip(axes, WATCHED.items(), strict=True):
         for name, log in logs.items():
-            smooth = log.reindex(columns=[column]).rolling(WINDOW, min_periods=1).mean()
+            smooth = log.reindex(columns=[column]).rolling(WINDOW, 1).mean()
             ax.plot(log["step"], smooth, label=name)
         ax.set(xlabel="step", title=title)
     axes[0].legend()
@@ -137,10 +136,9 @@ def _small(curve, of, name):
     drawn, (ax,) = style.figure(COLUMN, 1.2, f"{curve.name} of {name} by step")
     ax.plot(curve, color=BLUE, linewidth=1)
     ax.set(xlim=(1, of), xlabel="step", ylabel=curve.name)
-    raw = io.BytesIO()
-    drawn.savefig(raw, format="png", dpi=110)
-    png = base64.b64encode(raw.getvalue()).decode()
-    return f'<img alt="{drawn.alt}" src="data:image/png;base64,{png}">'
+    png, look = style.as_png(drawn)
+    src = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f'<img alt="{drawn.alt}" width="{look["width"]}" src="{src}">'
 
 
 def levels(lab: pd.DataFrame) -> pd.DataFrame:

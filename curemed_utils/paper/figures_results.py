@@ -58,21 +58,23 @@ def _label(ax, row, radius, color):
     place, offset = (row.lc_mean, row.la_mean), (row.label_dx, row.label_dy)
     look = dict(va="center", color=color)
     if np.hypot(*offset) > FAR:
-        line = dict(arrowstyle="-", color=GREY, linewidth=0.5)
-        look["arrowprops"] = dict(**line, shrinkA=0, shrinkB=radius, relpos=(0, 0.5))
+        line = dict(arrowstyle="-", color=GREY, lw=0.5, relpos=(0, 0.5))
+        look["arrowprops"] = dict(**line, shrinkA=0, shrinkB=radius)
     style.note(ax, row.model.replace("-Qwen2.5", ""), place, offset, **look)
 
 
+@style.applied()
 def language_price(table: pd.DataFrame, published: pd.DataFrame) -> Figure:
     """LA against LC by the language's weight with 95% intervals, over models of Table 2."""
     drawn = tradeoff(published)
     (ax,) = drawn.axes
+    ax.add_artist(ax.get_legend())
     ax.hlines(table["la"], table["lc_low"], table["lc_high"], GREEN)
     ax.vlines(table["lc"], table["la_low"], table["la_high"], GREEN)
-    for weight, lc, la in table[["weight", "lc", "la"]].itertuples(index=False):
-        ax.plot(lc, la, "D", color=GREEN)
-        style.note(ax, weight, (lc, la), (9, 4), color=GREEN)
+    for mark, (weight, lc, la) in zip("sDo^v", table[["weight", "lc", "la"]].values, strict=False):
+        ax.plot(lc, la, mark, color=GREEN, label=weight, mec="white")
         drawn.alt += f"; tiny model, {weight}: LC {lc:.0f}, LA {la:.0f}"
+    ax.legend(handles=ax.lines, loc="lower right", title="tiny model, by weight")
     ax.set_ylim(-7, 106)
     return drawn
 
@@ -152,8 +154,8 @@ def per_language(tables: dict[str, pd.DataFrame]) -> Figure:
 
 def proprietary(la: pd.DataFrame, lc: pd.DataFrame) -> Figure:
     """Heat maps of Tables 9 and 10: LA and LC per language of the five proprietary models."""
-    maps = {}
-    for metric, table in (("la", la), ("lc", lc)):
+    maps = {"la": la, "lc": lc}
+    for metric, table in maps.items():
         maps[metric] = table.pivot_table(metric, "model", "language", sort=False)
     return _heat_maps(maps, "of five proprietary models, per language")
 
@@ -173,8 +175,8 @@ def _heat_maps(maps, about):
         low = table.min()
         lows.append(f"lowest {NAMES[metric].lower()}: {low.min():.1f} in {low.idxmin()}")
     alt = style.alt("heat_maps", about=about, lows="; ".join(lows))
-    height = 1.3 + 0.46 * max(map(len, maps.values()))
-    drawn, axes = style.figure(PAGE, height, alt, rows=2, sharex=True)
+    rows = max(map(len, maps.values()))
+    drawn, axes = style.figure(PAGE, 1.3 + 0.46 * rows, alt, rows=2, sharex=True)
     counts = [len(languages.in_tier(tier)) for tier in languages.TIERS]
     ends = np.cumsum(counts)
     for ax, (metric, table), pad in zip(axes, maps.items(), (15, 5), strict=True):

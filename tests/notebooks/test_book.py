@@ -7,9 +7,9 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 import book
+import links
 import nbformat
 import pytest
 from bs4 import BeautifulSoup
@@ -132,23 +132,8 @@ def faults(site: Path) -> list[str]:
     left undrawn, private paths.
     """
     pages = {file: read(file) for file in site.rglob("*.html")}
-    ids = {file: {tag["id"] for tag in parsed.find_all(id=True)} for file, parsed in pages.items()}
-    found = []
+    found = links.site_faults(site)
     for file, parsed in pages.items():
-        for tag in parsed.find_all(["a", "link", "script", "img", "iframe", "source", "form"]):
-            for url in filter(None, (tag.get(name) for name in ("href", "src", "action"))):
-                parts = urlsplit(url)
-                target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
-                if parts.scheme in ("http", "https") or parts.netloc:
-                    found += [f"{file.name}: {tag.name} from the network: {url}"] * (
-                        tag.name != "a"
-                    )
-                elif parts.scheme != "data" and not target.is_file():
-                    found.append(f"{file.name}: leads nowhere: {url}")
-                elif (
-                    parts.fragment and target in ids and unquote(parts.fragment) not in ids[target]
-                ):
-                    found.append(f"{file.name}: no such place: {url}")
         found += [
             f"{file.name}: no alt text: {img.get('src', '')[:60]}"
             for img in parsed.find_all("img")

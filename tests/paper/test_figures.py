@@ -305,7 +305,8 @@ def test_weights_of_the_language_are_drawn_with_intervals_over_the_published_mod
     assert ends == table[["lc_low", "lc_high"]].values.tolist()
     ends = [segment[:, 1].tolist() for segment in up.get_segments()]
     assert ends == table[["la_low", "la_high"]].values.tolist()
-    labels = {text.get_text() for text in ax.texts}
-    assert {"CURE-MED-7B", *table["weight"]} <= labels
+    assert "CURE-MED-7B" in {text.get_text() for text in ax.texts}
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == table["weight"].tolist()
+    assert len({line.get_marker() for line in ax.lines}) == len(table)
     assert all(f"tiny model, {weight}: LC" in drawn.alt for weight in table["weight"])
     assert ax.get_ylim()[1] > table["la_high"].max()

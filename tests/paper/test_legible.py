@@ -65,6 +65,19 @@ def test_no_two_texts_overlap(name):
         assert not box.overlaps(its_box), f"{one} over {other}"
 
 
+def test_no_name_lies_on_a_mark_or_an_interval_of_the_language_weight():
+    figure = drawn.figure("language_price")
+    (ax,) = figure.axes
+    ends = [segment for lines in ax.collections[-2:] for segment in lines.get_segments()]
+    covered = [ax.transData.transform(segment) for segment in ends]
+    covered += [ax.transData.transform(line.get_xydata()[[0, 0]]) for line in ax.lines]
+    for text in ax.texts:
+        box = drawn.box_of(text, figure)
+        for (x0, y0), (x1, y1) in covered:
+            is_beside = max(x0, x1) < box.x0 or min(x0, x1) > box.x1
+            assert is_beside or max(y0, y1) < box.y0 or min(y0, y1) > box.y1, text.get_text()
+
+
 def seen(color, matrix) -> np.ndarray:
     """A colour in CIE L*a*b* as the vision sees it that `matrix` (on linear RGB) stands for."""
     rgb = np.array(to_rgb(color))
