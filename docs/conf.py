@@ -16,11 +16,9 @@ from sphinx.application import Sphinx
 from sphinx.util.logging import getLogger
 
 project = html_title = "CURE-Med Workbook"
-extensions = ["myst_nb"]
+extensions = ["myst_nb", "sphinx.ext.githubpages"]  # the latter leaves `.nojekyll`
 include_patterns = [
-    "index.md",
-    "README.md",
-    "CONTRIBUTING.md",
+    "*.md",
     "docs/*.md",
     "notebooks/*.ipynb",
     "papermill_params/README.md",
