@@ -5,18 +5,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from curemed_utils import paths
+
 WINDOW = 5  # steps looked at together
 FEWEST = 16  # rollouts of a language in them, below which nothing is told
 NGRAM = 4  # tokens
-LIMITS = {
-    "truncated": 0.5,  # share of rollouts cut at the completion's limit
-    "dead": 0.75,  # share of rollouts whose group earned one reward and taught nothing
-    "undecided": 0.5,  # share of rollouts whose language the check can't tell
-    "repeated": 0.5,  # mean share of a rollout's n-grams of tokens that stood in it before
-    "gap": 0.9,  # language reward above accuracy: paid for speaking, not for being right
-    "length": 2.0,  # factor between mean tokens now and in the stage's first step
-    "entropy": 0.02,  # nats a token; below it one text is sampled again and again
-}
+LIMITS = paths.beside(__file__, ".yaml")
 
 
 def repeated(tokens: Sequence[int]) -> float:

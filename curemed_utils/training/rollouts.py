@@ -54,7 +54,6 @@ def trainer_class(stage: GRPO, part: Path) -> type:
             return made
 
         def _dead_groups(self):
-            """Which groups of all processes have advantages of 0 throughout."""
             advantages = np.array(self._logs["advantages"])
             return (np.abs(advantages.reshape(-1, self.num_generations)) < 1e-6).all(axis=1)
 
@@ -120,7 +119,6 @@ def trainer_class(stage: GRPO, part: Path) -> type:
 
 
 def _take(logs, others, places):
-    """Puts what stands at `places` of other logs into `logs`."""
     for name, rows in logs.items():
         if isinstance(rows, dict):
             _take(rows, others[name], places)

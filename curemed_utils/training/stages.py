@@ -10,17 +10,9 @@ from curemed_utils import data, judge, languages, paths, prompts, rewards
 from curemed_utils.judge import models
 from curemed_utils.training import alarms, checkpoints, curricula, trl_options
 
-PLACES = ("start", "train_file", "output", "world_size")  # given by `launch`, not by an option
-# What leaves a stage's weights as they are: another value trains nothing again.
-_MACHINE = ("micro_batch", "stop_file", "save_steps", "keep_checkpoints", "report_to")
-_WATCH = ("alarms", "stop_on")
-_VLLM = ("vllm_memory", "vllm_tensor_parallel", "vllm_server_url")
-IDLE = {*PLACES, *_MACHINE, *_WATCH, *_VLLM, "judge_cache", "judge_max_usd"}
-# unknown to older checkpoints
-NEWER = {"load_in_4bit", "trl_options", "refill", "keep_best", "pass_low", "pass_high"}
-LOSSES = ("grpo", "dr_grpo", "bnpo", "dapo", "cispo", "sapo", "vespo")  # TRL's
-SCHEDULERS = ("linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt")
-SCHEDULERS += ("constant", "constant_with_warmup")  # those that need no more settings
+_LISTS = paths.beside(__file__, ".yaml")
+PLACES = _LISTS["idle"][0]  # given by `launch`, not by an option
+IDLE = set().union(*_LISTS["idle"])
 Alarm = Literal[*alarms.LIMITS]
 Place = Annotated[Path, Field(strict=False)]  # a text will do
 
@@ -46,7 +38,7 @@ class Stage(pydantic.BaseModel):
     output: Place
     stop_file: str = ""
     seed: NonNegativeInt = 0
-    scheduler: Literal[*SCHEDULERS] = "cosine"
+    scheduler: Literal[*_LISTS["schedulers"]] = "cosine"
     warmup: NonNegativeFloat = 0.1
     weight_decay: NonNegativeFloat = 0.0
     batch_size: PositiveInt
@@ -119,7 +111,7 @@ class GRPO(Stage):
     max_prompt_length: PositiveInt = 1024
     max_completion_length: PositiveInt = 1024
     temperature: PositiveFloat = 1.0
-    loss_type: Literal[*LOSSES] = "grpo"
+    loss_type: Literal[*_LISTS["losses"]] = "grpo"
     beta: NonNegativeFloat = 0.0
     curriculum: Literal[*curricula.NAMES] = "retain"
     alpha: float = Field(0.85, ge=0, lt=1)
@@ -284,7 +276,7 @@ def made_from(stage: Stage) -> dict:
     if not made.get("keep_best"):  # validation alone leaves the weights as they are
         for name in ("validate_every", "validate_per_language"):
             made.pop(name, None)
-    for name in NEWER & made.keys():
+    for name in made.keys() & _LISTS["newer"]:
         if made[name] == type(stage).model_fields[name].default:
             del made[name]
     made["start"] = checkpoints.identity(stage.start)

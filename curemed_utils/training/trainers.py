@@ -12,21 +12,17 @@ from curemed_utils.training import checkpoints, curricula, rollouts, sft, templa
 from curemed_utils.training.stages import GRPO, SFT, Stage
 
 SEEN = {"id", "question", "language", "answer", "accepted"}  # what the rewards see
+FIELDS = paths.beside(__file__, ".yaml")  # settings -> TRL's names
 
 
 def common(stage: Stage, part: Path) -> dict:
-    """What both of TRL's configs take."""
+    """What both of TRL's configs take, and FIELDS."""
     import torch
 
     cuda, half = torch.cuda.is_available(), checkpoints.precision()
-    return dict(
+    settings = {FIELDS[name]: value for name, value in stage if name in FIELDS}
+    return settings | dict(
         output_dir=str(part),
-        seed=stage.seed,
-        learning_rate=stage.learning_rate,
-        lr_scheduler_type=stage.scheduler,
-        warmup_steps=stage.warmup,
-        weight_decay=stage.weight_decay,
-        per_device_train_batch_size=stage.micro_batch,
         gradient_accumulation_steps=stage.batch_size // (stage.micro_batch * stage.world_size),
         bf16=half == "bfloat16",
         fp16=half == "float16",
@@ -35,15 +31,11 @@ def common(stage: Stage, part: Path) -> dict:
         dataloader_pin_memory=cuda,
         logging_steps=1,
         save_strategy="steps" if stage.save_steps else "no",
-        save_steps=stage.save_steps,
-        save_total_limit=stage.keep_checkpoints,
-        report_to=stage.report_to,
         disable_tqdm=True,
     )
 
 
 def _options(stage, settings):
-    """The stage's `trl_options`; ValueError for a field that `settings` fill."""
     if filled_already := stage.trl_options.keys() & settings:
         names = ", ".join(sorted(filled_already))
         raise ValueError(f"trl_options can't have {names}: the stage's own settings fill it")
@@ -115,11 +107,9 @@ def sft_trainer(stage: SFT, part: Path):
     table = table.select(places + _fill(places, stage.batch_size, stage.seed))
     fast = kernels()
     settings = common(stage, part) | dict(
-        num_train_epochs=stage.epochs,
         max_steps=stage.max_steps or -1,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
-        packing=stage.packing,
         padding_free=fast["attn_implementation"] != "sdpa" and stage.micro_batch > 1,
         model_init_kwargs=_loading(stage, fast),
     )
@@ -177,11 +167,6 @@ def grpo_trainer(stage: GRPO, part: Path):
     settings |= dict(
         max_steps=stage.steps,
         shuffle_dataset=not mixed,
-        num_generations=stage.num_generations,
-        max_completion_length=stage.max_completion_length,
-        temperature=stage.temperature,
-        loss_type=stage.loss_type,
-        beta=stage.beta,
         reward_weights=[*rules.weights.values(), 1.0],
         model_init_kwargs=_loading(stage, kernels()),
         log_completions=True,
