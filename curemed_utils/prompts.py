@@ -53,14 +53,8 @@ def system_fingerprint() -> str:
 
 
 _JUDGE_TEXTS = read_yaml(Path(__file__).parent / "judge/prompts.yaml")
-_DATA = _JUDGE_TEXTS.pop("data")  # what is judged arrives as one JSON object
+JUDGE_SEES, _DATA = _JUDGE_TEXTS.pop("sees"), _JUDGE_TEXTS.pop("data")
 JUDGE = {task: f"{_DATA} {text}" for task, text in _JUDGE_TEXTS.items()}
-JUDGE_SEES = {
-    "logic": ("question", "reference", "response"),
-    "language": ("language", "response"),
-    "reward_accuracy": ("question", "reference", "response"),
-    "reward_language": ("language", "response"),
-}
 
 # What a chat template may turn into control tokens. The tags of a response stay readable.
 _NO_TAG = rf"<(?!{trace.TAG.pattern.removeprefix('<')})"
@@ -88,8 +82,7 @@ def judge_fingerprint() -> str:
 
 
 CURATION = read_yaml(Path(__file__).parent / "curation/prompts.yaml")
-# of question 1, 2, … on a topic
-ASPECTS = ("symptoms", "causes", "risk factors", "diagnosis", "treatment", "prevention")
+ASPECTS = CURATION.pop("aspects")
 
 
 def filled(text: str, **values: str) -> str:

@@ -111,7 +111,6 @@ def parallel(items: list[Item]) -> Iterator[list[Item]]:
 
 
 def _request(settings, prompt, shown, model, max_tokens, temperature=0.0, **words):
-    """A chat request: the prompt of this name with `words` filled in, and `shown` as JSON."""
     fields = {"model": model, "temperature": temperature, "max_tokens": max_tokens}
     if prompt != "vote":
         fields["response_format"] = {"type": "json_object"}

@@ -94,7 +94,6 @@ def read_topics(path: str | Path, faults: list[str]) -> Iterator[Topic]:
 
 
 def _elements(path, faults):
-    """Each topic's element, emptied once used."""
     options = dict(tag="health-topic", resolve_entities=False, remove_comments=True)
     try:
         for _, element in etree.iterparse(str(path), **options):

@@ -19,13 +19,8 @@ from curemed_utils.judge.wire import Answer
 
 Clients = Client | dict[str, Client]
 REPLIES = paths.SAMPLE / "recorded/replies.jsonl"
-RECORDED_TOPICS = ("sample-asthma", "sample-malaria", "sample-rabies", "sample-stroke")
-RECORDED = Settings(
-    composer="recorded",
-    compact=("recorded-1", "recorded-2", "recorded-3"),
-    judge="recorded",
-    converter="recorded",
-)
+_RECORDED = paths.beside(__file__, "recorded.yaml")
+RECORDED, RECORDED_TOPICS = Settings(**_RECORDED["settings"]), _RECORDED["topics"]
 RECORD = ("number", "language", "stage", "outcome", "reason", "question", "options", "key", "votes")
 
 

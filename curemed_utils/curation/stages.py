@@ -10,8 +10,6 @@ from curemed_utils.curation.items import LETTERS, Item, Settings, at
 from curemed_utils.data import matching
 from curemed_utils.language_id import check_language
 
-Vote = tuple[str, bool | None, str]  # it, agrees with the key (None: no vote), reason
-
 
 def compose(planned: list[Item], ask: Callable, settings: Settings) -> None:
     for _ in range(settings.rounds):

@@ -1,13 +1,10 @@
 """Responses that try a judge, in 13 languages, and what it paid for them."""
 
-from pathlib import Path
-
 import pandas as pd
 
 from curemed_utils import data, paths, trace
-from curemed_utils.data import yaml12
 
-SET = yaml12.read_yaml(Path(__file__).with_name("adversarial.yaml"))
+SET = paths.beside(__file__, ".yaml")
 
 
 def responses() -> pd.DataFrame:

@@ -48,7 +48,7 @@ class Cache:
         if self.read_only:
             return
         self._claims = open(f"{self.path}.lock", "ab")  # noqa: SIM115
-        self._claimed: set[int] = set()
+        self._claimed = set()
 
     def _open(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class Writer:
     def __init__(self, cache: Cache):
         self._cache = cache
         self._commit = asyncio.Lock()
-        self._waiting: list[tuple] = []
+        self._waiting = []
 
     async def read(self, work: Callable, *arguments):
         """Done at once, but never while answers are being stored."""

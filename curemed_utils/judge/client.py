@@ -67,7 +67,7 @@ class Client(AbstractContextManager):
         self._writer = Writer(self._cache)
         self.tallies = Tallies(self.server, limits.served)
         self.asks_cut_again = self._openai and not self._cache.read_only
-        self._asked_again: set[str] = set()  # keys of what was cut off
+        self._asked_again = set()  # keys of what was cut off
         self._pace = wire.Pace(limits.requests_per_minute, limits.tokens_per_minute)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -91,10 +91,10 @@ class Client(AbstractContextManager):
             raise
 
     async def ask_async(
-        self, requests: Iterable[dict], parse: Callable[[str], Any] = str, progress: str = ""
+        self, requests: Iterable[dict], parse: Callable[[str], Any] = str
     ) -> list[Reply]:
         """`ask` for an event loop of your own."""
-        return await asyncio.wrap_future(self._submit(self._ask(requests, parse, progress)))
+        return await asyncio.wrap_future(self._submit(self._ask(requests, parse, "")))
 
     def quote(self, requests: Iterable[dict], parse: Callable[[str], Any] = str) -> Totals:
         """What `ask` would still pay for, with the longest answers. Nobody is asked."""
@@ -144,7 +144,7 @@ class Client(AbstractContextManager):
         call = Call(parse, None if self._cache.read_only else self.server)
         room = asyncio.Semaphore(self._width)
         looked_up = self._cache.look_up(requests, self.server)
-        replies: list[Reply | None] = []
+        replies = []
 
         def settle(place, task):
             room.release()

@@ -63,12 +63,10 @@ class Judge(AbstractContextManager):
         replies = self.client.ask(self.requests(task, items), PARSE[task], progress)
         return _verdicts(items, replies, task)
 
-    async def score_async(
-        self, task: str, items: Iterable[dict], progress: str = ""
-    ) -> list[Verdict]:
+    async def score_async(self, task: str, items: Iterable[dict]) -> list[Verdict]:
         """`score` inside an event loop, for TRL's asynchronous rewards."""
         items = list(items)
-        replies = await self.client.ask_async(self.requests(task, items), PARSE[task], progress)
+        replies = await self.client.ask_async(self.requests(task, items), PARSE[task])
         return _verdicts(items, replies, task)
 
     def quote(self, task: str, items: Iterable[dict]) -> Totals:

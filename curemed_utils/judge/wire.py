@@ -8,28 +8,20 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import httpx2
 
-from curemed_utils.data import yaml12
+from curemed_utils import paths
 
 OPENAI = "https://api.openai.com/v1"
 ATTEMPTS = 3  # answers asked for while none can be parsed
 RETRIES = 7  # of one request, while the server is busy, broken or slow
 NO_COMPLETION = 599  # a status of our own, for a body that is no chat completion
 BUSY = (408, 409, 425, 429)  # of the statuses below 500, those that pass
-SERVERS = yaml12.read_yaml(Path(__file__).with_name("servers.yaml"))
-_NAME = re.compile(  # openai/gpt-4o-2024-08-06, us.amazon.nova-pro-v1:0, google/gemini-3-preview
-    r"(?s:.*/)?(?:[a-z]+\.(?=[\w.]+-))*((?s:.*?))"
-    r"(-preview|-exp)?(?:[-@](\d\d[\d-]+))?(-v?\d+:\d+|:[a-z-]+)?"
-)
-_FINAL = {  # the same request would end alike
-    "length": "cut off: raise max_tokens, which reasoning uses up too (the next run asks again)",
-    "content_filter": "refused, by the model or by a filter",
-}
+SERVERS = paths.beside(__file__, "servers.yaml")
+_NAME = re.compile(SERVERS["name"], re.VERBOSE)
 
 
 class Answer(NamedTuple):
@@ -88,7 +80,7 @@ def reply_from(answers: list[Answer], parse: Callable[[str], Any]) -> Reply | No
             return Reply(_value(answer, parse), None, answer.text, True, answer)
         except ValueError as problem:
             problems.append(str(problem))
-        why = _FINAL.get(ending(answer.finish_reason))
+        why = SERVERS["final"].get(ending(answer.finish_reason))
     if len(answers) >= ATTEMPTS:
         why = why or f"{ATTEMPTS} answers that can't be read"
     error = f"{why}: {'; '.join(dict.fromkeys(problems))}"
@@ -139,7 +131,7 @@ def read_answer(body: Any) -> Answer:
         if isinstance(reason, dict):  # {"type": "stop", "matched": …}
             reason = reason.get("type")
         message = choice.get("message")
-        if message is None and ending(str(reason)) in _FINAL:
+        if message is None and ending(str(reason)) in SERVERS["final"]:
             message = {}  # nothing was written
         text, refusal = _texts_of(message)
     except (LookupError, TypeError, AttributeError) as problem:

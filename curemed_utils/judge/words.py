@@ -66,7 +66,6 @@ def _field(text):
 
 
 def _plain(text):
-    """In one width and without markup, white space in single ones."""
     text = trace.visible(unicodedata.normalize("NFKC", text))
     text = re.sub(r"[^\S\n]+", " ", _rule("markup").sub(" ", text))
     return re.sub(r" ?\n[ \n]*", "\n", text).strip()
