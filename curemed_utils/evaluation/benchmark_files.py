@@ -13,18 +13,16 @@ from curemed_utils.data import DataError
 from curemed_utils.data.files import json_objects, json_value, text_of
 from curemed_utils.evaluation import choices
 
-TYPES = (".jsonl", ".json", ".parquet", ".csv")
-REFUSED = (".jsonl.gz", ".json.gz", ".zip", ".arrow")  # when read
-COPIES = {"4_options", "tw_translated_jsonl"}  # MedQA's
-SPLITS = {"test", "train", "dev", "valid", "validation"}
-RIGHT = ("answer_idx", "correct_option", "correct_answer", "answer")  # the first there counts
-TURNS = re.compile(paths.beside(__file__, ".yaml")["turns"], re.S | re.I | re.X)
+NAMES = paths.beside(__file__, ".yaml")
+TYPES, RIGHT = NAMES["types"], NAMES["right"]
+ENDINGS = tuple(TYPES + NAMES["refused"])
+TURNS = re.compile(NAMES["turns"], re.S | re.I | re.X)
 
 
 def files_of(place: str | Path) -> dict[str, Path]:
     """The files with rows of a file, a folder or a dataset of the hub, by what messages call them.
 
-    Where names tell splits, the test files alone, and no COPIES of MedQA: whoever wants another
+    Where names tell splits, the test files alone, and no copies of MedQA: whoever wants another
     file names it. DataError if there is none.
     """
     root = paths.resolve(place)
@@ -35,13 +33,13 @@ def files_of(place: str | Path) -> dict[str, Path]:
         inner = path.relative_to(root)
         hidden = any(part.startswith((".", "__MACOSX")) for part in inner.parts)
         name = path.name.lower()
-        if name.endswith(TYPES + REFUSED) and name != "dataset_infos.json" and not hidden:
+        if name.endswith(ENDINGS) and name != "dataset_infos.json" and not hidden:
             files[paths.show(path) if local else f"{place}/{inner}"] = path
     if root.is_dir():
         words = {label: _words(path.relative_to(root)) for label, path in files.items()}
-        has_splits = any(map(SPLITS.intersection, words.values()))
+        has_splits = any(map(set(NAMES["splits"]).intersection, words.values()))
         for label, path in list(files.items()):
-            copied = COPIES.intersection(path.relative_to(root).parts)
+            copied = set(NAMES["copies"]).intersection(path.relative_to(root).parts)
             if copied or (has_splits and "test" not in words[label]):
                 del files[label]
     if not files:
@@ -57,7 +55,7 @@ def _words(path):
 def _download(name):
     from huggingface_hub import snapshot_download
 
-    wanted = [f"*{ending}" for ending in TYPES + REFUSED]
+    wanted = [f"*{ending}" for ending in ENDINGS]
     try:
         return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
     except Exception as error:  # the hub has many classes

@@ -97,7 +97,6 @@ def _mcnemar(means):
 
 
 def _holm(p):
-    """Over the p that are known."""
     from statsmodels.stats.multitest import multipletests
 
     present = p.dropna()

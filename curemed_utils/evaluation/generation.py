@@ -172,7 +172,7 @@ def _transformers(checkpoint, batches, settings, tokenizer):
 class _Sampler:
     """Leaves each row one token, drawn by a number of its own in `draws` (rows x new tokens)."""
 
-    def __init__(self, draws, start: int, temperature: float):
+    def __init__(self, draws, start, temperature):
         self.draws, self.start, self.temperature = draws, start, temperature
 
     def __call__(self, input_ids, scores):

@@ -1,4 +1,4 @@
-"""Models as rows of a YAML file: the paper's in `models.yaml`, or your own."""
+"""Models as rows of `models.yaml`: the paper's, and your own behind them."""
 
 from pathlib import Path
 from typing import Literal
@@ -27,12 +27,11 @@ class Model(GenerationSettings):
     note: str = ""
 
 
-def load_models(path: str | Path = MODELS) -> dict[str, Model]:
-    """The models of a YAML file by name; DataError lists faults by row, name and field."""
-    path = paths.resolve(path)
-    rows = yaml12.read_yaml(path)
+def load_models() -> dict[str, Model]:
+    """The models of MODELS by name; DataError lists faults by row, name and field."""
+    rows, file = yaml12.read_yaml(MODELS), paths.show(MODELS)
     if not isinstance(rows, list):
-        raise data.DataError(f"{paths.show(path)}: must be a list of rows")
+        raise data.DataError(f"{file}: must be a list of rows")
     models, faults = {}, []
     for number, row in enumerate(rows, 1):
         name = row.get("name") if isinstance(row, dict) else row
@@ -50,13 +49,13 @@ def load_models(path: str | Path = MODELS) -> dict[str, Model]:
             faults.append(f"{place} 'name': there twice")
         models[model.name] = model
     if faults:
-        raise data.DataError(f"{paths.show(path)}: {len(faults)} faults\n{data.listed(faults)}")
+        raise data.DataError(f"{file}: {len(faults)} faults\n{data.listed(faults)}")
     return models
 
 
-def find(name: str, path: str | Path = MODELS) -> Model:
+def find(name: str) -> Model:
     """The model of this name; ValueError if there is none, or none with an id."""
-    models, file = load_models(path), paths.show(path)
+    models, file = load_models(), paths.show(MODELS)
     if name not in models:
         raise ValueError(f"no model {name!r} in {file}{languages.nearest(name, models)}")
     if not models[name].id:
@@ -70,17 +69,16 @@ def evaluate_baseline(
     run_dir: Path,
     sets: dict[str, list[data.Row]],
     judge: Judge | None = None,
-    path: str | Path = MODELS,
     chosen: dict | None = None,
     **settings,
 ) -> pd.DataFrame:
-    """`evaluation.evaluate` for one row of a file of models.
+    """`evaluation.evaluate` for one row of `models.yaml`.
 
     `settings` are those of `evaluation.respond`. What the row says goes before them, and what is
     `chosen` for baselines before the row. Weights are fetched if need be and linked as a
     checkpoint of the run. ValueError for an unknown name or no id.
     """
-    model = find(name, path)
+    model = find(name)
     of_row = model.model_dump(include=set(GenerationSettings.model_fields), exclude_unset=True)
     settings = settings | of_row | (chosen or {})
     source = model.id

@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 
@@ -13,13 +12,6 @@ NAMES = paths.beside(__file__, ".yaml")
 METRICS = NAMES["metrics"]
 
 
-class ReleasedFile(NamedTuple):
-    path: Path
-    model: str
-    metric: str  # 'la' or 'lc'
-    language: str
-
-
 def score_release(root: str | Path | None = None) -> pd.DataFrame:
     """Tables 8-10 rebuilt from the published GPT-4o verdicts under `root` (or `CUREMED_RELEASE`).
 
@@ -27,12 +19,11 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
     n (rows), n_blank. As published, a blank verdict counts in the denominator.
     """
     lines = []
-    for file in released_files(root):
-        verdicts = read_released(file.path, file.metric)["verdict"]
-        line = file._asdict() | {"n_true": verdicts.sum(), "n": len(verdicts)}
-        line["n_blank"] = verdicts.isna().sum()
-        lines.append(line)
-    counts = pd.DataFrame(lines).drop(columns="path")
+    for path, *keys in released_files(root):
+        verdicts = read_released(path, keys[1])["verdict"]
+        lines.append((*keys, verdicts.sum(), len(verdicts), verdicts.isna().sum()))
+    columns = ["model", "metric", "language", "n_true", "n", "n_blank"]
+    counts = pd.DataFrame(lines, columns=columns)
     groups = counts.assign(language="all").groupby(["model", "metric", "language"])
     total = groups.sum().reset_index()
     scores = pd.concat([counts, total], ignore_index=True)
@@ -40,8 +31,11 @@ def score_release(root: str | Path | None = None) -> pd.DataFrame:
     return scores[["model", "metric", "language", "value", "n", "n_blank"]]
 
 
-def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
-    """Every CSV of published verdicts under `root`; DataError names one that is elsewhere."""
+def released_files(root: str | Path | None = None) -> list[tuple[Path, str, str, str]]:
+    """Path, model, metric ('la' or 'lc') and language of every CSV of published verdicts.
+
+    They lie under `root`; DataError names one that is elsewhere.
+    """
     closed = paths.release(root) / "baseline_inference" / "closed_source"
     files = []
     for path in sorted(closed.rglob("BaseModel_*_evaluation/*.csv")):
@@ -53,7 +47,7 @@ def released_files(root: str | Path | None = None) -> list[ReleasedFile]:
         folder = str(path.parent.parent.relative_to(closed))
         key = re.sub(r"[\W_]", "", folder).lower()
         model = NAMES["models"].get(key, folder)
-        files.append(ReleasedFile(path, model, metric, language))
+        files.append((path, model, metric, language))
     if not files:
         raise FileNotFoundError(f"no CSV under {paths.show(closed)}: set CUREMED_RELEASE")
     return files

@@ -65,9 +65,10 @@ def test_a_price_or_model_that_stands_there_twice_is_named_with_its_line(tmp_pat
     monkeypatch.setattr(judge_models, "MODELS", file)
     with pytest.raises(DataError, match=r"models\.yaml: .*'mine' stands there twice .* line 4"):
         judge_models.price_of("mine")
+    monkeypatch.setattr(models, "MODELS", file)
     file.write_text("- name: A\n  id: x\n  id: y\n")
     with pytest.raises(DataError, match=r"models\.yaml: .*'id' stands there twice .* line 3"):
-        models.load_models(file)
+        models.load_models()
     with pytest.raises(DataError, match="'a' stands there twice"):
         prompts.read_yaml(_written(file, "a: x\na: y\n"))
 

@@ -360,11 +360,19 @@ def test_another_servers_key_is_never_sent(serve, ask, monkeypatch):
 # Models as rows -----------------------------------------------------------------------------------
 
 
-def write_models(path, *rows):
-    path.write_text(
-        json.dumps([{"size_class": "small", "max_new_tokens": 4} | row for row in rows])
-    )
-    return path
+@pytest.fixture
+def write_models(tmp_path, monkeypatch):
+    """Puts a file of such rows in the place of `models.yaml`."""
+
+    def write(*rows):
+        file = tmp_path / "m.yaml"
+        file.write_text(
+            json.dumps([{"size_class": "small", "max_new_tokens": 4} | row for row in rows])
+        )
+        monkeypatch.setattr(models, "MODELS", file)
+        return file
+
+    return write
 
 
 def test_the_papers_models_are_rows():
@@ -381,9 +389,8 @@ def test_the_papers_models_are_rows():
     assert all(rows[name].context > rows[name].max_new_tokens for name in papers)
 
 
-def test_broken_rows_are_named_with_their_fields(tmp_path):
+def test_broken_rows_are_named_with_their_fields(write_models):
     file = write_models(
-        tmp_path / "m.yaml",
         {"name": "a", "id": "x"},
         {"name": "b", "engine": "tgi"},
         {"name": "a"},
@@ -392,7 +399,7 @@ def test_broken_rows_are_named_with_their_fields(tmp_path):
         {"name": "d", "engine": "server", "prompt_style": "plain"},
     )
     with pytest.raises(DataError) as caught:
-        models.load_models(file)
+        models.load_models()
     said = str(caught.value)
     for fault in (
         "row 2 ('b'), field 'engine'",
@@ -402,15 +409,16 @@ def test_broken_rows_are_named_with_their_fields(tmp_path):
         "row 6 ('d'), field 'prompt_style'",
     ):
         assert fault in said
-    (tmp_path / "n.yaml").write_text("a: b")
+    file.write_text("a: b")
     with pytest.raises(DataError, match="must be a list of rows"):
-        models.load_models(tmp_path / "n.yaml")
+        models.load_models()
 
 
-def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, serve, tmp_path):
+def test_a_row_with_a_local_checkpoint_and_one_with_a_server(
+    tiny_base, sample, serve, tmp_path, write_models
+):
     server = serve(reply="<thinking><step1>a</step1></thinking>\n<answer>b</answer>")
-    file = write_models(
-        tmp_path / "m.yaml",
+    write_models(
         {"name": "my tiny one", "id": str(tiny_base)},
         {
             "name": "served",
@@ -421,7 +429,7 @@ def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, 
         },
     )
     local, served = (
-        models.evaluate_baseline(name, tmp_path, {"test": sample[:2]}, path=file, samples=2, seed=1)
+        models.evaluate_baseline(name, tmp_path, {"test": sample[:2]}, samples=2, seed=1)
         for name in ("my tiny one", "served")
     )
     assert len(local) == 4 and local["n_tokens"].max() == 4 and not local["complete"].any()
@@ -434,12 +442,14 @@ def test_a_row_with_a_local_checkpoint_and_one_with_a_server(tiny_base, sample, 
     assert paths.verdicts_file(tmp_path, "my tiny one").exists()
 
 
-def test_a_rows_own_limit_counts_unless_another_is_chosen(tiny_base, sample, tmp_path):
+def test_a_rows_own_limit_counts_unless_another_is_chosen(
+    tiny_base, sample, tmp_path, write_models
+):
     rows = [{"name": "short", "id": str(tiny_base)}]
-    file = write_models(tmp_path / "m.yaml", *rows)
+    write_models(*rows)
 
     def limit(**more):
-        general = {"max_new_tokens": 3, "temperature": 0.5, "path": file}
+        general = {"max_new_tokens": 3, "temperature": 0.5}
         return models.evaluate_baseline("short", tmp_path, {"t": sample[:1]}, **general, **more)
 
     of_row, chosen = limit(), limit(chosen={"max_new_tokens": 2})
@@ -448,27 +458,25 @@ def test_a_rows_own_limit_counts_unless_another_is_chosen(tiny_base, sample, tmp
     assert of_row["temperature"].item() == 0.5  # of which the row says nothing
 
 
-def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path):
-    file = write_models(
-        tmp_path / "m.yaml",
+def test_a_cap_on_a_server_without_a_price_is_refused(sample, serve, tmp_path, write_models):
+    write_models(
         {"name": "served", "id": "m", "engine": "server", "base_url": serve().url},
     )
     with pytest.raises(ValueError, match="max_usd needs a price"):
-        models.evaluate_baseline("served", tmp_path, {"test": sample[:1]}, path=file, max_usd=1.0)
+        models.evaluate_baseline("served", tmp_path, {"test": sample[:1]}, max_usd=1.0)
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [("c", "no model .*; known: a, b"), ("b", "no id yet .*: ask the authors")],
 )
-def test_a_row_that_can_not_be_evaluated_says_why(tmp_path, name, said):
-    file = write_models(
-        tmp_path / "m.yaml",
+def test_a_row_that_can_not_be_evaluated_says_why(tmp_path, write_models, name, said):
+    write_models(
         {"name": "a", "id": "x"},
         {"name": "b", "note": "ask the authors"},
     )
     with pytest.raises(ValueError, match=said):
-        models.evaluate_baseline(name, tmp_path, {}, path=file)
+        models.evaluate_baseline(name, tmp_path, {})
 
 
 # Kills --------------------------------------------------------------------------------------------
