@@ -142,7 +142,6 @@ def _in_japanese_use(letters):
 
 
 def _lacking(code_table, letters):
-    """Those of the letters that a code table lacks."""
     kept = set(letters.encode(code_table, "ignore").decode(code_table))
     return "".join(letter for letter in letters if letter not in kept)
 

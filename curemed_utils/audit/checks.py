@@ -89,7 +89,6 @@ def row_findings(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _answer_language_fault(answer, row):
-    """Why the answer is not in the row's language; empty if it may be."""
     verdict, reason = language_id.check_language(answer, row.language)
     if verdict is not False:
         return ""

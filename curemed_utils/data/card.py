@@ -5,17 +5,10 @@ from pathlib import Path
 import pandas as pd
 from huggingface_hub import ModelCard, ModelCardData
 
-from curemed_utils import languages
+from curemed_utils import languages, paths
 
 TAGS = ["medical", "multilingual", "curemed-workbook"]
-MEASURES = (
-    "loss",
-    "reward",
-    "rewards/accuracy/mean",
-    "rewards/language/mean",
-    "rewards/format/mean",
-    "rewards/filled_in/mean",  # what unknown parts were worth, in the reward's own unit
-)
+MEASURES = paths.beside(__file__, ".yaml")
 
 
 def model_card(name: str, made: dict, log: list[dict]) -> ModelCard:

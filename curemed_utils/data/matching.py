@@ -12,16 +12,7 @@ from curemed_utils.data.normal import forms_of, normalize
 
 LONGEST = 300  # characters of an answer that is taken apart
 _TABLES = paths.beside(__file__, ".yaml")
-_VIETNAMESE = regex.compile(
-    r"[đơưă\u0309\u031b]|\u0302[\u0300\u0301\u0303]|\u0323\u0302|[aiuy]\u0323"
-)
-_HYPHEN = regex.compile(r"(?<=[\p{L}\p{M}])[-‐‑](?=\p{L})")  # no sign: that has a space behind it
-_BRACKETS = regex.compile(r"[()（）\[\]【】]")
-_UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}\p{Thai}]"
-_JOINT = regex.compile(
-    rf" |(?<={_UNSPACED})|(?={_UNSPACED})|(?<=\d)(?=\p{{L}})|(?<=[\p{{L}}\p{{M}}])(?=\d)"
-)
-_SECOND_NAME = regex.compile(r"(.+?)\s*[(（]([^()（）]+)[)）]\s*")
+_PATTERN = {name: regex.compile(of) for name, of in _TABLES.pop("patterns").items()}
 
 
 class Names(NamedTuple):
@@ -42,7 +33,7 @@ def is_accepted(answer: str, accepted: list[str], reference: str) -> bool:
     names = _names(tuple(accepted), reference)
     if len(answer) > LONGEST:
         return bool(_readings(answer, names.is_vietnamese) & names.right)
-    whole = _readings(_BRACKETS.sub(" ", answer), names.is_vietnamese)
+    whole = _readings(_PATTERN["brackets"].sub(" ", answer), names.is_vietnamese)
     texts = _readings(answer, names.is_vietnamese) | whole
     if _without_details(texts, names.second) & names.right:
         return True
@@ -63,7 +54,7 @@ def _without_details(texts, details):
     """`texts`, and what is left of each without details at its start and end."""
     left = set()
     for text in texts:
-        joints = [joint.span() for joint in _JOINT.finditer(text)]
+        joints = [joint.span() for joint in _PATTERN["joint"].finditer(text)]
         starts, ends = [0], [len(text)]
         for end, start in joints:
             starts += [start] * any(text[first:end] in details for first in starts)
@@ -77,9 +68,9 @@ def _without_details(texts, details):
 def _names(accepted, reference):
     texts, second = [*accepted, reference], set()
     written = unicodedata.normalize("NFD", " ".join(texts).casefold())
-    is_vietnamese = bool(_VIETNAMESE.search(written))
+    is_vietnamese = bool(_PATTERN["vietnamese"].search(written))
     for form in accepted:
-        if two := _SECOND_NAME.fullmatch(form):
+        if two := _PATTERN["second_name"].fullmatch(form):
             texts.append(two[1])
             second |= _readings(two[2], is_vietnamese, is_listed=True)
     right = [_readings(text, is_vietnamese, is_listed=True) for text in texts]
@@ -94,7 +85,7 @@ def _readings(text, is_vietnamese, is_listed=False):
     Of a name that `is_listed` with a word for a disease the rest, which may be an organ, is none:
     it has a mark, as it has in an answer that has such a word, too.
     """
-    written = {_fold(form, is_vietnamese) for form in forms_of(_HYPHEN.sub(" ", text))}
+    written = {_fold(form, is_vietnamese) for form in forms_of(_PATTERN["hyphen"].sub(" ", text))}
     if len(text) > LONGEST:
         return frozenset(written)
     written |= _stripped(written, _edges(is_vietnamese, False))
@@ -133,7 +124,6 @@ def _merged(is_vietnamese):
 
 @cache
 def _edges(is_vietnamese, with_disease):
-    """What may stand before a name, and behind it."""
     tables = _merged(is_vietnamese)
     disease = tables["disease"] if with_disease else []
     before = [word for word in tables["before"] + disease if word[0] != "-"]

@@ -7,16 +7,11 @@ import regex
 
 from curemed_utils import paths, trace
 
+_DATA = paths.beside(__file__, ".yaml")
+_PATTERN = {name: regex.compile(of) for name, of in _DATA["patterns"].items()}
 _TYPOGRAPHY = {}
-for _plain, _signs in paths.beside(__file__, ".yaml").items():
+for _plain, _signs in _DATA["typography"].items():
     _TYPOGRAPHY |= dict.fromkeys(map(ord, _signs), _plain)
-_DIGIT = regex.compile(r"(?V1)[\p{Nd}--[0-9]]")
-_POWER = regex.compile(r"(?<=\d)(?=⁻?[⁰¹²³⁴-⁹])")
-_FRACTION = regex.compile(r"(?<=\d)(?=[¼-¾⅐-⅞])")
-_QUOTES = regex.compile(r"[\p{Pi}\p{Pf}\"「」『』]")
-_BULLET = regex.compile(r"^-+ (?=\D)")
-_AROUND_SIGNS = regex.compile(r" ?([-+±%‰‱°<>≤≥]) ?")
-_ENDS = regex.compile(r"(?V1)^(?:(?![.,]\d)[[\p{P}\p{Z}`]--[-%‰‱]])+|[[\p{P}\p{Z}`]--[-%‰‱]]+$")
 
 
 def normalize(text: str) -> str:
@@ -26,7 +21,7 @@ def normalize(text: str) -> str:
     text = unicodedata.normalize("NFC", trace.visible(text)).translate(_TYPOGRAPHY)
     text = unicodedata.normalize("NFKC", text).casefold().replace("i\u0307", "i")
     text = unicodedata.normalize("NFKC", text).translate(_TYPOGRAPHY)
-    text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit[0], digit[0])), text)
+    text = _PATTERN["digit"].sub(lambda digit: str(unicodedata.decimal(digit[0], digit[0])), text)
     return " ".join(text.split())
 
 
@@ -39,12 +34,12 @@ def forms_of(answer: str) -> frozenset[str]:
     in Turkish; none without a letter or number.
     """
     text = unicodedata.normalize("NFC", trace.visible(answer))
-    text = _FRACTION.sub(" ", _POWER.sub("^", text))
+    text = _PATTERN["fraction"].sub(" ", _PATTERN["power"].sub("^", text))
     return frozenset(filter(None, map(_form, (text, text.replace("I", "ı")))))
 
 
 def _form(answer):
-    text = " ".join(_QUOTES.sub("", normalize(answer)).split())
-    text = _BULLET.sub("", _ENDS.sub("", text))
-    form = _AROUND_SIGNS.sub(r"\1", _ENDS.sub("", text))
+    text = " ".join(_PATTERN["quotes"].sub("", normalize(answer)).split())
+    text = _PATTERN["bullet"].sub("", _PATTERN["ends"].sub("", text))
+    form = _PATTERN["around_signs"].sub(r"\1", _PATTERN["ends"].sub("", text))
     return form if regex.search(r"[\p{L}\p{N}]", form) else ""

@@ -100,7 +100,7 @@ def split(
 def _part(rows, share, seed):
     """Rows inside a share and the others: groups go in or out where that brings it nearer."""
     groups = groups_of(rows)
-    sizes: dict[str, Counter] = defaultdict(Counter)
+    sizes = defaultdict(Counter)
     for row, group in zip(rows, groups, strict=True):
         sizes[group][row.language] += 1
     total = Counter(row.language for row in rows)
