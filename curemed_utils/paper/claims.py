@@ -59,7 +59,6 @@ def _main():
 
 
 def _gains():
-    """Table 3's gains of CURE-MED's two variants over the naive ones."""
     rows = published("table03")
     means = rows.set_index(["metric", "model_size", "variant"])["mean"]
     for row in rows.dropna(subset="gain").itertuples():
@@ -70,7 +69,6 @@ def _gains():
 
 
 def _bars():
-    """Bars of Figure 6 from Tables 2, 4, 11 and 12."""
     main = published("table02").set_index("model")
     ood = beside.benchmarks().query("variant == 'cure-med'")
     means = ood.groupby(["benchmark", "model_size"])["accuracy"].mean()

@@ -24,7 +24,7 @@ def spans(text: str, language: str, in_language: str = "") -> list[tuple[str, st
     else:
         roles = [_by_script(word, target.script) for word in words]
     role = next(filter(None, roles), "english")
-    stretches: list[tuple[str, str]] = []
+    stretches = []
     for word, sure in zip(words, roles, strict=True):
         role = sure or role
         if stretches and stretches[-1][1] == role:

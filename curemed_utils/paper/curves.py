@@ -6,25 +6,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from curemed_utils import languages
+from curemed_utils import languages, paths
 from curemed_utils.paper import style
-from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, TIER_COLORS
+from curemed_utils.paper.style import BLUE, COLUMN, GREY, PAGE, TIER_COLORS
 
-REWARDS = {  # column -> name in a log, and colour, width and line in the picture
-    "reward": ("reward", "black", 1.8, "-"),
-    "accuracy": ("rewards/accuracy/mean", BLUE, 1, "--"),
-    "language": ("rewards/language/mean", GREEN, 1, "-."),
-    "format": ("rewards/format/mean", RED, 1, ":"),
-}
+REWARDS = style.LOOKS["rewards"]
 WINDOW = 5  # steps in a moving average
-WATCHED = {"entropy": "entropy (nats)", "completions/mean_length": "length (tokens)"}
-WATCHED["kl"] = "KL to the start (nats)"
-MEASURES = {
-    "reward": "Mean reward x 100",
-    "la": "Logical accuracy",
-    "lc": "Language consistency",
-    "well_formed": "Well-formed",
-}
+TITLES = paths.beside(__file__, ".yaml")
 
 
 @style.applied()
@@ -99,7 +87,7 @@ def watched(logs: dict[str, pd.DataFrame]) -> Figure:
     """Moving averages of entropy, length and KL in GRPO logs (name to log.jsonl)."""
     alt = f"Entropy, length and KL to the start by GRPO step: {', '.join(logs)}"
     drawn, axes = style.figure(PAGE, 2.4, alt, 3)
-    for ax, (column, title) in zip(axes, WATCHED.items(), strict=True):
+    for ax, (column, title) in zip(axes, TITLES["watched"].items(), strict=True):
         for name, log in logs.items():
             smooth = log.reindex(columns=[column]).rolling(WINDOW, 1).mean()
             ax.plot(log["step"], smooth, label=name)
@@ -183,16 +171,13 @@ def checkpoints(table: pd.DataFrame) -> Figure:
     marked = table["marked"].groupby("model").any()
     models = [name for name in languages.CHECKPOINTS if name in marked]
     names = [name.replace("_", "\n") + (" †" if marked[name] else "") for name in models]
-    shown = pd.MultiIndex.from_product([MEASURES, ("train", "test")])
+    shown = pd.MultiIndex.from_product([TITLES["measures"], ("train", "test")])
     known = table.unstack("set").reindex(models, columns=shown)
     levels = known["reward", "train"].map(_level).items()
     alt = style.alt("checkpoints", rewards=", ".join(f"{name} {level}" for name, level in levels))
     drawn, axes = style.figure(PAGE, 2.4, alt, 4, sharey=True)
-    for ax, (column, title) in zip(axes, MEASURES.items(), strict=True):
-        for name, label, color, marker in (
-            ("train", "trained on", BLUE, "o"),
-            ("test", "held out", ORANGE, "s"),
-        ):
+    for ax, (column, title) in zip(axes, TITLES["measures"].items(), strict=True):
+        for name, label, color, marker in style.LOOKS["sets"]:
             values = known[column, name].to_numpy() * (100 if column == "reward" else 1)
             ax.plot(values, color=color, marker=marker, markersize=4, label=label)
         if known[column].isna().all(axis=None):

@@ -7,20 +7,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from curemed_utils.paper import style
-from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED, SKY, YELLOW
+from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, ORANGE, PAGE, RED
 
 RATED = ["medical_correctness", "language_quality"]
 RING = {"color": BLUE, "markerfacecolor": "none", "markersize": 8}
-SPLITS = {"n_sft": ("SFT", BLUE), "n_rft": ("RFT", SKY), "n_test": ("test", YELLOW)}
-SHARES = {  # of all responses -> label, colour, hatch
-    "lc": ("consistent, as published", BLUE, ""),
-    "cut_only": ("only cut off", "#C8C8C8", ""),
-    "both": ("cut off and other language", "#8C8C8C", "////"),
-    "language_only": ("only other language", ORANGE, "\\\\\\\\"),
-    "neither": ("unexplained", RED, "xxxx"),
-    "undecided": ("check undecided", "#EDEDED", ""),
-    "blank": ("no verdict", "black", ""),
-}
+SPLITS, SHARES = style.LOOKS["splits"], style.LOOKS["shares"]
 
 
 @style.applied()

@@ -8,16 +8,11 @@ from matplotlib.textpath import text_to_path
 
 from curemed_utils import languages, paths
 from curemed_utils.paper import style
-from curemed_utils.paper.style import BLUE, COLUMN, ORANGE, PAGE, PURPLE, SKY
+from curemed_utils.paper.style import COLUMN, PAGE
 
 HEAD = {"color": "black", "fontweight": "bold"}
-ROLES = {  # by colour, and by slant or weight for those who see no colour
-    "target": {"color": BLUE, "fontstyle": "italic"},
-    "english": {"color": "black"},
-    "wrong": {"color": "#A33B00"},
-    "right": {"color": "#00694C", "fontweight": "bold"},
-}
-PANELS = ((0, 31, SKY), (34.5, 26, ORANGE), (64, 36, PURPLE))  # left edge, width, colour
+ROLES = style.LOOKS["roles"]
+PANELS = style.LOOKS["panels"]
 
 
 @style.applied()
@@ -117,7 +112,6 @@ def _written(write, width, alt):
 
 
 def _parts(ax, example, x, top, width):
-    """Writes a paragraph for each part; returns where the last one ends."""
     for part, rows in example.groupby("part", sort=False):
         name = f"<{part}>" if part.startswith("step") else part.capitalize()
         spans = [(name, {**HEAD, "fontsize": 7.5})]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from curemed_utils import languages
 from curemed_utils.paper import style
-from curemed_utils.paper.style import BLUE, COLUMN, GREEN, GREY, PAGE, PURPLE, RED, TIER_COLORS
+from curemed_utils.paper.style import COLUMN, GREEN, GREY, PAGE, PURPLE, TIER_COLORS
 from curemed_utils.paper.words import SIZES
 
 FAR = 60  # points from a mark to its label's middle, from which a line joins them
@@ -27,10 +27,7 @@ def tradeoff(table: pd.DataFrame, run: pd.DataFrame | None = None) -> Figure:
     drawn, (ax,) = style.figure(PAGE, 4.9, alt)
     ax.set(xlabel=NAMES["lc"], ylabel=NAMES["la"], xlim=(-7, 106), ylim=(-7, 78))
     ax.grid()
-    for kind, marker, color, label, ink, scale in (
-        ("baseline", "o", BLUE, "baseline", "black", 1),
-        ("cure-med", "*", RED, "CURE-MED", "#A33B00", 3),  # a star fills a third of its circle
-    ):
+    for kind, marker, color, label, ink, scale in style.LOOKS["marks"]:
         part = table[table["kind"].eq(kind)].sort_values("params_b", ascending=False)
         area = 22 + 3.2 * scale * part["params_b"]
         look = dict(marker=marker, color=color, label=label, alpha=0.8, **MARK)
@@ -95,10 +92,7 @@ def scaling(table: pd.DataFrame) -> Figure:
             told.append(f"{name}: {what} {values}")
     alt = style.alt("scaling", families="; ".join(told))
     drawn, axes = style.figure(PAGE, 2.7, alt, 2)
-    looks = (
-        dict(linestyle="--", marker="o", color=BLUE, markersize=4),
-        dict(linestyle="-", marker="*", color=RED, markersize=8),
-    )
+    looks = style.LOOKS["lines"]
     for ax, metric in zip(axes, ("lc", "la"), strict=True):
         for (name, part), look, above in zip(families.items(), looks, (-12, 6), strict=True):
             mean, std = part[f"{metric}_mean"].to_numpy(), part[f"{metric}_std"].to_numpy()
@@ -123,8 +117,7 @@ def medical_baselines(table: pd.DataFrame) -> Figure:
     told = [f"{row.model} with {row.accuracy:.1f}% on {row.benchmark}" for row in best.itertuples()]
     alt = style.alt("medical_baselines", best=", ".join(told))
     drawn, (ax,) = style.figure(PAGE, 2.9, alt)
-    colors = ["#EDEDED", "#C8C8C8", "#A0A0A0", "#4D4D4D", "#F4B183", RED]
-    hatches = ["", "", "", "", "////", ""]
+    colors, hatches = zip(*style.LOOKS["bars"], strict=True)
     look = dict(edgecolor="black", linewidth=0.5, saturation=1)
     sns.barplot(table, x="benchmark", y="accuracy", hue="model", palette=colors, ax=ax, **look)
     handles, names = ax.get_legend_handles_labels()

@@ -85,7 +85,6 @@ def seal() -> None:
 
 
 def _digests():
-    """File name -> a digest of each line."""
     digests = {}
     for file in sorted(paths.SOURCE_DATA.glob("*.csv")):
         lines = file.read_bytes().splitlines()

@@ -14,11 +14,9 @@ from matplotlib.figure import Figure
 
 from curemed_utils import languages, paths
 
-# Okabe and Ito's palette: distinct under every common colour blindness. Where two of a figure's
-# colours print as the same grey, a marker, a line style or a hatch tells them apart as well.
-BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F"
-TIER_COLORS = {"high": SKY, "medium": ORANGE, "low": PURPLE}
+LOOKS = paths.beside(__file__, ".yaml")
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = LOOKS["palette"]
+TIER_COLORS = LOOKS["tiers"]
 BY_TIER = [name for tier in languages.TIERS for name in languages.in_tier(tier)]  # as trained
 ALTS = paths.beside(__file__, "alts.yaml")
 COLUMN, PAGE = 3.4, 7.0  # inches: one column, both columns
@@ -81,9 +79,7 @@ def note(ax: Axes, text: str, place: tuple, offset: tuple, **look) -> None:
 def heat_map(ax: Axes, values: pd.DataFrame) -> None:
     """Percentages as numbers on cividis, a column a language, in the order of the tiers."""
     values = values.reindex(columns=BY_TIER).astype(float)
-    look = dict(cmap="cividis", vmin=0, vmax=100, cbar=False, linewidths=0.5)
-    look |= dict(annot=True, fmt=".0f", annot_kws={"fontsize": 7})
-    sns.heatmap(values, ax=ax, **look)
+    sns.heatmap(values, ax=ax, **LOOKS["heat_map"])
     for text, value in zip(ax.texts, values.stack().dropna(), strict=True):
         text.set_color("black" if value > 48 else "white")
     ax.set(xlabel="", ylabel="")

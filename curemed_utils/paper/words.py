@@ -6,7 +6,6 @@ from curemed_utils import paths
 from curemed_utils.paper import beside
 from curemed_utils.paper.sources import per_tier, published
 
-Told = tuple[str, bool]  # the cells, and whether the claim holds
 SIZES = ("1.5B", "3B", "7B", "14B", "32B")
 
 

@@ -24,7 +24,7 @@ def test_unknown_rewards_are_told_in_the_picture():
     assert told == ["unknown", "0.50", *["unknown"] * 4]
     assert drawn.alt.endswith("high unknown, 0.50; medium unknown, unknown; low unknown, unknown")
     index = pd.MultiIndex.from_tuples([("base", "train")], names=["model", "set"])
-    table = pd.DataFrame({name: [None] for name in curves.MEASURES}, index, dtype=float)
+    table = pd.DataFrame({name: [None] for name in curves.TITLES["measures"]}, index, dtype=float)
     drawn = curves.checkpoints(table.assign(marked=False))
     assert drawn.alt.endswith("base unknown") and all(ax.texts for ax in drawn.axes)
 
@@ -76,7 +76,7 @@ def test_what_is_watched_beside_the_reward_has_a_panel_each_and_a_line_for_each_
     steps = range(1, 11)
     log = pd.DataFrame({"step": steps, "entropy": steps, "completions/mean_length": 5.0, "kl": 0.0})
     drawn = curves.watched({"healthy": log.drop(columns="kl"), "gamed": log})
-    assert [ax.get_title() for ax in drawn.axes] == list(curves.WATCHED.values())
+    assert [ax.get_title() for ax in drawn.axes] == list(curves.TITLES["watched"].values())
     assert drawn.axes[0].lines[0].get_ydata().tolist()[-1] == 8  # the mean of the last five
     healthy, gamed = drawn.axes[2].lines
     assert pd.isna(healthy.get_ydata()).all() and (gamed.get_ydata() == 0).all()
