@@ -14,22 +14,11 @@ from curemed_utils.judge.models import LIMITS
 from curemed_utils.parameters import complete, declared
 from curemed_utils.training import checkpoints, stages
 
-# Results that few notebooks read; those of the others are read by all later ones.
-READ_BY = {
-    "00_start_here": (),
-    "02_verification_stats": (),
-    "07_evaluation": ("08_figures", "09_trust"),
-    "08_figures": (),
-    "09_trust": (),
-}
-MADE_WHEN = ("time", "commit", "versions")  # in a summary, no results
-# Caps and places; of a stage, all that doesn't shape its weights.
-NEVER_COUNT = {"run_dir", "curation_max_usd", "eval_max_usd", *stages.IDLE, *LIMITS}
+RULES = paths.beside(__file__, ".yaml")
+# Of a stage, all that doesn't shape its weights.
+NEVER_COUNT = {*RULES["never_count"], *stages.IDLE, *LIMITS}
 for _kind in stages.KINDS:
     NEVER_COUNT |= {f"{_kind}_{name}" for name in stages.IDLE}
-# Where a file or folder of this name is there, its content counts.
-FILES = ("questions_file", "topics_file", "ratings_dir", "model_id", "chat_template")
-FILES += ("hub_dataset", "ood_data", "judge_rates")
 # They check answers and settings of a reader, and make no result.
 CHECKS = ("curemed_utils.course.exercises", "curemed_utils.parameters")
 DATA = re.compile(r'"([\w/]*\.\w+|ood|tasks)"')  # names of files, and two folders
@@ -72,7 +61,7 @@ def of_notebook(name: str, given: dict, directory: Path) -> str:
     for file in [notebook, *sorted(read_by(code))]:
         parts.append(f"{file.name} {content(file)}")
     for earlier in sorted(mark(name, directory).parent.glob("*.done")):
-        if earlier.stem < name and name in READ_BY.get(earlier.stem, [name]):
+        if earlier.stem < name and name in RULES["read_by"].get(earlier.stem, [name]):
             parts.append(_results(earlier.stem, directory))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
@@ -84,7 +73,7 @@ def _that_count(parameters):
         if name in ("sft_options", "grpo_options", "judge_options"):
             counted[name] = {key: value[key] for key in value if key not in NEVER_COUNT}
         elif name not in NEVER_COUNT:
-            counted[name] = _by_content(value) if name in FILES else value
+            counted[name] = _by_content(value) if name in RULES["files"] else value
     strategy = paths.PROFILES / "accelerate" / f"{parameters.get('strategy')}.yaml"
     counted["accelerate"] = content(strategy)
     for name in counted.get("baselines", []):
@@ -100,19 +89,18 @@ def _by_content(named):
 
 
 def _results(name, directory):
-    """What an earlier notebook left: its numbers, and its outputs by content."""
     file = paths.summary_file(directory, name)
     if not file.exists():
         return ""
     summary = json.loads(file.read_bytes())
-    results = {key: value for key, value in summary.items() if key not in MADE_WHEN}
+    results = {key: value for key, value in summary.items() if key not in RULES["made_when"]}
     results["outputs"] = {each: content(directory / each) for each in summary["outputs"]}
     return json.dumps(results, sort_keys=True)
 
 
 def filled_in(name: str, directory: Path) -> str:
     """The content of the sheet that a notebook makes, people fill in, and it reads again."""
-    sheet = paths.labels_file(directory, "labelling_sheet")
+    sheet = paths.labels_file(directory)
     return content(sheet) if name == "09_trust" else ""
 
 

@@ -19,7 +19,6 @@ PROFILES = ROOT / "papermill_params"
 FIGURES = ROOT / "figures"
 SOURCE_DATA = FIGURES / "source_data"
 SAMPLE = Path(__file__).parent / "sample"
-RUN_TREE = Path(__file__).with_name("run_directory.txt")
 
 
 def beside(module: str, name: str) -> dict:
@@ -113,9 +112,9 @@ def verdicts_file(run_dir: Path, model: str, into: str = "evaluation") -> Path:
     return answers_folder(run_dir, model, into) / "verdicts.jsonl"
 
 
-def labels_file(run_dir: Path, name: str) -> Path:
-    """People's labels, by the name of their sheet: labelling_sheet."""
-    return run_dir / "evaluation" / f"{name}.csv"
+def labels_file(run_dir: Path) -> Path:
+    """The sheet of people's labels."""
+    return run_dir / "evaluation" / "labelling_sheet.csv"
 
 
 def harness_folder(run_dir: Path) -> Path:
@@ -145,7 +144,8 @@ def events(run_dir: Path) -> Path:
 
 def run_tree() -> str:
     """A line a path, its notebook, what it holds."""
-    return RUN_TREE.read_text(encoding="utf-8").rstrip()
+    file = Path(__file__).with_name("run_directory.txt")
+    return file.read_text(encoding="utf-8").rstrip()
 
 
 def maker(path: str | Path) -> str:

@@ -18,14 +18,7 @@ from curemed_utils import paths
 MORALS = paths.beside(__file__, "morals.yaml")  # what is said of a right answer
 SENTENCES = paths.beside(__file__, "mistakes.yaml")
 CASES = paths.beside(__file__, "cases.yaml")  # the arguments of each call
-TOLERANCES = {  # relative, and a tenth of it absolute; else 1e-6
-    "questions_needed": 5e-3,
-    "half_width": 5e-3,
-    "group_advantages": 1e-5,
-    "wilson": 5e-3,
-    "per_doubling": 1e-4,
-    "luminance": 5e-3,
-}
+TOLERANCES = paths.beside(__file__, "tolerances.yaml")
 
 
 def _words_shared(right, one, other):
@@ -63,13 +56,11 @@ def _unpaired(right, first, second):
     return [fmean(second) - fmean(first), error]
 
 
-MISTAKES: dict[str, dict[str, Callable]] = {
-    # 00 start here
+MISTAKES: dict[str, dict[str, Callable]] = {  # in the order of `cases.yaml`
     "composite": {
         "None as 0": lambda right, *s: right(*[x or 0 for x in s]),
         "0 as None": lambda right, *s: right(*[x or None for x in s]),
     },
-    # 01 data curation
     "kept_rows": {
         "of the original pool": lambda right, n, r, k: right(n, r ** (k - 1), k),
         "float cut off": lambda right, n, r, k: n if k == 1 else int(r * n),
@@ -82,14 +73,12 @@ MISTAKES: dict[str, dict[str, Callable]] = {
         "all in test": lambda right, t, n, s: s ** (n * t),
         "one topic": lambda right, t, n, s: right(1, n, s),
     },
-    # 02 verification statistics
     "half_width": {
         "standard error": lambda right, sd, n: sd / math.sqrt(n),
         "whole": lambda right, sd, n: 2 * right(sd, n),
     },
     "similarity": {"words": _words_shared},
     "well_numbered": {"no step": lambda right, t: right(t) or "step" not in t},
-    # 03 code-switched SFT
     "labels": {
         "too short": lambda right, p, whole: whole[len(p) :],
         "shifted": lambda right, p, whole: [*right(p[1:], whole[1:]), -100],
@@ -99,7 +88,6 @@ MISTAKES: dict[str, dict[str, Callable]] = {
         "sum": lambda right, p, counted: sum(compress(_nats(p), counted)),
     },
     "batch_loss": {"mean of rows": lambda right, rows: fmean(fmean(_nats(r)) for r in rows)},
-    # 04 GRPO
     "group_advantages": {
         "None as 0": lambda right, v: right([x or 0 for x in v]),
         "divided by n": _with_n,
@@ -112,7 +100,6 @@ MISTAKES: dict[str, dict[str, Callable]] = {
         "any right": lambda right, p, n: 1 - (1 - p) ** n,
         "none": lambda right, p, n: 1 - right(p, n),
     },
-    # 05 and 06 curriculum
     "shares": {
         "D_2 alone": lambda right, a: [a / 2, a / 2, 1 - a],
         "swapped": lambda right, a: right(1 - a),
@@ -124,7 +111,6 @@ MISTAKES: dict[str, dict[str, Callable]] = {
         "two languages": lambda right, v: max(v.values()) - min(v.values()),
     },
     "wilson": {"Wald": _wald},
-    # 07 evaluation
     "micro_macro": {
         "None as wrong": lambda right, verdicts: right([(n, bool(v)) for n, v in verdicts]),
     },
@@ -132,17 +118,14 @@ MISTAKES: dict[str, dict[str, Callable]] = {
         "Bonferroni": lambda right, p: [min(1, v * len(p)) for v in p],
         "not monotone": _not_monotone,
     },
-    # 08 figures
     "per_doubling": {"per pair": lambda right, params, values: np.diff(values)},
     "comes_out": {"two decimals": lambda right, text, value: abs(float(text) - value) <= 0.005},
     "luminance": {"screen values": _linear},
-    # 09 trust
     "kappa": {"agreement": lambda right, a, b: fmean(map(operator.eq, a, b))},
     "true_rate": {
         "right alone": lambda right, p, se, sp: min(1.0, p / se),
         "swapped": lambda right, p, se, sp: right(p, sp, se),
     },
-    # 10 ablation
     "over_seeds": {
         "divided by n": lambda right, v: [fmean(v), pstdev(v)],
         "one seed": lambda right, v: np.nan_to_num(right(v)),

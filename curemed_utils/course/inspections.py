@@ -77,7 +77,6 @@ def loophole(answer: Callable) -> str | None:
 
 
 def _responses(answer):
-    """Rows of one topic in four languages, each with what the reader's function makes of it."""
     for row in data.read_folder(paths.SAMPLE, "sample"):
         if row.topic == "malaria" and row.language in _FOUR:
             yield row, answer(row)

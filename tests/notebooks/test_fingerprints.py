@@ -70,8 +70,10 @@ def test_no_file_of_the_package_is_forgotten():
         "course/inspections.py",
         "course/mistakes.yaml",
         "course/morals.yaml",
+        "course/tolerances.yaml",
         "curation/__init__.py",
         "fingerprints.py",
+        "fingerprints.yaml",
         "judge/__main__.py",  # for users
         "parameters.py",
         "run.py",
@@ -245,8 +247,7 @@ def test_the_folder_of_a_baseline_counts_by_content(run_dir, tmp_path, monkeypat
     (folder / "weights").write_text("a")
     models = tmp_path / "models.yaml"
     models.write_text(f"- {{name: Mine, id: {folder}, size_class: small}}")
-    find = fingerprints.models.find
-    monkeypatch.setattr(fingerprints.models, "find", lambda name: find(name, models))
+    monkeypatch.setattr(fingerprints.models, "MODELS", models)
     before = all_of(run_dir, baselines=["Mine"])
     (folder / "weights").write_text("b")
     assert changed(before, all_of(run_dir, baselines=["Mine"])) == "07"
@@ -277,7 +278,7 @@ def test_a_notebook_with_unanswered_questions_is_not_done(run_dir):
 
 
 def test_a_sheet_that_people_filled_in_is_read_again_and_nothing_else_is(run_dir):
-    sheet = paths.labels_file(run_dir, "labelling_sheet")
+    sheet = paths.labels_file(run_dir)
     sheet.parent.mkdir()
     finish("09_trust", run_dir, "same")
     made_from = fingerprints.of_notebook("09_trust", {}, run_dir)
