@@ -9,6 +9,7 @@ from unittest import mock
 
 from curemed_utils import data, paths, rewards, trace
 
+SENTENCES = paths.beside(__file__, ".yaml")
 _FOUR = ("French", "Amharic", "Japanese", "Yoruba")
 
 
@@ -20,17 +21,17 @@ def near_miss(answer: Callable) -> str | None:
         parts = rewards.score(text, row)
         if parts == {"accuracy": 0.0, "language": 1.0, "format": 1.0}:
             continue
-        total = rewards.composite(parts)
-        told = f"the parts are {parts}, which make {total:.2f} and not 0.35"
+        sentences = SENTENCES["near_miss"]
+        told = sentences["parts"].format(parts=parts, total=rewards.composite(parts))
         if None in parts.values():
-            told += "; None: too short to tell the language, write a sentence"
+            told += sentences["unknown"]
         return f"for the {row.language} row {told}"
     return ""
 
 
 def held_out(answer: Callable) -> str | None:
     """Which rows are held out: a fifth, topics whole, the same in every process."""
-    rows = []
+    rows, sentences = [], SENTENCES["held_out"]
     for topic in range(400):
         for name in ("Hausa", "Thai"):
             fields = {"id": f"{topic} {name}", "topic": f"topic {topic}", "language": name}
@@ -39,19 +40,19 @@ def held_out(answer: Callable) -> str | None:
     if all(part is None for part in parts):
         return None
     if strange := [part for part in parts if part not in (0, 1)]:
-        return f"the answer must be True or False, and is {strange[0]!r}"
+        return sentences["value"].format(strange[0])
     if [answer(row, 0) for row in reversed(rows)] != parts[::-1]:
-        return "a row is held out in one call and not in the next: only row and seed may decide"
+        return sentences["another call"]
     if parts[::2] != parts[1::2]:
-        return "a topic is held out in Thai and trained on in Hausa, which gives its answer away"
+        return sentences["torn"]
     if not 0.13 < fmean(parts) < 0.27:
-        return f"{fmean(parts):.0%} of 400 topics are held out, and not about 20%"
+        return sentences["share"].format(fmean(parts))
     if [answer(row, 1) for row in rows] == parts:
-        return "seed 1 holds out the same topics as seed 0"
+        return sentences["seed"]
     here = hash
     with mock.patch("builtins.hash", lambda value: here(("another process", value))):
         if [answer(row, 0) for row in rows] != parts:
-            return "Python's own hash changes from process to process: take hashlib.sha256"
+            return sentences["hash"]
     return ""
 
 
@@ -62,15 +63,15 @@ def loophole(answer: Callable) -> str | None:
             return None
         around = trace.without_blocks(text, "answer")
         words = trace.without_tags(around).split()
-        fault = ""
+        fault, sentences = "", SENTENCES["loophole"]
         if words:
-            fault = f"words stand outside the answer ({' '.join(words[:3])} …)"
+            fault = sentences["words"].format(" ".join(words[:3]))
         elif rewards.score(text, row)["accuracy"] != 1:
-            fault = "the answer is not right"
+            fault = sentences["wrong"]
         elif not rewards.format_reward(text, strict=False):
-            fault = "the loose rule doesn't pay it"
+            fault = sentences["unpaid"]
         elif "step" in around:
-            fault = "empty steps are the hole that the table above shows: find another"
+            fault = sentences["steps"]
         if fault:
             return f"for the {row.language} row, {fault}"
     return ""

@@ -9,17 +9,10 @@ import yaml
 from curemed_utils import paths
 from curemed_utils.data.files import DataError, read_text
 
-FORMS = {  # of what is no text
-    "bool": r"(true|True|TRUE|false|False|FALSE)\Z",
-    "null": r"(~|null|Null|NULL|)\Z",
-    "int": r"[-+]?[0-9]+\Z",
-    "float": r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?\Z",
-}
+FORMS = paths.beside(__file__, ".yaml")
 
 
 class _Loader(yaml.SafeLoader):
-    """`010` is ten; `1:30`, `yes`, `1_000` and a date are text."""
-
     yaml_implicit_resolvers: ClassVar[dict] = {}
 
     def construct_mapping(self, node, deep=False):

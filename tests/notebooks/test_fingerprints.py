@@ -68,6 +68,7 @@ def test_no_file_of_the_package_is_forgotten():
         "course/cases.yaml",
         "course/exercises.py",
         "course/inspections.py",
+        "course/inspections.yaml",
         "course/mistakes.yaml",
         "course/morals.yaml",
         "course/tolerances.yaml",
