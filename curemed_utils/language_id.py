@@ -135,7 +135,6 @@ def _own_script(text, target, n_letters, quotes):
 
 
 def _in_japanese_use(letters):
-    """Whether Japan's code tables have all, and none is a short form of China's."""
     rare = _lacking("cp932", letters)
     short_forms = set(_lacking("big5", rare)) - set(_lacking("gb2312", rare))
     return not short_forms and not _lacking("euc_jis_2004", rare)
@@ -164,12 +163,10 @@ def _are_names(text, alone):
 
 
 def _latin_words(text):
-    """Words in Latin letters but for units and abbreviations in capitals."""
     return [word for word in _PATTERN["latin_word"].findall(text) if not word.isupper()]
 
 
 def _is_latin_passage(stretch):
-    """Whether a stretch is more than a term or a list."""
     weights = [1 + (word.lower() in FUNCTION_WORDS) for word in _latin_words(stretch)]
     return sum(weights) * WORD > PASSAGE and not _are_names(stretch, alone=False)
 

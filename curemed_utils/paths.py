@@ -9,8 +9,8 @@ import yaml
 
 def _root():
     above = [Path(__file__).resolve().parents[1], Path.cwd(), *Path.cwd().parents]
-    checkouts = [folder for folder in above if (folder / "papermill_params").is_dir()]
-    return checkouts[0] if checkouts else Path.cwd()
+    checkouts = (folder for folder in above if (folder / "papermill_params").is_dir())
+    return next(checkouts, Path.cwd())
 
 
 ROOT = _root()  # of the repository; where the package is installed without one, the folder at work

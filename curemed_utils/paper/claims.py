@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from curemed_utils.paper import beside, tables
-from curemed_utils.paper.sources import published
+from curemed_utils.paper import tables
+from curemed_utils.paper.sources import benchmarks, published
 
 COLUMNS = ["kind", "claim", "published", "recomputed", "rule", "tolerance", "source"]
 PAPER = "arXiv:2601.13262"
@@ -27,7 +27,6 @@ def recompute() -> pd.DataFrame:
 
 
 def _text():
-    """Numbers in the text, looked up in the tables they sum up."""
     for row in published("text_claims").itertuples():
         values = published(row.table).query(row.rows)[row.column]
         rule = f"{row.column} in {row.table}"
@@ -70,7 +69,7 @@ def _gains():
 
 def _bars():
     main = published("table02").set_index("model")
-    ood = beside.benchmarks().query("variant == 'cure-med'")
+    ood = benchmarks().query("variant == 'cure-med'")
     means = ood.groupby(["benchmark", "model_size"])["accuracy"].mean()
     names = tables.TEXTS["figure06"]
     for row in published("figure06").itertuples():
@@ -144,7 +143,6 @@ def _proprietary():
 
 
 def _sizes():
-    """Sizes and shares of Section 3.1 against the rows of the released files."""
     rows = published("figure08")
     n = rows[["n_sft", "n_rft", "n_test"]].sum(axis=1).set_axis(rows["language"])
     source, kind = f"{PAPER} Section 3.1 and Appendix C", "released files"

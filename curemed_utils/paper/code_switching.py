@@ -34,7 +34,6 @@ def spans(text: str, language: str, in_language: str = "") -> list[tuple[str, st
 
 
 def _by_script(word, script):
-    """'target', 'english', or '' where a word has no letters."""
     if own_letters(script).search(word):
         return "target"
     return "english" if regex.search(r"\p{Latin}", word) else ""

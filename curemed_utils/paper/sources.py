@@ -38,6 +38,24 @@ def proprietary_scores() -> pd.DataFrame:
     return both.melt(keys, ["la", "lc"], "metric")[["model", "metric", "language", "value"]]
 
 
+def benchmarks() -> pd.DataFrame:
+    """Tables 4, 11 and 12."""
+    return pd.concat([published(name) for name in ("table04", "table11", "table12")])
+
+
+def other_benchmarks(accuracies: pd.DataFrame) -> pd.DataFrame:
+    """Tables 4, 11 and 12 in columns like '7B cure-med', beside `benchmarks.accuracy_table`'s.
+
+    A language that one side lacks is NaN there.
+    """
+    printed = benchmarks()
+    printed["name"] = printed["model_size"] + " " + printed["variant"]
+    keys = ["benchmark", "language"]
+    wide = printed.pivot_table("accuracy", keys, "name", sort=False)
+    wide = wide.reset_index().rename_axis(columns=None)
+    return wide.merge(accuracies, on=keys, how="outer")
+
+
 def per_tier(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Table 6 or 7 by tier: 'LA' and 'LC' to the means (%) of base and CURE-MED (rows).
 

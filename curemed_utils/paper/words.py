@@ -3,8 +3,7 @@
 import pandas as pd
 
 from curemed_utils import paths
-from curemed_utils.paper import beside
-from curemed_utils.paper.sources import per_tier, published
+from curemed_utils.paper.sources import benchmarks, per_tier, published
 
 SIZES = ("1.5B", "3B", "7B", "14B", "32B")
 
@@ -66,7 +65,7 @@ def _reinforcement():
 def _elsewhere():
     """Table 4 alone, then all other benchmarks."""
     place = ["benchmark", "model_size", "language"]
-    wide = beside.benchmarks().pivot_table("accuracy", place, "variant", sort=False)
+    wide = benchmarks().pivot_table("accuracy", place, "variant", sort=False)
     gains = wide["cure-med"] - wide["base"]
     told = []
     for part, needed in ((gains.loc[["MMedBench"]], 1), (gains, 0.5)):

@@ -165,7 +165,6 @@ def grpo_trainer(stage: GRPO, part: Path):
     rules = stage.rewards(_judge(stage))
     settings = common(stage, part) | _engine(stage) | _validation(stage, part)
     settings |= dict(
-        max_steps=stage.steps,
         shuffle_dataset=not mixed,
         reward_weights=[*rules.weights.values(), 1.0],
         model_init_kwargs=_loading(stage, kernels()),
@@ -253,8 +252,6 @@ def _engine(stage):
         vllm_mode="server" if stage.engine == "vllm_server" else "colocate",
         vllm_server_base_url=stage.vllm_server_url or None,
         vllm_enable_sleep_mode=sleeps,
-        vllm_gpu_memory_utilization=stage.vllm_memory,
-        vllm_tensor_parallel_size=stage.vllm_tensor_parallel,
     )
 
 

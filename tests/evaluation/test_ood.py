@@ -11,7 +11,7 @@ from curemed_utils.data import DataError
 from curemed_utils.evaluation import benchmarks, choices, generation
 from curemed_utils.evaluation.generation import Response
 from curemed_utils.judge import Judge, Verdict
-from curemed_utils.paper import beside
+from curemed_utils.paper import sources
 from curemed_utils.training import checkpoints
 
 SAMPLE = paths.SAMPLE / "ood"
@@ -650,7 +650,7 @@ def test_beside_the_published_tables(questions):
         **{question.id: letter for question, letter in zip(asked, letters, strict=True)}
     )
     accuracies = benchmarks.accuracy_table(score(asked, table)[1])
-    both = beside.other_benchmarks(accuracies).set_index(["benchmark", "language"])
+    both = sources.other_benchmarks(accuracies).set_index(["benchmark", "language"])
     for row in paper.published("table11").itertuples():
         name = f"{row.model_size} {row.variant}"
         assert both.loc[("MedExpQA", row.language), name] == row.accuracy
