@@ -67,7 +67,6 @@ def of_notebook(name: str, given: dict, directory: Path) -> str:
 
 
 def _that_count(parameters):
-    """Without what never counts; with the content of the files and models that are named."""
     counted = {}
     for name, value in parameters.items():
         if name in ("sft_options", "grpo_options", "judge_options"):

@@ -47,7 +47,6 @@ def _arrow(ax, start, end, **look):
 
 
 def _chain(ax, x, width, color, texts):
-    """Boxes from the top down, each as high as its lines need."""
     heights = [1.6 + 2.5 * (text.count("\n") + 1) for text in texts]
     gap = (35.5 - sum(heights)) / (len(texts) - 1)
     top, middle = 36.8, x + width / 2

@@ -14,12 +14,10 @@ from curemed_utils import paths
 from curemed_utils.data import DataError, normalize
 from curemed_utils.data.files import LINE_END, text_of
 
-SHEETS = ".csv .tsv .txt .xlsx .xlsm .xltx .xls .xlsb .ods .fods .numbers .gsheet .zip"
 LONGEST = 32767  # characters in a cell of Excel
 INSTRUCTIONS = "Instructions"  # the worksheet that is not read back
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")  # no workbook has them
-_FORMULA = re.compile("^(?='*[-=+@－＝＋＠])")  # before what a spreadsheet might run
-_ESCAPE = re.compile("^'(?='*[-=+@－＝＋＠])")  # what a CSV has there
+_DATA = paths.beside(__file__, ".yaml")
+_PATTERN = {name: re.compile(of) for name, of in _DATA["patterns"].items()}
 
 Choices = Mapping[str, Sequence[str]]  # a column's name -> what may stand in its cells
 
@@ -68,7 +66,7 @@ def write_sheet(
         _workbook(columns, table, choices, instructions).save(part)
     else:
         frame = pd.DataFrame(table, columns=list(columns), dtype=str)
-        frame = frame.replace(_FORMULA, "'", regex=True)
+        frame = frame.replace(_PATTERN["formula"], "'", regex=True)
         frame.to_csv(part, index=False, encoding="utf-8-sig")
     part.replace(path)
     return path
@@ -89,7 +87,7 @@ def _workbook(columns, table, choices, instructions):
             cell.alignment = Alignment(wrap_text=True, vertical="top")
             if cell.value:
                 cell.data_type = "s"
-                cell.quotePrefix = bool(_FORMULA.match(cell.value))
+                cell.quotePrefix = bool(_PATTERN["formula"].match(cell.value))
         letter = column[0].column_letter
         sheet.column_dimensions[letter].width = 40
         if name in choices:
@@ -109,14 +107,14 @@ def _workbook(columns, table, choices, instructions):
 
 def plain_text(text: str) -> str:
     """A text as a cell holds it: stripped, and without control characters."""
-    return _CONTROLS.sub("", text).strip()
+    return _PATTERN["controls"].sub("", text).strip()
 
 
 def sheets_in(folder: Path) -> list[Path]:
     """The files of a folder that are, or look like, sheets."""
     if not folder.is_dir():
         raise DataError(f"{paths.show(folder)} is not a folder of sheets")
-    files = [path for path in folder.iterdir() if path.suffix.lower() in SHEETS.split()]
+    files = [path for path in folder.iterdir() if path.suffix.lower() in _DATA["endings"]]
     return sorted(path for path in files if not path.name.startswith(("~$", ".")))
 
 
@@ -176,7 +174,7 @@ def _text_rows(raw, file):
     rows, reader = [], csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     try:
         for cells in reader:
-            rows.append([_ESCAPE.sub("", cell.strip()) for cell in cells])
+            rows.append([_PATTERN["escape"].sub("", cell.strip()) for cell in cells])
     except csv.Error as error:
         raise DataError(f"{error} in row {len(rows) + 1}") from None
     return rows
