@@ -14,11 +14,11 @@ from curemed_utils.evaluation.release import METRICS
 from curemed_utils.judge import Judge, majority
 
 
-def draw(n: int = 600, seed: int = 0, root: str | Path | None = None) -> pd.DataFrame:
+def draw(n: int = 600, seed: int = 0) -> pd.DataFrame:
     """About `n` published verdicts for each task: every k-th by model, language and verdict."""
     parts = []
     for task in METRICS:
-        rows = calibration.released_outputs(root, task).dropna(subset="published")
+        rows = calibration.released_outputs(task=task).dropna(subset="published")
         mixed = rows.sample(frac=1, random_state=seed)
         mixed = mixed.sort_values(["model", "language", "published"])
         k = max(1, round(len(rows) / n))

@@ -183,9 +183,9 @@ def test_each_stratum_has_its_share(root):
 
 @pytest.mark.heavy
 def test_the_release_gives_about_six_hundred_of_each_task(release):
-    sample = judges.draw(root=release)
+    sample = judges.draw()
     assert sample["task"].value_counts().between(550, 650).all()
-    population = judges.draw(10**6, root=release)
+    population = judges.draw(10**6)
     for name in ("model", "language", "published"):
         drawn, whole = (
             t.groupby("task")[name].value_counts(normalize=True) for t in (sample, population)
