@@ -4,7 +4,7 @@ BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup python lock hooks demo check test vllm lint bench figures book lab
+.PHONY: help setup python lock hooks demo check test vllm lint bench figures book links lab
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -58,6 +58,9 @@ figures: .venv/.core  ## redraw the paper's figures and tables from figures/sour
 
 book: demo  ## render the executed notebooks as a web site that needs no network, into runs/book
 	$(BIN)/python docs/book.py
+
+links: .venv/.ready  ## see whether all links of pages and notebooks lead somewhere (asks other sites, too)
+	$(BIN)/python docs/links.py --ask
 
 lab: .venv/.ready  ## open JupyterLab at the first notebook (LAB=... gives it options: --allow-root, --no-browser)
 	$(BIN)/jupyter lab --ServerApp.root_dir=. notebooks/00_start_here.ipynb $(LAB)
