@@ -25,6 +25,7 @@ _FIELDS = paths.beside(__file__, ".yaml")
 ALL = tuple(Language(name, **fields) for name, fields in _FIELDS.items())
 BY_NAME = {language.name: language for language in ALL}
 NAMES = tuple(BY_NAME)
+TIER_OF = {language.name: language.tier for language in ALL}
 PUBLISHED = tuple(language.name for language in ALL if language.published)
 
 

@@ -64,9 +64,8 @@ def measure(judge: str, sample: pd.DataFrame, values: list) -> pd.DataFrame:
     settles_2: verdicts on which two such judges that err independently must be compared to settle a
     difference of 2 points (McNemar, level 5%, power 80%). length: thirds of the responses.
     """
-    tiers = {language.name: language.tier for language in languages.ALL}
     length = sample["response"].str.len().rank(method="first")
-    table = sample.assign(all="all", tier=sample["language"].map(tiers), verdict=values)
+    table = sample.assign(all="all", tier=sample["language"].map(languages.TIER_OF), verdict=values)
     table["length"] = pd.qcut(length, 3, ["short", "middle", "long"]).astype(str)
     parts = []
     for by in ("all", "tier", "length", "model", "language"):

@@ -65,11 +65,11 @@ def respond(
             if kept:
                 _keep(new, {"made_by": made_by, "seed": seed} | shaping, Path(kept))
             bar.update(len(batch))
-    tiers = {language.name: language.tier for language in languages.ALL}
     lines = []
     for question in questions:
         row, response = question.row, responses[question.key]
-        line = {"id": row.id, "language": row.language, "tier": tiers.get(row.language)}
+        line = {"id": row.id, "language": row.language}
+        line["tier"] = languages.TIER_OF.get(row.language)
         line |= {"sample": question.sample, "seed": seed, "response": response.text}
         line |= asdict(response) | shaping | verdict(response, row)
         lines.append(line)

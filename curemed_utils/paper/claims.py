@@ -123,7 +123,6 @@ def _whole(where, cells, source):
 
 
 def _micro(cells):
-    """The average over questions of rates by language."""
     n = _questions()[cells.index]
     return (cells * n).sum() / n.sum()
 

@@ -51,7 +51,6 @@ def tradeoff(table: pd.DataFrame, run: pd.DataFrame | None = None) -> Figure:
 
 
 def _label(ax, row, radius, color):
-    """The name of a model of Table 2 where its row says; a line to its mark if that is far."""
     place, offset = (row.lc_mean, row.la_mean), (row.label_dx, row.label_dy)
     look = dict(va="center", color=color)
     if np.hypot(*offset) > FAR:

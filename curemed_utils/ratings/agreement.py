@@ -86,13 +86,13 @@ def krippendorff_alpha(counts: np.ndarray) -> float:
     return float(krippendorff.alpha(value_counts=counts, level_of_measurement="ordinal"))
 
 
-def revisions(ratings: Ratings, below: int = 4) -> pd.DataFrame:
-    """Items that anyone rated under `below`, lowest first, with each group's ratings and comments.
+def revisions(ratings: Ratings) -> pd.DataFrame:
+    """Items that anyone rated under 4, lowest first, with each group's ratings and comments.
 
     Columns: language, id, question, lowest, mean; '<group>: ratings', '<group>: comments'.
     """
     by_item = ratings.table.dropna(subset=["rating"]).groupby(["language", "id", "question"])
-    items = by_item["rating"].agg(lowest="min", mean="mean").query("lowest < @below").reset_index()
+    items = by_item["rating"].agg(lowest="min", mean="mean").query("lowest < 4").reset_index()
     for group in GROUPS:
         of_group = ratings.table[ratings.table["group"] == group].sort_values("rater")
         for column in ("rating", "comment"):

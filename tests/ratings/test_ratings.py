@@ -638,4 +638,3 @@ def test_items_to_revise_come_lowest_first_with_both_groups(folder, rows, tmp_pa
         "ann: English",
         "",
     ]
-    assert agreement.revisions(ratings.read_sheets(folder, rows), below=1).empty
