@@ -24,6 +24,7 @@ from curemed_utils.training import (
     checkpoints,
     curricula,
     process,
+    rollouts,
     stages,
     trainers,
 )
@@ -520,7 +521,7 @@ def test_adapters_learn_on_frozen_weights_of_four_bits(kind, config, grpo, monke
     pytest.importorskip("bitsandbytes", reason="QLoRA needs the extra qlora")
     seen, save = {}, process._save
     draw = np.random.default_rng(0)  # rewards that differ, so that GRPO has something to learn
-    monkeypatch.setattr(trainers, "filled", lambda known, weights: draw.random(known.shape))
+    monkeypatch.setattr(rollouts, "filled", lambda known, weights: draw.random(known.shape))
 
     def note(trainer, *places):
         for weight in trainer.model.parameters():
