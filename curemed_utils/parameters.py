@@ -19,6 +19,7 @@ from pydantic import (
 from curemed_utils import languages, paths
 from curemed_utils.curation import items
 from curemed_utils.data import DataError, splits, yaml12
+from curemed_utils.data.scrubbing import hide
 from curemed_utils.evaluation import benchmarks, models
 from curemed_utils.judge.models import Options, tell
 from curemed_utils.training import curricula, launch, stages
@@ -139,6 +140,8 @@ def check_parameters(values: dict, known: dict, chosen: list[str] | None = None)
         if name not in types:
             raise DataError(f"unknown parameter {name!r}{languages.nearest(name, sorted(types))}")
         _check(name, value, types[name])
+        if hide(str(value)) != str(value):
+            raise DataError(f"parameter {name} holds a key: keys come from the environment alone")
     for notebook in known if chosen is None else chosen:
         check_stages(complete(values, known[notebook]))
 

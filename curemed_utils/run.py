@@ -5,8 +5,6 @@
 """
 
 import argparse
-import io
-import json
 import os
 import re
 import sys
@@ -24,31 +22,13 @@ from papermill.iorw import LocalHandler, papermill_io  # noqa: E402
 
 from curemed_utils import fingerprints, paths  # noqa: E402
 from curemed_utils.data import DataError  # noqa: E402
+from curemed_utils.data.scrubbing import ScrubbedFile, scrub  # noqa: E402
 from curemed_utils.parameters import (  # noqa: E402
     check_parameters,
     known_parameters,
     read_arguments,
     read_profile,
 )
-
-SECRET = re.compile("KEY|TOKEN|SECRET|PASSWORD", re.IGNORECASE)  # in a variable's name
-
-
-def scrub(text: str) -> str:
-    """`text` without secrets of the environment and without the home folder's path."""
-    for name, value in sorted(os.environ.items(), key=lambda pair: -len(pair[1])):
-        if SECRET.search(name) and len(value) >= 8:
-            text = text.replace(value, f"[{name}]")
-            text = text.replace(json.dumps(value)[1:-1], f"[{name}]")
-    home = str(Path.home())
-    if len(home) > 1:
-        text = re.sub(re.escape(home) + r"(?![\w.-])", "~", text)
-    return text
-
-
-class _ScrubbedFile(io.TextIOWrapper):
-    def write(self, text: str) -> int:
-        return super().write(scrub(text))
 
 
 class _ScrubbedNotebook(LocalHandler):
@@ -136,7 +116,7 @@ def execute(name: str, parameters: dict, directory: Path) -> None:
     output.parent.mkdir(parents=True, exist_ok=True)
     log.parent.mkdir(parents=True, exist_ok=True)
     papermill_io.register(str(output), _ScrubbedNotebook())
-    with _ScrubbedFile(log.open("wb"), encoding="utf-8", line_buffering=True) as file:
+    with ScrubbedFile(log.open("wb"), encoding="utf-8", line_buffering=True) as file:
         executed = papermill.execute_notebook(
             str(paths.NOTEBOOKS / f"{name}.ipynb"),
             str(output),
@@ -179,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
         overrides = read_arguments(args.p, known_parameters())
         run(args.profile, args.only, args.first, args.run_dir, overrides, args.last)
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(scrub(f"error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\ninterrupted; the same command goes on where it stopped", file=sys.stderr)

@@ -5,6 +5,7 @@ import sys
 
 from curemed_utils import paths
 from curemed_utils.data import yaml12
+from curemed_utils.data.scrubbing import scrub
 from curemed_utils.evaluation import judges
 from curemed_utils.judge import price_of
 from curemed_utils.judge.tally import Refused
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         sample = judges.draw(args.n, args.seed)
         lines = judges.calibrate(args.models, sample, paths.run_directory(args.run_dir), **settings)
     except (ValueError, OSError, Refused) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(scrub(f"error: {error}"), file=sys.stderr)
         return 2
     print(judges.shown(lines[lines["by"] == "all"]).to_string())
     measures = "agreement", "kappa", "sensitivity", "specificity"

@@ -18,6 +18,7 @@ from typing import Any
 import httpx2
 
 from curemed_utils import paths
+from curemed_utils.data.scrubbing import hide
 from curemed_utils.judge import models, wire
 from curemed_utils.judge.cache import CHUNK, Cache, Totals, Writer
 from curemed_utils.judge.tally import Call, NoAnswer, Refused, Tallies, progress_bar
@@ -290,4 +291,4 @@ class Client(AbstractContextManager):
             self._reserved -= usd
 
     def _hide(self, text):
-        return text.replace(self._key, "***") if len(self._key) > 4 else text
+        return hide(text, self._key)

@@ -1,6 +1,8 @@
 """What is known of models (`models.yaml`), and what `judge_options` may choose."""
 
 import difflib
+import json
+import re
 import warnings
 from datetime import date
 from fnmatch import fnmatchcase
@@ -24,7 +26,7 @@ from curemed_utils.judge import wire
 MODELS = Path(__file__).with_name("models.yaml")
 SOON = 90  # days
 ELSEWHERE = ("model", "messages", "stream", "base_url", "cache", "max_usd", "offline")
-SECRETS = ("api_key", "headers", "extra_headers")
+SECRETS = re.compile(wire.SERVERS["secrets"])
 PLAIN = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
@@ -56,8 +58,8 @@ class Options(Limits, extra="allow"):
             like = difflib.get_close_matches(name.casefold(), LIMITS, 1, 0.82)
             if like or name in ELSEWHERE:
                 raise ValueError(f"{name!r} is no option{languages.nearest(name, LIMITS)}")
-            if name in SECRETS:
-                raise ValueError(f"{name!r} is no option: a key belongs in OPENAI_API_KEY")
+        if secret := SECRETS.search(json.dumps(self.model_extra)):
+            raise ValueError(f"{secret[1]!r} is no option: a key belongs in OPENAI_API_KEY")
         return self
 
     @model_serializer

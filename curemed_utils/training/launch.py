@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from curemed_utils import paths
+from curemed_utils.data.scrubbing import scrub
 from curemed_utils.training import checkpoints, memory, stages
 
 STRATEGIES = ("none", "ddp", "zero2", "zero3", "zero3_offload", "fsdp2")
@@ -65,7 +66,7 @@ def stage(
     log = paths.log(run_dir, name)
     log.parent.mkdir(parents=True, exist_ok=True)
     file = log.with_suffix(".json")
-    file.write_text(settings.model_dump_json(indent=1), encoding="utf-8")
+    file.write_text(scrub(settings.model_dump_json(indent=1)), encoding="utf-8")
     line = command(kind, file, processes, nodes, strategy)
     shown = shlex.join(line).replace(sys.executable, "python")
     print(f"$ {shown.replace(f'{paths.ROOT}/', '')}")
@@ -156,7 +157,7 @@ def _follow(line, log, output, environment, watch=None):
     )
     try:
         with log.open("a", encoding="utf-8", buffering=1) as file:
-            for text in process.stdout:
+            for text in map(scrub, process.stdout):
                 file.write(text)
                 tag = TAGGED.match(text)
                 rank, text = tag.groups() if tag else ("", text)

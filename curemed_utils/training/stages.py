@@ -14,7 +14,7 @@ _LISTS = paths.beside(__file__, ".yaml")
 PLACES = _LISTS["idle"][0]  # given by `launch`, not by an option
 IDLE = set().union(*_LISTS["idle"])
 Alarm = Literal[*alarms.LIMITS]
-Place = Annotated[Path, Field(strict=False)]  # a text will do
+Place = Annotated[Path, Field(strict=False), pydantic.AfterValidator(Path.expanduser)]
 
 
 class Paused(Exception):
