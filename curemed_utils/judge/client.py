@@ -58,7 +58,7 @@ class Client(AbstractContextManager):
             self.server = wire.address(url)
             width = limits.max_concurrency
             self._openai = wire.connect(url, key or "none", width, limits.timeout)
-        self._key, self._price, self._max_usd = key, price, max_usd
+        self._hide, self._price, self._max_usd = partial(hide, key=key), price, max_usd
         self._cache = Cache(cache)
         self._totals = Totals(0, 0, 0, price and 0.0)
         self._spent = self._reserved = 0.0
@@ -289,6 +289,3 @@ class Client(AbstractContextManager):
             yield
         finally:
             self._reserved -= usd
-
-    def _hide(self, text):
-        return hide(text, self._key)

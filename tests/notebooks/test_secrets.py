@@ -21,8 +21,9 @@ import pytest
 from planted import ENVIRONMENT, FORMS, SECRETS, leaks
 
 from curemed_utils import data, parameters, paths, run
+from curemed_utils.data.scrubbing import scrub
 from curemed_utils.judge import Judge, Refused
-from curemed_utils.training import launch
+from curemed_utils.training import launch, stages
 
 KEY = SECRETS["OPENAI_API_KEY"]
 ITEM = {"question": "Q ?", "reference": "R", "response": "A", "language": "French"}
@@ -162,6 +163,15 @@ def test_a_parameter_that_does_not_exist_is_not_repeated(planted, capsys):
     assert "nobody-knows" not in printed.err + printed.out
 
 
+def test_a_stage_reads_its_places_from_a_file_without_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    places = dict.fromkeys(("start", "train_file", "output", "judge_cache"), "~/runs/x")
+    stage = stages.settings("grpo", places)
+    read = {name: getattr(stage, name) for name in places}
+    assert read == dict.fromkeys(places, tmp_path / "runs/x")
+    assert str(tmp_path) not in scrub(stage.model_dump_json())
+
+
 # Every command ----------------------------------------------------------------------------------
 
 SMALL = """
@@ -209,7 +219,7 @@ def call(command, home, server, log):
     typed = re.sub(r"http://(localhost|gpu\d):8000/v1", server.url, command)
     typed = typed.replace("mplus_topics.xml", "curemed_utils/sample/topics.xml")
     typed = re.sub(r"(calibrate .*)", r"\1 --n 20", typed)
-    typed = re.sub(r"^make", f"make -o .venv/.ready BIN={sys.prefix}/bin", typed)
+    typed = re.sub(r"^make", f"make -o .venv/.ready -o .venv/.core BIN={sys.prefix}/bin", typed)
     with log.open("a") as file:
         file.write(f"$ {command}\n")
         file.flush()
@@ -218,7 +228,7 @@ def call(command, home, server, log):
 
 
 def start_and_stop_lab(home, server, log):
-    command = f"make -o .venv/.ready BIN={sys.prefix}/bin lab".split()
+    command = f"make -o .venv/.ready -o .venv/.core BIN={sys.prefix}/bin lab".split()
     command.append("LAB=--no-browser --allow-root --port=0")
     place = {"cwd": home / "workbook", "env": environment_of(home, server)}
     with log.open("a") as file:
