@@ -32,7 +32,7 @@ def main() -> None:
         )  # not above: the processes that judge.py starts and kills begin by importing this file
         print(f"\n{module.__doc__.strip().splitlines()[0]}")
         results[name] = module.measure()
-    if importlib.import_module("curemed_utils.training.memory").gpus():
+    if importlib.import_module("curemed_utils.training.devices").gpus():
         results["gpu"] = importlib.import_module("gpu").measure()
     elif "gpu" in recorded:
         results["gpu"] = recorded["gpu"]

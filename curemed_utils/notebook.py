@@ -22,7 +22,7 @@ from curemed_utils.data.files import write_whole
 from curemed_utils.data.scrubbing import scrub
 from curemed_utils.paper import curves, style
 from curemed_utils.parameters import check_notebook
-from curemed_utils.training import checkpoints, memory
+from curemed_utils.training import checkpoints, devices
 
 REDRAW = 2.0  # seconds between two pictures of a stage at work
 
@@ -38,7 +38,7 @@ def setup(run_dir: str = "") -> Path:
     disable_progress_bars()  # transformers asks for this when it is imported
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
-    if not memory.gpus():
+    if not devices.possible():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")  # or DeepSpeed warns that it found no GPU
     shell = get_ipython()
     if shell:

@@ -19,11 +19,11 @@ class Progress(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         if state.is_world_process_zero and logs:
-            record = {"step": state.global_step, "of": state.max_steps}
-            for name, value in logs.items():
-                if isinstance(value, int | float):
-                    record[name] = value
-            print(json.dumps(record), flush=True)
+            numbers = {
+                name: value for name, value in logs.items() if isinstance(value, int | float)
+            }
+            step = {"step": state.global_step, "of": state.max_steps}
+            print(json.dumps(step | numbers), flush=True)
 
 
 class Mark(TrainerCallback):
@@ -32,17 +32,17 @@ class Mark(TrainerCallback):
     def on_save(self, args, state, control, **_):
         PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            folder = Path(args.output_dir, f"checkpoint-{state.global_step}")
             (folder / checkpoints.MARK).touch()
 
 
 class Stop(TrainerCallback):
     """Ends training early: `paused` by the stop file or a lost launcher, complete on a plateau."""
 
+    paused = False
+
     def __init__(self, stop_file: Path, patience: int = 0):
-        self.stop_file = stop_file
-        self.patience = patience
-        self.paused = False
+        self.stop_file, self.patience = stop_file, patience
 
     def on_step_end(self, args, state, control, **_):
         told = [self.stop_file.exists() or _launcher_is_gone()]

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from curemed_utils import paths
 from curemed_utils.data.scrubbing import scrub
-from curemed_utils.training import checkpoints, memory, stages
+from curemed_utils.training import checkpoints, devices, memory, stages
 
 STRATEGIES = ("none", "ddp", "zero2", "zero3", "zero3_offload", "fsdp2")
 LAUNCHER = "CUREMED_LAUNCHER"  # host:pid of the process that started training
@@ -62,6 +62,7 @@ def stage(
     if stages.is_done(settings):
         print(f"{name}: done before with the same settings, data and start; nothing to do")
         return settings.output
+    check_gpus(processes, strategy)
     _say_room(settings, processes, nodes, strategy, ignore_estimate)
     log = paths.log(run_dir, name)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -91,8 +92,7 @@ def _say_room(settings, processes, nodes, strategy, ignore_estimate):
 
 
 def check_machines(processes: int, nodes: int, strategy: str) -> int:
-    """How many processes there will be; ValueError where the machines can't give them."""
-    n_gpus = len(memory.gpus())
+    """How many processes there will be; ValueError where they don't fit the strategy."""
     fault = ""
     if processes < 1:
         fault = f"processes is {processes}: ask for 1 or more"
@@ -100,15 +100,21 @@ def check_machines(processes: int, nodes: int, strategy: str) -> int:
         fault = f"strategy is {strategy!r}, which is none of {', '.join(STRATEGIES)}"
     elif strategy == "none" and processes > 1:
         fault = f"strategy 'none' means one process, but processes is {processes}: choose another"
-    elif n_gpus and processes > n_gpus:
-        fault = f"processes is {processes}, but this machine has {n_gpus} GPU(s)"
-    elif not n_gpus and strategy not in ("none", "ddp"):
-        fault = f"strategy {strategy!r} needs GPUs, and this machine has none: choose 'ddp'"
     elif "zero" in strategy and not importlib.util.find_spec("deepspeed"):
         fault = f"strategy {strategy!r} needs DeepSpeed: pip install -e '.[gpu]'"
     if fault:
         raise ValueError(fault)
     return processes * nodes
+
+
+def check_gpus(processes: int, strategy: str) -> None:
+    """Prints what torch sees; ValueError where it isn't enough, RuntimeError as `devices.gpus`."""
+    gpus = [f"{name}, {gib:.1f} GiB" for name, gib in devices.gpus()]
+    print(f"torch sees {'; '.join(gpus) or 'no GPU: the CPU trains'}")
+    if gpus and processes > len(gpus):
+        raise ValueError(f"processes is {processes}, but torch sees {len(gpus)} GPU(s)")
+    if not gpus and strategy not in ("none", "ddp"):
+        raise ValueError(f"strategy {strategy!r} needs GPUs, and torch sees none: choose 'ddp'")
 
 
 def command(kind: str, config: Path, processes: int, nodes: int, strategy: str) -> list[str]:
@@ -135,11 +141,10 @@ def _environment(strategy):
         "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank ${rank}]:",
         LAUNCHER: f"{socket.gethostname()}:{os.getpid()}",
     }
-    if not memory.gpus():
-        environment["ACCELERATE_USE_CPU"] = "true"
-    elif strategy == "none":  # else the trainer splits batches over all
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0")
-        environment["CUDA_VISIBLE_DEVICES"] = visible.partition(",")[0]
+    if not devices.gpus():
+        environment |= devices.NO_GPU
+    elif strategy == "none":  # of several the trainer would split batches over all
+        environment |= devices.first()
     return environment
 
 

@@ -3,20 +3,17 @@
 `papermill_params/README.md` says where each formula comes from.
 """
 
-import json
 import math
 import os
 import re
 import shutil
-import subprocess
 from collections import Counter
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
-from curemed_utils.training import checkpoints
+from curemed_utils.training import checkpoints, devices, weights
 from curemed_utils.training.stages import SFT, Stage
 
 GIB = 2**30
@@ -39,7 +36,7 @@ def machine(output: Path) -> Machine:
     """This machine, or its share of a Slurm job, for a stage that writes `output`."""
     import psutil
 
-    gpu = min((float(gpu.split(",")[-1]) / 1024 for gpu in gpus()), default=0)
+    gpu = min((gib for _, gib in devices.gpus()), default=0)
     job = float(os.environ.get("SLURM_MEM_PER_NODE") or "inf") / 1024
     main = min(psutil.virtual_memory().available / GIB, job)
     folder = next(folder for folder in output.absolute().parents if folder.exists())
@@ -47,21 +44,6 @@ def machine(output: Path) -> Machine:
     for file in checkpoints.partial(output).rglob("*"):  # is replaced
         free += file.stat().st_size if file.is_file() else 0
     return Machine(gpu, main, free / GIB)
-
-
-@cache
-def gpus() -> list[str]:
-    """The GPUs in sight as 'name, MiB', without touching CUDA."""
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    if not shutil.which(query[0]):
-        return []
-    done = subprocess.run(query, capture_output=True, text=True)
-    names = done.stdout.strip().splitlines() if done.returncode == 0 else []
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        return names
-    chosen = [number for number in visible.split(",") if number.strip() not in ("", "-1")]
-    return names[: len(chosen)]
 
 
 class Shape(NamedTuple):
@@ -78,10 +60,10 @@ def shape(checkpoint: str | Path) -> Shape:
 
     layers, adapters = Counter(), 0
     for file in Path(checkpoint).glob("*.safetensors"):
-        with safe_open(file, "numpy") as weights:
-            names = weights.keys()
+        with safe_open(file, "numpy") as opened:
+            names = opened.keys()
             for name in names:
-                size = weights.get_slice(name).get_shape()
+                size = opened.get_slice(name).get_shape()
                 layer = re.match(r".*?\.\d+\.", name)
                 layers[layer[0] if layer else name] += math.prod(size)
                 if layer and len(size) == 2:
@@ -119,7 +101,7 @@ def estimate(
 class _Plan:
     """The bytes of each part."""
 
-    def __init__(self, stage: Stage, processes: int, nodes: int, strategy: str, gpu: float):
+    def __init__(self, stage, processes, nodes, strategy, gpu):
         self.stage, self.strategy, self.gpu = stage, strategy, gpu
         self.processes, self.nodes, self.world = processes, nodes, processes * nodes
         self.zero, self.whole = strategy.startswith("zero"), strategy in ("none", "ddp", "zero2")
@@ -127,7 +109,7 @@ class _Plan:
         self.trained, self.frozen = self.model.total, 0
         if stage.lora_rank:
             self.trained, self.frozen = self.model.adapters * stage.lora_rank, self.model.total
-        config = json.loads((stage.start / "config.json").read_bytes())
+        config = weights.config(stage.start)
         self.config = config.get("text_config", config)
         self.size, self.inner = self.config["hidden_size"], self.config["intermediate_size"]
         n_heads = self.config["num_attention_heads"]
@@ -140,7 +122,7 @@ class _Plan:
         self.tokens = stage.micro_batch * self.length
         self.activation = 2 if gpu else 4  # bytes, of frozen weights too
 
-    def states(self) -> float:
+    def states(self):
         trained, frozen, largest = self.trained, self.frozen, self.model.largest
         held = self.activation * frozen
         if self.stage.load_in_4bit:  # all but embeddings and head
@@ -155,7 +137,7 @@ class _Plan:
             "fsdp2": 8 * largest + (16 * trained + 4 * frozen) / self.world,
         }[self.strategy]
 
-    def host(self) -> float:
+    def host(self):
         total, n = self.model.total, self.processes
         needed = {
             "none": 0,
@@ -167,20 +149,20 @@ class _Plan:
         }[self.strategy]
         return max(needed, 4 * total) if self.frozen else needed  # to merge adapters
 
-    def reference(self) -> float:
+    def reference(self):
         if not getattr(self.stage, "beta", 0) or self.frozen:
             return 0
         shards = 1 if self.whole else self.world
         return (2 if self.zero else 4) * self.model.total / shards
 
-    def activations(self) -> float:
+    def activations(self):
         if not self.gpu:
             each = 10 * self.size + 7 * self.heads + 4 * self.inner
             return 4 * self.layers * self.tokens * each
         inputs = self.layers * self.tokens * self.size * (2 if self.zero else 4)
         return inputs + 4 * self.tokens * (8 * self.size + 4 * self.inner)
 
-    def head(self) -> float:
+    def head(self):
         tile = min(self.tokens, 4096) * min(self.vocabulary, 32768) * self.activation
         if not self.gpu:  # copies of SFT's whole logits, of GRPO's tile
             logits = 12 * self.tokens * self.vocabulary
@@ -189,7 +171,7 @@ class _Plan:
         weights += 0 if self.whole else 4
         return tile + 4 * self.tokens * self.size + weights * self.vocabulary * self.size
 
-    def rollouts(self) -> float:
+    def rollouts(self):
         engine, config = getattr(self.stage, "engine", ""), self.config
         if engine == "vllm":
             return self.stage.vllm_memory * self.gpu * GIB
@@ -201,6 +183,6 @@ class _Plan:
         gathered = 2 * self.model.total if self.strategy.startswith("zero3") else 0
         return self.stage.batch_size // self.world * each + gathered
 
-    def disk(self) -> float:
+    def disk(self):
         saves = self.stage.keep_checkpoints + 1 if self.stage.save_steps else 0
         return (2 if self.zero else 4) * self.model.total + 16 * self.trained * saves

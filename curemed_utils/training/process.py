@@ -16,7 +16,7 @@ from torch import distributed
 from transformers import PrinterCallback
 
 from curemed_utils import data, paths
-from curemed_utils.training import callbacks, checkpoints, stages, trainers
+from curemed_utils.training import callbacks, checkpoints, devices, stages, trainers
 from curemed_utils.training.launch import LAUNCHER
 from curemed_utils.training.stages import Paused, Stage
 
@@ -141,6 +141,7 @@ def main(argv: list[str]) -> None:
     stage = stages.settings(kind, json.loads(Path(file).read_bytes()))
     if LAUNCHER not in os.environ:  # which has checked it
         stages.check_files(stage)
+        os.environ |= {} if devices.gpus() else devices.NO_GPU
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing forks: use every core
     code = 0
     try:

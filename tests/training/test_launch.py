@@ -11,7 +11,7 @@ import make
 import pytest
 
 from curemed_utils import data, paths, training
-from curemed_utils.training import checkpoints, launch, memory
+from curemed_utils.training import checkpoints, devices, launch, memory
 
 
 @pytest.fixture
@@ -19,7 +19,8 @@ def machine(monkeypatch):
     """A function that sets the GPUs that this machine seems to have, and the Slurm job."""
 
     def make(gpus: int = 0, **slurm):
-        monkeypatch.setattr(memory, "gpus", lambda: ["NVIDIA A100-SXM4-80GB, 81920"] * gpus)
+        a100 = ("NVIDIA A100-SXM4-80GB", 80.0)
+        monkeypatch.setattr(devices, "gpus", lambda: [a100] * gpus)
         for name in [name for name in os.environ if name.startswith("SLURM_")]:
             monkeypatch.delenv(name)
         for name, value in slurm.items():
@@ -47,15 +48,16 @@ def test_the_process_count_is_nodes_times_processes(
 ):
     machine(gpus)
     assert launch.check_machines(processes, nodes, strategy) == world_size
+    launch.check_gpus(processes, strategy)
 
 
 @pytest.mark.parametrize(
     ("gpus", "processes", "strategy", "message"),
     [
         (8, 0, "zero3", "processes is 0: ask for 1 or more"),
-        (8, 9, "zero3", r"processes is 9, but this machine has 8 GPU\(s\)"),
+        (8, 9, "zero3", r"processes is 9, but torch sees 8 GPU\(s\)"),
         (0, 2, "none", "strategy 'none' means one process, but processes is 2"),
-        (0, 2, "zero3", "strategy 'zero3' needs GPUs, and this machine has none"),
+        (0, 2, "zero3", "strategy 'zero3' needs GPUs, and torch sees none"),
         (8, 2, "zero4", "strategy is 'zero4', which is none of none, ddp, zero2"),
     ],
 )
@@ -65,6 +67,7 @@ def test_machines_that_are_not_there_are_refused_by_name(
     machine(gpus)
     with pytest.raises(ValueError, match=message):
         launch.check_machines(processes, 1, strategy)
+        launch.check_gpus(processes, strategy)
 
 
 @pytest.mark.parametrize("strategy", launch.STRATEGIES)
@@ -123,19 +126,6 @@ def test_several_nodes_start_one_launcher_each_by_srun(machine, tmp_path):
 @pytest.mark.parametrize("strategy", [name for name in launch.STRATEGIES if name != "none"])
 def test_every_strategy_has_its_file(strategy):
     assert (paths.PROFILES / "accelerate" / f"{strategy}.yaml").exists()
-
-
-def test_one_process_sees_one_gpu(machine, monkeypatch):
-    machine(8)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert launch._environment("none")[
-        "CUDA_VISIBLE_DEVICES"
-    ] == "0" and "CUDA_VISIBLE_DEVICES" not in launch._environment("zero3")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert (
-        launch._environment("none")["CUDA_VISIBLE_DEVICES"] == "3"
-        and launch._environment("ddp")["CUDA_VISIBLE_DEVICES"] == "3,5"
-    )
 
 
 # Threads that wait --------------------------------------------------------------------------------

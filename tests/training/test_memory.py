@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from curemed_utils import paths, run
-from curemed_utils.training import memory, stages
+from curemed_utils.training import devices, memory, stages
 
 # hidden size, layers, heads, key-value heads, intermediate size, vocabulary, tied embeddings;
 # parameters in billions, of the model cards
@@ -86,7 +86,7 @@ def make_stage(models, tmp_path):
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch):
     """This machine's own GPUs, where it has any, don't count."""
-    monkeypatch.setattr(memory, "gpus", list)
+    monkeypatch.setattr(devices, "gpus", list)
 
 
 def sizes(stage, processes=8, strategy="zero3", nodes=1, machine=BIG):
@@ -242,8 +242,8 @@ def test_vllm_takes_its_share_and_a_server_nothing(make_stage):
 
 
 def test_the_smallest_gpu_counts(tmp_path, monkeypatch):
-    gpus = ["NVIDIA A100-SXM4-80GB, 81920", "NVIDIA A100-PCIE-40GB, 40960"]
-    monkeypatch.setattr(memory, "gpus", lambda: gpus)
+    gpus = [("NVIDIA A100-SXM4-80GB", 80.0), ("NVIDIA A100-PCIE-40GB", 40.0)]
+    monkeypatch.setattr(devices, "gpus", lambda: gpus)
     assert memory.machine(tmp_path / "sft").gpu == 40
 
 
