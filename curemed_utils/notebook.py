@@ -17,7 +17,7 @@ from IPython.core.pylabtools import select_figure_formats
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from curemed_utils import paths
+from curemed_utils import extras, paths
 from curemed_utils.data.files import write_whole
 from curemed_utils.data.scrubbing import scrub
 from curemed_utils.paper import curves, style
@@ -27,11 +27,12 @@ from curemed_utils.training import checkpoints, devices
 REDRAW = 2.0  # seconds between two pictures of a stage at work
 
 
-def setup(run_dir: str = "") -> Path:
+def setup(run_dir: str = "", *extra: str) -> Path:
     """Prepares what a notebook shows; returns the run directory, the demo's if not given.
 
-    It checks the notebook's parameters, and has relative paths start at the repository.
+    It checks the notebook's parameters and its `extra`; relative paths start at the repository.
     """
+    extras.need(*extra)
     pd.set_option("display.precision", 3, "display.max_colwidth", 90)
     pd.set_option("display.max_rows", 60, "display.max_columns", None)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"

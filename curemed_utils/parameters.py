@@ -16,7 +16,7 @@ from pydantic import (
     ValidationError,
 )
 
-from curemed_utils import languages, paths
+from curemed_utils import extras, languages, paths
 from curemed_utils.curation import items
 from curemed_utils.data import DataError, splits, yaml12
 from curemed_utils.data.scrubbing import hide
@@ -28,6 +28,12 @@ from curemed_utils.training import curricula, launch, stages
 def _there(file):
     if file and not os.path.exists(paths.resolve(file)):
         raise ValueError(f"there is no {paths.resolve(file)}")
+
+
+def _judge(model):
+    if model and (fault := extras.fault("judge")):
+        raise ValueError(fault)
+    return tell(model)
 
 
 def _curation(options):
@@ -49,7 +55,7 @@ NARROWER = {  # than what the parameters cell declares
     "data_source": Literal[*splits.SOURCES],
     "judge_rates": File,
     "eval_engine": Literal["", "transformers", "vllm", "server"],
-    "judge_model": Annotated[str, AfterValidator(tell)],
+    "judge_model": Annotated[str, AfterValidator(_judge)],
     "judge_options": Options,
     "model_servers": dict[str, str],
     "ood_data": dict[Literal[*benchmarks.LANGUAGES], str],

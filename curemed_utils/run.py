@@ -20,7 +20,7 @@ sys.modules.setdefault("rfc3987_syntax", None)
 import papermill  # noqa: E402
 from papermill.iorw import LocalHandler, papermill_io  # noqa: E402
 
-from curemed_utils import fingerprints, paths  # noqa: E402
+from curemed_utils import extras, fingerprints, paths  # noqa: E402
 from curemed_utils.data import DataError  # noqa: E402
 from curemed_utils.data.scrubbing import ScrubbedFile, scrub  # noqa: E402
 from curemed_utils.parameters import (  # noqa: E402
@@ -59,6 +59,7 @@ def run(
         raise DataError("give the run directory by --run-dir, not as a parameter run_dir")
     chosen = _choose(list(known), only, first, last)
     check_parameters(values, known, chosen)
+    _check_extras(chosen)
     given = {}
     for name in chosen:
         given[name] = {key: value for key, value in values.items() if key in known[name]}
@@ -82,6 +83,18 @@ def _choose(names, only, first, last):
     if not chosen:
         raise DataError("no notebook is left: --only, --from and --to choose none together")
     return chosen
+
+
+def _check_extras(chosen):
+    faults = {}
+    for name in chosen:
+        text = (paths.NOTEBOOKS / f"{name}.ipynb").read_text(encoding="utf-8")
+        extra = re.findall(r'notebook\.setup\(run_dir, ."(\w+)', text)
+        faults.setdefault(extras.fault(*extra), []).append(name[:2])
+    faults.pop("", None)
+    if faults:
+        lines = [f"notebooks {', '.join(names)}: {fault}" for fault, names in faults.items()]
+        raise DataError("\n".join(lines))
 
 
 def _chain(chosen, directory, forced):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from huggingface_hub import DatasetCard, DatasetCardData
 
-from curemed_utils import data, languages, paths
+from curemed_utils import data, extras, languages, paths
 from curemed_utils.data import DataError, Row, card
 from curemed_utils.data.splits import count
 
@@ -37,6 +37,7 @@ def export(
         raise DataError("there is no row to export")
     if folder.is_dir() and any(folder.iterdir()) and not _is_export(folder):
         raise DataError(f"{paths.show(folder)} is no earlier export: name a new folder")
+    extras.need("datasets")
     splits = {split: splits.get(split, []) for split in data.SPLITS}
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".export-") as temporary:

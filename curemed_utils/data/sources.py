@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from curemed_utils import languages, paths, trace
+from curemed_utils import extras, languages, paths, trace
 from curemed_utils.data.files import read_text
 from curemed_utils.data.rows import DataError, Row, checked_row, listed, read_jsonl
 
@@ -95,6 +95,7 @@ def _test_rows(path, language):
 
 def read_hub(dataset: str = HUB_DATASET) -> dict[str, list[Row]]:
     """Rows by split of a dataset on the hub or of a local folder; empty cells are left out."""
+    extras.need("datasets")
     import datasets
 
     folder = paths.resolve(dataset)

@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 import psutil
 from pydantic import BaseModel, Field, field_validator
 
+from curemed_utils import extras
 from curemed_utils.judge import Client, models
 from curemed_utils.judge.wire import ending
 from curemed_utils.training import checkpoints, templates, weights
@@ -98,6 +99,7 @@ def in_batches(
         prompts = [[{"role": "user", "content": _joined(prompt)}] for prompt in prompts]
     ids, tokenizer = [()] * len(prompts), None
     if settings.engine != "server":
+        extras.need("torch", "transformers")
         weights.check(Path(model))
         tokenizer = checkpoints.load_tokenizer(model)
         prompts = [_text(prompt, tokenizer, settings.prompt_style) for prompt in prompts]
@@ -206,13 +208,10 @@ def _response(tokens, ends, tokenizer, n_prompt_tokens):
 
 
 def _vllm(checkpoint, batches, settings, tokenizer):
-    try:
-        from vllm import AsyncEngineArgs, AsyncLLMEngine
-    except ImportError as error:
-        hint = f"{error}; pip install -c constraints-vllm.txt -e '.[vllm]'"
-        raise ModuleNotFoundError(hint) from None
+    extras.need("vllm")
     import torch
     from transformers import AutoConfig
+    from vllm import AsyncEngineArgs, AsyncLLMEngine
 
     config = AutoConfig.from_pretrained(checkpoint).get_text_config()
     heads = config.num_attention_heads

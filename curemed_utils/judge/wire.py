@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from curemed_utils import paths
+from curemed_utils import extras, paths
 
 OPENAI = "https://api.openai.com/v1"
 ATTEMPTS = 3  # answers asked for while none can be parsed
@@ -194,6 +194,7 @@ class Pace:
 
 def connect(url: str, key: str, max_concurrency: int, timeout: float):
     """openai over aiohttp, where many connections cost little."""
+    extras.need("judge")
     from openai import AsyncOpenAI, DefaultAioHttpClient
 
     limits = httpx2.Limits(max_connections=max_concurrency)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from curemed_utils import paths
+from curemed_utils import extras, paths
 from curemed_utils.data import DataError, normalize
 from curemed_utils.data.files import LINE_END, text_of
 
@@ -73,6 +73,7 @@ def write_sheet(
 
 
 def _workbook(columns, table, choices, instructions):
+    extras.need("openpyxl")
     from openpyxl import Workbook
     from openpyxl.styles import Alignment
     from openpyxl.worksheet.datavalidation import DataValidation
@@ -182,6 +183,7 @@ def _text_rows(raw, file):
 
 def _workbook_rows(raw):
     """The rows of the only worksheet that holds anything; merged cells say that they are."""
+    extras.need("openpyxl")
     from openpyxl import load_workbook
 
     tables = {}

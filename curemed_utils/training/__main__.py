@@ -2,7 +2,10 @@
 
 import sys
 
-from curemed_utils.training.process import main
+from curemed_utils import extras
 
 if __name__ == "__main__":
+    extras.need("train")
+    from curemed_utils.training.process import main
+
     main(sys.argv[1:])

@@ -1,6 +1,5 @@
 """Starts a stage outside the notebook's process: one process, several, or Slurm's machines."""
 
-import importlib.util
 import json
 import os
 import re
@@ -15,7 +14,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
 
-from curemed_utils import paths
+from curemed_utils import extras, paths
 from curemed_utils.data.scrubbing import scrub
 from curemed_utils.training import checkpoints, devices, memory, stages
 
@@ -46,6 +45,7 @@ def stage(
     What is finished stays, what was interrupted goes on. Raises Paused, and RuntimeError with the
     last lines of the process that failed.
     """
+    extras.need("train")
     parameters = parameters or {}
     processes = config.pop("processes", parameters.get("processes", 1))
     strategy = config.pop("strategy", parameters.get("strategy", "none"))
@@ -100,10 +100,10 @@ def check_machines(processes: int, nodes: int, strategy: str) -> int:
         fault = f"strategy is {strategy!r}, which is none of {', '.join(STRATEGIES)}"
     elif strategy == "none" and processes > 1:
         fault = f"strategy 'none' means one process, but processes is {processes}: choose another"
-    elif "zero" in strategy and not importlib.util.find_spec("deepspeed"):
-        fault = f"strategy {strategy!r} needs DeepSpeed: pip install -e '.[gpu]'"
     if fault:
         raise ValueError(fault)
+    if "zero" in strategy:
+        extras.need("deepspeed")
     return processes * nodes
 
 

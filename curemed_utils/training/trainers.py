@@ -6,7 +6,7 @@ import random
 import socket
 from pathlib import Path
 
-from curemed_utils import data, judge, paths, prompts
+from curemed_utils import data, extras, judge, paths, prompts
 from curemed_utils.data import splits
 from curemed_utils.training import checkpoints, curricula, rollouts, sft, templates
 from curemed_utils.training.stages import GRPO, SFT, Stage
@@ -70,6 +70,7 @@ def _loading(stage, fast):
     half = checkpoints.precision()
     loading = {"dtype": half if stage.lora_rank else "float32", **fast}
     if stage.load_in_4bit:
+        extras.need("bitsandbytes")
         from transformers import BitsAndBytesConfig
 
         four = {"bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
