@@ -208,13 +208,10 @@ def _response(tokens, ends, tokenizer, n_prompt_tokens):
 
 
 def _vllm(checkpoint, batches, settings, tokenizer):
-    try:
-        from vllm import AsyncEngineArgs, AsyncLLMEngine
-    except ImportError:
-        extras.need("vllm")
-        raise
+    extras.need("vllm")
     import torch
     from transformers import AutoConfig
+    from vllm import AsyncEngineArgs, AsyncLLMEngine
 
     config = AutoConfig.from_pretrained(checkpoint).get_text_config()
     heads = config.num_attention_heads

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
 import pandas as pd
@@ -147,6 +148,7 @@ def stand_in(monkeypatch):
     vllm.AsyncLLMEngine, vllm.AsyncEngineArgs = Engine, lambda model, **how: {"model": model} | how
     sampling.SamplingParams = dict
     sampling.RequestOutputKind = SimpleNamespace(FINAL_ONLY="at the end")
+    vllm.__spec__ = ModuleSpec("vllm", None)
     monkeypatch.setitem(sys.modules, "vllm", vllm)
     monkeypatch.setitem(sys.modules, "vllm.sampling_params", sampling)
     return events
