@@ -183,7 +183,7 @@ def ways(listed: list[Chapter]) -> str:
     for way in CHOSEN["ways"]:
         steps = [by_number[number] for number in way["notebooks"]]
         links = " → ".join(f"[{one.number}](notebooks/{one.name}.ipynb)" for one in steps)
-        time = hours(sum(one.reading for one in steps))
+        time = hours(sum(one.reading for one in steps)).replace(" ", "\N{NO-BREAK SPACE}")
         text = f"**{way['who']}**\n\n{links} · {time}\n\n{way['how']}"
         blocks.append(f":::{{container}} way\n{text}\n:::")
     return "::::{container} ways\n" + "\n\n".join(blocks) + "\n::::"
