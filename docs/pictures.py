@@ -35,10 +35,16 @@ QUIET = (
 )
 
 
+def browser() -> str:
+    """The program of a Chromium on this machine; empty if there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, names)), "")
+
+
 def take(site: Path, folder: Path = PAGES) -> list[Path]:
     """Writes a picture of each page of `TAKEN` from a built book."""
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    if program is None:
+    program = browser()
+    if not program:
         raise SystemExit("error: chromium is missing; on Debian `apt-get install chromium`")
     folder.mkdir(parents=True, exist_ok=True)
     files = []
