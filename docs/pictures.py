@@ -19,13 +19,14 @@ from curemed_utils import paths
 
 PAGES = paths.ROOT / "docs" / "pages"
 TAKEN = {  # file: page, and the heading at the top of the picture
-    "course": ("index.html", ""),
+    "course": ("index.html", "the-course"),
     "reward": ("notebooks/04_grpo_stage1_high.html", "gaming-the-reward"),
     "curriculum": ("notebooks/06_grpo_stage3_low.html", "the-whole-curriculum"),
 }
-WINDOW = {"width": 1200, "height": 900}  # CSS pixels
+WINDOW = {"width": 900, "height": 760}  # CSS pixels: narrow, so that words stay large
 COLORS = 96  # in the palette of a picture, which keeps it small
-TO_THE_TOP = "one => { one.scrollIntoView({behavior: 'instant'}); window.scrollBy(0, -24); }"
+TO_THE_TOP = "one => one.scrollIntoView({behavior: 'instant'})"
+BARE = ".mobile-header, .back-to-top { display: none !important } html { scroll-padding: 1em }"
 QUIET = (
     "--disable-gpu",
     "--no-first-run",
@@ -59,8 +60,8 @@ def take(site: Path, folder: Path = PAGES) -> list[Path]:
         page = window.new_page()
         for name, (file, place) in TAKEN.items():
             page.goto((site / file).resolve().as_uri())
-            if place:
-                page.locator(f"#{place}").evaluate(TO_THE_TOP)
+            page.add_style_tag(content=BARE)
+            page.locator(f"#{place}").evaluate(TO_THE_TOP)
             files.append(small(page.screenshot(), folder / f"{name}.png"))
         window.close()
     return files
