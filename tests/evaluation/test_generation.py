@@ -172,6 +172,7 @@ def test_vllm_gets_room_for_the_longest_and_a_seed_for_each(tiny_base, posed, st
 
 
 def test_gpus_that_do_not_divide_a_model_serve_copies(tiny_base, posed, stand_in, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)  # or a CUDA build starts CUDA
     monkeypatch.setattr("torch.cuda.device_count", lambda: 8)
     monkeypatch.setattr(generation, "tensor_parallel", lambda *_: 4)
     generate(tiny_base, posed[:1], engine="vllm")

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 from curemed_utils import paths
 from install import lock, packages
 
+LINUX = {"sys_platform": "linux", "os_name": "posix", "python_full_version": "3.12.0"}
 UV = str(Path(sys.executable).with_name("uv"))
 OTHER_VERSIONS = ("vllm", "harness", "lighteval")  # extras that exclude `test`, and each other
 
@@ -25,14 +26,13 @@ def project():
 
 
 def pins(file="constraints.txt"):
-    """The versions of an export on Linux, by name."""
+    """The versions of an export on Linux and Python 3.12, by name."""
     versions = {}
     for line in (paths.ROOT / file).read_text(encoding="utf-8").splitlines():
         if not re.match(r"\w", line):
             continue
         requirement = Requirement(line.rstrip(" \\"))
-        on_linux = {"sys_platform": "linux", "os_name": "posix"}
-        if requirement.marker is None or requirement.marker.evaluate(on_linux):
+        if requirement.marker is None or requirement.marker.evaluate(LINUX):
             (specifier,) = requirement.specifier
             versions[requirement.name] = specifier.version
     return versions
