@@ -16,7 +16,8 @@ def fault(*names: str) -> str:
         return ""
     *_, extra = lacking.values()
     by_uv = f"uv sync --locked --inexact --extra {extra}"
-    by_pip = f"pip install --require-hashes -r constraints{'-vllm' * (extra == 'vllm')}.txt"
+    file = "constraints-vllm.txt" if extra == "vllm" else "constraints.txt"
+    by_pip = f"pip install --require-hashes -r {file}"
     ways = f"`{by_uv}`, `{by_pip}`, or all but vllm by `make setup`"
     return f"extra {extra} is not installed ({', '.join(lacking)}): {ways}"
 
