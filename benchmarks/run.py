@@ -36,7 +36,7 @@ def main() -> None:
         results["gpu"] = importlib.import_module("gpu").measure()
     elif "gpu" in recorded:
         results["gpu"] = recorded["gpu"]
-    for name in ("pretrained", "memory"):  # pretrained.py and memory.py need a model
+    for name in ("pretrained", "memory", "setup"):  # theirs need a model, or the package index
         if name in recorded:
             results[name] = recorded[name]
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
