@@ -21,6 +21,7 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parents[1]
 CORE = "core"
 TOO_LONG = 900  # seconds of a job
+LONGEST = 160  # characters of a fault in the table
 COLUMNS = ("extra", "packages", "fetched", "MB", "install s", "job s", "result")
 
 
@@ -110,9 +111,9 @@ def job(extra: str, python: Path, scratch: Path) -> str:
 
 
 def end_of(said: str) -> str:
-    """The last line that holds anything; all of it goes to standard error."""
+    """The last line that holds anything, cut; all of it goes to standard error."""
     print(said, file=sys.stderr)
-    return said.strip().splitlines()[-1].strip()
+    return said.strip().splitlines()[-1].strip()[:LONGEST]
 
 
 def megabytes(folder: Path) -> float:

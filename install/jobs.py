@@ -213,6 +213,7 @@ def harnesses(folder: Path) -> str:
     """lm-eval and inspect_ai run the exported task, with models that make their answers up."""
     import inspect_ai
     import lm_eval
+    from inspect_ai.model import ModelOutput, ModelUsage, get_model
     from lm_eval.tasks import TaskManager
 
     exported = tasks(folder)
@@ -221,9 +222,12 @@ def harnesses(folder: Path) -> str:
     scored = lm_eval.simple_evaluate(model="dummy", tasks=[name], task_manager=manager)
     assert "language,none" in scored["results"][name], scored["results"]
     os.chdir(exported)
-    options = {"model": "mockllm/model", "display": "none", "log_dir": str(folder / "logs")}
-    (log,) = inspect_ai.eval("curemed_inspect.py", **options)
-    assert log.status == "success", log.error
+    reply = ModelOutput.from_content("mockllm/model", "<answer>made up</answer>")
+    reply.usage = ModelUsage(input_tokens=1, output_tokens=1)  # else it fetches a tokenizer
+    model = get_model("mockllm/model", custom_outputs=[reply] * 2)
+    options = {"display": "none", "log_dir": str(folder / "logs")}
+    (log,) = inspect_ai.eval("curemed_inspect.py", model=model, **options)
+    assert log.status == "success", log.error.message
     return f"lm-eval and inspect_ai scored {len(log.samples)} rows"
 
 
