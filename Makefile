@@ -31,7 +31,7 @@ demo: .venv/.ready  ## run all notebooks on the tiny model, on a CPU, into runs/
 	$(BIN)/python -m curemed_utils.run demo
 
 check: .venv/.ready  ## run the quick tests on all cores, in about a minute (a thread a process: more would wait for each other)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not slow and not slurm and not browser and not vllm'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m 'not heavy and not slow and not slurm and not browser and not vllm and not planted'
 
 test: .venv/.ready  ## run the tests (those on the released data need CUREMED_RELEASE)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

@@ -1,12 +1,18 @@
-"""Secrets to plant in an environment, and a search for them in all files below a folder."""
+"""Secrets to plant in an environment, and a search for them in all files below a folder.
+
+`python tests/planted.py COMMAND…` runs a command among them, then searches what it wrote.
+"""
 
 import base64
 import gzip
 import html
 import io
 import json
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -81,3 +87,19 @@ def sqlite_text(raw: bytes) -> bytes:
     database = sqlite3.connect(":memory:")
     database.deserialize(raw)
     return "\n".join(database.iterdump()).encode(errors="replace")
+
+
+def main(command: list[str]) -> int:
+    """Runs a command; its exit code, or 1 where a run or a figure holds a secret."""
+    done = subprocess.run(command, env=os.environ | ENVIRONMENT)
+    written = [Path("figures"), *Path("runs").iterdir()]
+    written = [folder for folder in written if folder.is_dir() and folder.name != "released"]
+    lines = [f"{folder}/{line}" for folder in written for line in leaks(folder)]
+    print(f"searched {', '.join(map(str, written))}: {len(lines)} planted secrets in files")
+    for line in lines:
+        print(line)
+    return done.returncode or bool(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

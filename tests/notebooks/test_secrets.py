@@ -249,7 +249,7 @@ def start_and_stop_lab(home, server, log):
         process.wait(60)
 
 
-@pytest.mark.slow
+@pytest.mark.planted
 def test_a_planted_key_is_nowhere_after_every_command(checkout, serve):
     log, failed = checkout / "terminal.log", []
     for command in commands.written():
