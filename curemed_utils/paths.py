@@ -43,6 +43,11 @@ def runs() -> Path:
     return resolve(os.environ.get("CUREMED_RUNS") or "runs")
 
 
+def figures(folder: str = "") -> Path:
+    """Where the paper's figures go: `folder`, `CUREMED_FIGURES` or the repository's `figures/`."""
+    return resolve(folder or os.environ.get("CUREMED_FIGURES") or FIGURES)
+
+
 def run_directory(run_dir: str | Path = "") -> Path:
     """A run directory, made if need be; empty means the demo's."""
     path = resolve(run_dir).resolve() if str(run_dir) else runs() / "demo"

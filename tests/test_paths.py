@@ -45,3 +45,10 @@ def test_installed_without_a_repository_the_one_at_work_counts(tmp_path, at, roo
         [sys.executable, "-c", code], cwd=tmp_path / at, capture_output=True, text=True
     )
     assert done.stdout.strip() == str(tmp_path / root), done.stderr
+
+
+def test_the_papers_figures_go_where_they_can_be_written(monkeypatch):
+    assert paths.figures() == paths.FIGURES
+    monkeypatch.setenv("CUREMED_FIGURES", "/runs/paper")
+    assert paths.figures() == Path("/runs/paper")
+    assert paths.figures("here") == paths.ROOT / "here"
