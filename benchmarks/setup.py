@@ -54,7 +54,7 @@ def measure(rounds: int = 1, files: dict[str, str] = FILES) -> dict:
                 took, mb = install(files[what], installer, Path(caches))
                 print(f"{what}, {cache}, {installer}: {took:.0f} s, {mb:.0f} MB", flush=True)
                 seconds.setdefault((what, cache, installer), []).append(took)
-                sizes[what] = round(mb)
+                sizes[f"{what}, {installer}"] = round(mb)  # pip compiles modules, uv does not
     result = {"rounds": rounds, "Python": platform.python_version(), "MB": sizes}
     for (what, cache, installer), took in seconds.items():
         result[f"{what}, {cache}, {installer}: s"] = round(statistics.median(took), 1)

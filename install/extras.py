@@ -54,11 +54,11 @@ def try_out(extra: str, cache: str = "") -> Outcome:
         if done.returncode:
             return Outcome(extra, fault=end_of(done.stderr))
         python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+        packages = len(list(environment.rglob("*.dist-info")))
+        sizes = packages, fetched(done.stderr), megabytes(environment)  # without compiled modules
         started = time.monotonic()
         fault = job(extra, python, Path(scratch))
         job_s = time.monotonic() - started
-        packages = len(list(environment.rglob("*.dist-info")))
-        sizes = packages, fetched(done.stderr), megabytes(environment)
         return Outcome(extra, *sizes, install_s, job_s, fault)
 
 

@@ -24,6 +24,6 @@ def test_installers_take_turns_and_share_their_caches(setup, monkeypatch):
     result = setup.measure(2, {"all": "constraints.txt"})
     assert [call[1] for call in calls] == ["uv", "pip"] * 4
     assert len({call[2] for call in calls}) == 2
-    assert result["MB"] == {"all": 123}
+    assert result["MB"] == {"all, uv": 123, "all, pip": 123}
     assert result["all, cold, uv: s"] == 10.0 and result["all, warm, uv: s"] == 5.0
     assert result["all, cold: pip to uv"] == 4.0 and result["all, warm: pip to uv"] == 8.0
