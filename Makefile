@@ -4,7 +4,7 @@ BIN := .venv/bin
 export JUPYTER_PLATFORM_DIRS := 1
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: help setup python pythons lock hooks demo check test vllm lint bench figures book links lab
+.PHONY: help setup python pythons extras lock hooks demo check test vllm lint bench figures book links lab
 help:     ## list the targets
 	@grep -hE '^[a-z]+: .*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/'
 
@@ -23,6 +23,9 @@ python:
 
 pythons: .venv/.ready  ## README's commands and the tests on Python 3.11, 3.12 and 3.13, each from nothing
 	$(BIN)/python install/pythons.py
+
+extras: .venv/.ready  ## install each extra alone into a new environment and run its smallest job
+	$(BIN)/python install/extras.py
 
 lock: .venv/.ready  ## write uv.lock from pyproject.toml, and from it what pip and conda read
 	$(BIN)/python install/lock.py
