@@ -37,12 +37,11 @@ def main() -> int:
     if args.if_changed:
         wanted = [version for version in wanted if version not in record["seconds"]]
     for version in wanted:
-        seconds = run(version)
-        if not seconds:
-            return 1
-        record["seconds"][version] = seconds
+        record["seconds"].pop(version, None)
+        if seconds := run(version):
+            record["seconds"][version] = seconds
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return 0
+    return 0 if record["seconds"].keys() >= set(wanted) else 1
 
 
 def lock() -> str:
