@@ -141,7 +141,7 @@ def main(argv: list[str]) -> None:
     stage = stages.settings(kind, json.loads(Path(file).read_bytes()))
     if LAUNCHER not in os.environ:  # which has checked it
         stages.check_files(stage)
-        os.environ |= {} if devices.gpus() else devices.NO_GPU
+        devices.gpus()  # an error where torch can't use those that are here
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # nothing forks: use every core
     code = 0
     try:

@@ -253,6 +253,8 @@ def _engine(stage):
         vllm_mode="server" if stage.engine == "vllm_server" else "colocate",
         vllm_server_base_url=stage.vllm_server_url or None,
         vllm_enable_sleep_mode=sleeps,
+        vllm_gpu_memory_utilization=stage.vllm_memory,
+        vllm_tensor_parallel_size=stage.vllm_tensor_parallel,
     )
 
 
