@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -36,6 +37,7 @@ def setup(run_dir: str = "", *extra: str) -> Path:
     pd.set_option("display.precision", 3, "display.max_colwidth", 90)
     pd.set_option("display.max_rows", 60, "display.max_columns", None)
     warnings.formatwarning = lambda message, category, *_, **__: f"{category.__name__}: {message}\n"
+    logging.getLogger("bitsandbytes").setLevel("ERROR")  # it warns of kernels on newer CPUs
     disable_progress_bars()  # transformers asks for this when it is imported
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
