@@ -909,12 +909,16 @@ def test_a_refusal_of_one_call_leaves_the_other_alone(serve, client):
 def test_an_interrupt_leaves_what_was_stored(serve, client, tmp_path):
     server = serve(delay=0.05)
     one = client(server, max_concurrency=4)
-    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+
+    def interrupt():
+        wait_for(lambda: totals(tmp_path).requests >= 4)
+        os.kill(os.getpid(), signal.SIGINT)
+
     before = signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell's background jobs start with it ignored
     try:
-        timer.start()
+        threading.Thread(target=interrupt, daemon=True).start()
         with pytest.raises(KeyboardInterrupt):
             one.ask(ask_for(400))
     finally:
