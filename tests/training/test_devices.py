@@ -107,15 +107,15 @@ def node(tmp_path, monkeypatch):
             program(tmp_path / "bin", name, script)
         roots = []
         for name in files:
-            file = tmp_path / "root" / name.strip("/")
+            file = tmp_path / "machine" / name.strip("/")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.touch()
         for pattern in original["hints"]:
-            roots.append(f"{tmp_path}/root{pattern}")
+            roots.append(f"{tmp_path}/machine{pattern}")
         moved = {}
         for pattern, needed in original["files"].items():
-            moved[f"{tmp_path}/root{pattern}"] = needed
-        parts = {"hints": roots, "files": moved, "memory": f"{tmp_path}/root/vram*"}
+            moved[f"{tmp_path}/machine{pattern}"] = needed
+        parts = {"hints": roots, "files": moved, "memory": f"{tmp_path}/machine/vram*"}
         monkeypatch.setattr(devices, "PARTS", original | parts)
         monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
         monkeypatch.setenv("PYTHONPATH", f"{torch.parent}:{paths.ROOT}")
@@ -349,7 +349,7 @@ def test_a_program_that_lists_nothing_shows_no_gpu(node, program):
 @pytest.mark.parametrize(("gib", "counts"), [(0.5, False), (2, False), (24, True)])
 def test_a_processors_own_graphics_are_no_gpu_to_train_on(node, tmp_path, gib, counts):
     node("", files=["dev/kfd"])
-    (tmp_path / "root" / "vram0").write_text(f"{int(gib * GIB)}\n")
+    (tmp_path / "machine" / "vram0").write_text(f"{int(gib * GIB)}\n")
     if not counts:
         assert devices.gpus() == []
         return
